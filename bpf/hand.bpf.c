@@ -22,6 +22,7 @@
 #include "model.bpf.h"
 #include "oneshot_write.bpf.h"
 #include "pod_ways.bpf.h"
+#include "served.bpf.h"
 
 #include <bpf/bpf_core_read.h>
 #include <linux/if_packet.h>
@@ -585,23 +586,6 @@ __noinline int ask(struct __sk_buff *skb, const struct hand *h)
 	return a && h ? request_ask(skb, h, a) : PINTLE_HAND_NOT_HTTP;
 }
 
-/* The first request has come, and with it its connection. */
-static __always_inline int on_request(struct __sk_buff *skb, struct hand *h)
-{
-	int how = ask(skb, h), result = HOLD_NOT;
-
-	if (!h->held && is_unfinished(h, how))
-		result = hold_begin(skb, h);
-	if (result == HOLD_MORE)
-		result = hold_take(skb, h);
-	if (result != HOLD_NOT && result != HOLD_OVER)
-		return result;
-	result = place(skb, h, how);
-	if (h->placed != PLACED_NOT && close_wanted(skb, h) > 0)
-		close_behind(skb, h);
-	return result;
-}
-
 /* ---- without a socket
  * ----------------------------------------------------------------------------- */
 
@@ -764,6 +748,26 @@ static __always_inline int on_other(struct __sk_buff *skb, struct hand *h)
 		result = hold_take(skb, h);
 	if (result == HOLD_NOT)
 		result = is_the_kernels(h) ? TC_ACT_UNSPEC : on_first(skb, h);
+	return result;
+}
+
+/* The first request has come, and with it its connection. */
+static __always_inline int on_request(struct __sk_buff *skb, struct hand *h)
+{
+	int how, result = HOLD_NOT;
+
+	if (served_is(&h->s.tuple, h->acknowledged))
+		return on_stray(skb, h);
+	how = ask(skb, h);
+	if (!h->held && is_unfinished(h, how))
+		result = hold_begin(skb, h);
+	if (result == HOLD_MORE)
+		result = hold_take(skb, h);
+	if (result != HOLD_NOT && result != HOLD_OVER)
+		return result;
+	result = place(skb, h, how);
+	if (h->placed != PLACED_NOT && close_wanted(skb, h) > 0)
+		close_behind(skb, h);
 	return result;
 }
 

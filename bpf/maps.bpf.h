@@ -623,6 +623,14 @@ struct {
 	__type(value, struct pintle_hand_seen);
 } MAP(hand_seen);
 
+/* Connections whose first request a server has had. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_HAND_SERVED);
+	__type(key, __u32);
+	__type(value, __u64);
+} MAP(hand_served);
+
 /* The devices of the hand-off, for people; the kernel never reads them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -23,6 +23,7 @@
 #include "in_pod.bpf.h"
 #include "listener.bpf.h"
 #include "seats.bpf.h"
+#include "served.bpf.h"
 #include "sockops_first.bpf.h"
 
 /* ---- listeners ------------------------------------------------------------------ */
@@ -430,6 +431,7 @@ static __always_inline void pod_flow_begin(struct bpf_sock_ops *ctx, struct pint
 {
 	struct pintle_pod_flow f = {.scope = where, .netns = (__u32)bpf_get_netns_cookie(ctx)};
 
+	served_note(t, ctx->snd_nxt);
 	if (!bpf_map_update_elem(&pod_flows, t, &f, BPF_ANY))
 		conn->flags |= PINTLE_CONN_POD;
 }
@@ -485,6 +487,7 @@ static __noinline int flow_established(struct bpf_sock_ops *ctx, const struct pi
 
 	if (!f || !sk)
 		return 0;
+	served_note(t, ctx->snd_nxt);
 	conn = &f->conn;
 	conn_decided(conn, &f->decision);
 	n = counters_kept(conn->endpoint, conn->generation, conn->class_id);

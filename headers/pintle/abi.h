@@ -1582,6 +1582,10 @@ struct pintle_device {
 #define PINTLE_HAND_STAT(pool, hand) ((pool)*PINTLE_MAX_HANDS + (hand))
 #define PINTLE_HAND_STAT_COUNT       (PINTLE_MAX_POOLS * PINTLE_MAX_HANDS)
 
+/* ---- hand_served: array of hashes. Writer: kernel. See bpf/served.bpf.h. ---- */
+
+#define PINTLE_HAND_SERVED 65536
+
 /* ---- hold_stats: per-CPU array, pool x pintle_hold. Writer: kernel. ------- */
 
 #define PINTLE_HOLD_STAT(pool, hold) ((pool)*PINTLE_MAX_HOLDS + (hold))

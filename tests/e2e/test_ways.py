@@ -16,7 +16,7 @@ from harness import case, cases_of
 from kernel import TOP, Skip, inside, wait_for
 from test_handoff import HANDED, REQUEST, handed, hashing, post
 from test_hold import big, cut, holds, none_held
-from test_xdp import ETHTOOL_SGRO, becomes, ethtool, natively
+from test_xdp import ETHTOOL_SGRO, ETHTOOL_STXCSUM, becomes, ethtool, natively
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 BODY = os.urandom(3000)
@@ -24,7 +24,7 @@ MSG_ZEROCOPY, SO_ZEROCOPY = 0x4000000, 60
 IP_OPTIONS, IPV6_DSTOPTS = 4, 59
 TCPI_OPT_ECN = 8
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x1, 0x1000
-ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO = 0x17, 0x1F, 0x24
+ETHTOOL_STSO, ETHTOOL_SGSO = 0x1F, 0x24
 PER_CONNECTION = ("joined", "full", "closed", "late", "reset", "given_up", "no_place")
 
 Row = collections.namedtuple("Row", "way becomes counted shown")

@@ -20,7 +20,7 @@ from test_handoff import HANDED, REQUEST, ask, exchange, handed, hashing
 from test_oneshot import oneshots
 
 SIOCETHTOOL = 0x8946
-ETHTOOL_SGRO, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS = 0x2C, 0x25, 0x26
+ETHTOOL_STXCSUM, ETHTOOL_SGRO, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS = 0x17, 0x2C, 0x25, 0x26
 FLAG_RXVLAN = 1 << 8
 
 

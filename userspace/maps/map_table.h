@@ -248,6 +248,11 @@
 	X(hand_seen, ARRAY, __u32, struct pintle_hand_seen, PINTLE_HAND_SEEN_SLOTS, COPIED,        \
 	  .since = 3, .write_only = true, .key = "index of a device % 1024",                       \
 	  .holds = "when the hand-off's TC program saw a segment there", .writer = "kernel")       \
+	X(hand_served, ARRAY, __u32, __u64, PINTLE_HAND_SERVED, COPIED, .since = 3,                \
+	  .write_only = true, .key = "hash % 65536",                                               \
+	  .holds = "a hash of a connection that was established, so that no copy of its first "    \
+		   "segment begins it again",                                                      \
+	  .writer = "kernel")                                                                      \
 	X(hand_devices, HASH, __u32, struct pintle_device, ANY, COPIED, .since = 3,                \
 	  .remade = true, .key = "index of a device",                                              \
 	  .holds = "its name, and whether handshakes are answered in XDP there",                   \

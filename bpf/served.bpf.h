@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * served.bpf.h - which connections of the hand-off a server has had.
+ *
+ * A cookie holds for half an hour, and so does a copy of the first segment: one that the network
+ * was late with, or that somebody has recorded. While the connection is open, its socket takes the
+ * copy; later it would begin the connection again, and the server would do all the work once more.
+ * So sockops notes each connection when it is established. A note is one word: what is in the place
+ * of another is forgotten, after some 65,536 further connections.
+ */
+#ifndef PINTLE_SERVED_BPF_H
+#define PINTLE_SERVED_BPF_H
+
+#include "held.bpf.h"
+
+/* `acknowledged` is what the client has acknowledged of its handshake, which differs from one
+ * connection of these addresses to the next. Nobody can aim at a place without the node's key. */
+static __always_inline __u64 served_hash(const struct pintle_tuple *t, __u32 acknowledged)
+{
+	__u32 zero = 0;
+	const struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+
+	return n ? mix(tuple_hash(t) ^ n->hint_key[0] ^ acknowledged) : 0;
+}
+
+static __always_inline __u64 *served_at(__u64 hash)
+{
+	__u32 at = hash % PINTLE_HAND_SERVED;
+
+	return bpf_map_lookup_elem(&hand_served, &at);
+}
+
+static __always_inline void served_note(const struct pintle_tuple *t, __u32 acknowledged)
+{
+	__u64 hash = served_hash(t, acknowledged), *note = served_at(hash);
+
+	if (note)
+		*note = hash;
+}
+
+static __always_inline bool served_is(const struct pintle_tuple *t, __u32 acknowledged)
+{
+	__u64 hash = served_hash(t, acknowledged), *note = served_at(hash);
+
+	return note && *note == hash;
+}
+
+#endif
