@@ -306,7 +306,7 @@ enum pintle_hold { PINTLE_HOLDS(X) PINTLE_HOLD_COUNT };
 
 struct pintle_scope {
 	__u32 scope;
-	__u32 zero;
+	__u32 announces; /* the device, there, whose arp_announce is to be 0 again; 0: none */
 };
 
 /* ---- pod_flows: hash; pod_ended: LRU hash, 4-tuple -> where it is. Writer: kernel. ---- */

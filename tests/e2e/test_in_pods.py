@@ -491,10 +491,35 @@ def pins_in_pods(cluster):
 
 
 def inside_of(node, pod):
-    """What Pintle has made in the pod: (programs, routes)."""
+    """What Pintle has made in the pod: (programs, routes, arp_announce)."""
     return (sum(programs_in(node, pod), []),
             "".join(node.run("ip", *v, "route", "show", "table", "local", "proto", "112", netns=pod.netns,
-                             check=False).stdout for v in ((), ("-6",))))
+                             check=False).stdout for v in ((), ("-6",))),
+            int(node.run("cat", "/proc/sys/net/ipv4/conf/eth0/arp_announce", netns=pod.netns).stdout))
+
+
+@case(each=("alone", "behind a bridge"))
+def test_a_pod_asks_for_its_gateway(node, how):
+    """Whose address of the link layer it does not know, and which nothing else asks for: by its own address, since the
+    node does not answer who asks by the frontend's, which is the node's."""
+    _, (server,), clients, daemon = handed(node, 1, bridged=how != "alone")
+    daemon.kill()
+    server.batch("neigh flush dev eth0")
+    assert ask(clients["remote"], {"X-Session-Id": "a"}) == "s0"
+
+
+def test_a_pods_own_arp_announce(node):
+    """What the pod has set itself stays."""
+    cluster, servers, _, daemon = handed(node, 2, clients=False)
+    for pod in servers:
+        assert inside_of(node, pod)[2] == 2
+    node.sysctl("net.ipv4.conf.eth0.arp_announce", 1, netns=servers[0].netns)
+    for _ in range(2):
+        daemon.reload()
+        assert [inside_of(node, pod)[2] for pod in servers] == [1, 2]
+    daemon.stop()
+    cluster.detach()
+    assert [inside_of(node, pod)[2] for pod in servers] == [1, 0]
 
 
 def test_gives_back(node):
@@ -727,7 +752,7 @@ def test_strangers_get_nothing(node):
     stranger.server()
     for i in range(10):
         assert ask(clients["remote"], {"X-Session-Id": str(i)}) == "s0"
-    assert not inside_of(node, stranger)[0]
+    assert not any(inside_of(node, stranger)[::2])
     servers[0].model.process.kill()
     wait_for(lambda: cluster.endpoint("s0")["state"] != "ready")
     try:

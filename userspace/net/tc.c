@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>
+#include <linux/ip.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
@@ -86,6 +87,21 @@ static enum tc_kind kind_of(const struct nlattr *a)
 	return TC_OTHER;
 }
 
+/* That of sysctl arp_announce, which the kernel tells with others of IPv4; UINT32_MAX: it does not.
+ */
+static uint32_t announce_of(const struct nlattr *spec)
+{
+	struct nlattr *families[AF_MAX], *v4[IFLA_INET_MAX + 1];
+	const size_t size = IPV4_DEVCONF_ARP_ANNOUNCE * sizeof(uint32_t);
+
+	if (!spec || nla_parse_nested(families, AF_MAX - 1, (struct nlattr *)spec, NULL) < 0 ||
+	    !families[AF_INET] ||
+	    nla_parse_nested(v4, IFLA_INET_MAX, families[AF_INET], NULL) < 0 ||
+	    !v4[IFLA_INET_CONF] || (size_t)nla_len(v4[IFLA_INET_CONF]) < size)
+		return UINT32_MAX;
+	return ((const uint32_t *)nla_data(v4[IFLA_INET_CONF]))[IPV4_DEVCONF_ARP_ANNOUNCE - 1];
+}
+
 static int on_device(const struct nlmsghdr *h, void *arg)
 {
 	struct nlattr *a[IFLA_MAX + 1], *info[IFLA_INFO_MAX + 1];
@@ -107,6 +123,7 @@ static int on_device(const struct nlmsghdr *h, void *arg)
 	};
 	if (a[IFLA_IFNAME])
 		nla_strlcpy(d->name, a[IFLA_IFNAME], sizeof(d->name));
+	d->arp_announce = announce_of(a[IFLA_AF_SPEC]);
 	if (a[IFLA_LINKINFO] && !nla_parse_nested(info, IFLA_INFO_MAX, a[IFLA_LINKINFO], NULL))
 		d->kind = kind_of(info[IFLA_INFO_KIND]);
 	if (a[IFLA_LINK] && a[IFLA_LINK_NETNSID])
@@ -127,6 +144,25 @@ int tc_devices(int netns_fd, struct tc_device **out, size_t *n)
 	*out = TAKE_PTR(l.items);
 	*n = l.n;
 	return 0;
+}
+
+int tc_set_arp_announce(int netns_fd, uint32_t device, uint32_t value)
+{
+	_cleanup_(nl_msg_freep) struct nl_msg *msg = nlmsg_alloc_simple(RTM_SETLINK, 0);
+	const struct ifinfomsg m = {.ifi_family = AF_UNSPEC, .ifi_index = (int)device};
+	struct nlattr *spec, *v4, *conf;
+
+	if (!msg || nlmsg_append(msg, (void *)&m, sizeof(m), NLMSG_ALIGNTO) < 0)
+		return -ENOMEM;
+	spec = nla_nest_start(msg, IFLA_AF_SPEC);
+	v4 = spec ? nla_nest_start(msg, AF_INET) : NULL;
+	conf = v4 ? nla_nest_start(msg, IFLA_INET_CONF) : NULL;
+	if (!conf || nla_put_u32(msg, IPV4_DEVCONF_ARP_ANNOUNCE, value) < 0)
+		return -ENOMEM;
+	nla_nest_end(msg, conf);
+	nla_nest_end(msg, v4);
+	nla_nest_end(msg, spec);
+	return netlink_ask(netns_fd, NETLINK_ROUTE, msg, NULL, NULL);
 }
 
 /* ---- filters ------------------------------------------------------------------------- */

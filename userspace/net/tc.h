@@ -27,13 +27,17 @@ struct tc_device {
 	uint32_t peer;   /* index of its other end, in another namespace; 0: it has none */
 	enum tc_kind kind;
 	bool loopback;
-	bool ethernet; /* packets begin with an Ethernet header; else with the IP header */
+	bool ethernet;         /* packets begin with an Ethernet header; else with the IP header */
+	uint32_t arp_announce; /* the sysctl; UINT32_MAX: not known */
 	char name[IF_NAMESIZE];
 };
 
 /** Lists all devices of the namespace (as in netns.h). Returns 0 with *out (free() it) and *n; or
  * -errno, not logged, both untouched. */
 int tc_devices(int netns_fd, struct tc_device **out, size_t *n);
+
+/** Sets the device's sysctl arp_announce; needs no /proc/sys. Returns 0 or -errno, not logged. */
+int tc_set_arp_announce(int netns_fd, uint32_t device, uint32_t value);
 
 enum tc_direction { TC_IN, TC_OUT };
 

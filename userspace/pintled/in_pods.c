@@ -175,6 +175,7 @@ static int find_ends(struct in_pods *x, int fd, struct owned *o)
 		return 0;
 	o->place->scope = ours->index;
 	o->place->device = theirs->index;
+	o->place->announce = theirs->arp_announce;
 	for (size_t i = o->place->ip_count; i-- > 0;) {
 		reached = is_reached(node_fd, &o->place->ips[i], ours);
 		if (reached < 0)
@@ -384,26 +385,62 @@ static int place_attach(struct in_pods *x, const struct register_place *p, int f
 	return err ?: place_detach_others(x, at, fd, there, n);
 }
 
+#define OWN_ADDRESS 2 /* arp_announce: ARP asks in the name of the device's own address */
+
+/* A pod that does not know the link-layer address of its gateway asks by ARP, by default in the
+ * name of the address that its packet is from. That is the frontend's, and so the node's own, and
+ * the node answers no question that seems to be its own. */
+static void place_announce(const struct register_place *p, int fd)
+{
+	int err = p->announce ? 0 : tc_set_arp_announce(fd, p->device, OWN_ADDRESS);
+
+	if (err)
+		log_err_r(err, "%s: arp_announce of the pod's device is not set to %d", p->path,
+			  OWN_ADDRESS);
+}
+
 /* The program comes before the routes: without it the pod would answer whoever sends it packets to
- * a frontend. What is noted in `scopes` comes before both: by it they are found again. */
+ * a frontend. What is noted in `scopes` comes before all: by it they are found again. */
 static int place_arrange(struct in_pods *x, const struct register_place *p, bool again)
 {
-	const struct pintle_scope scope = {.scope = p->scope};
+	struct pintle_scope scope = {.scope = p->scope}, former;
 	_cleanup_close_ int fd = register_open(p);
+	int err, scopes = x->m->fd[MAP_scopes];
 
 	if (fd < 0)
 		return fd;
-	if (bpf_map_update_elem(x->m->fd[MAP_scopes], &p->cookie, &scope, BPF_ANY))
+	if (!p->announce ||
+	    (!bpf_map_lookup_elem(scopes, &p->cookie, &former) && former.announces == p->device))
+		scope.announces = p->device;
+	if (bpf_map_update_elem(scopes, &p->cookie, &scope, BPF_ANY))
 		return -errno;
-	return place_attach(x, p, fd, again) ?: routes_arrange(x, fd);
+	err = place_attach(x, p, fd, again) ?: routes_arrange(x, fd);
+	if (!err)
+		place_announce(p, fd);
+	return err;
+}
+
+/* Gives back what place_announce() has set, unless somebody has set something else. */
+static void place_announce_no_more(int fd, uint32_t device)
+{
+	_cleanup_free_ struct tc_device *all = NULL;
+	const struct tc_device *d;
+	size_t n = 0;
+
+	if (!device || tc_devices(fd, &all, &n))
+		return;
+	d = device_by_index(all, n, device);
+	if (d && d->arp_announce == OWN_ADDRESS)
+		tc_set_arp_announce(fd, device, 0);
 }
 
 /* Removes all but the link, whose pin is not there. */
-static void place_clear(int fd, uint32_t handle)
+static void place_clear(int fd, uint32_t handle, const struct pintle_scope *scope)
 {
 	_cleanup_free_ struct frontend_addr *there = NULL;
 	size_t n = 0;
 
+	place_announce_no_more(fd, scope->announces);
 	routes_list_local(fd, &there, &n);
 	for (size_t i = 0; i < n; i++)
 		routes_remove_local(fd, &there[i]);
@@ -475,13 +512,15 @@ static void leave(struct in_pods *x)
 {
 	for (size_t i = x->leaving_n; i-- > 0;) {
 		_cleanup_close_ int fd = register_open(&x->leaving[i]);
+		struct pintle_scope scope = {0};
 
 		if (fd >= 0)
 			links_in(x, &x->leaving[i], fd);
 		if (is_shortage(fd) || (fd >= 0 && is_used(x, x->leaving[i].scope)))
 			continue;
+		bpf_map_lookup_elem(x->m->fd[MAP_scopes], &x->leaving[i].cookie, &scope);
 		if (fd >= 0)
-			place_clear(fd, filter_of(x).handle);
+			place_clear(fd, filter_of(x).handle, &scope);
 		x->leaving[i] = x->leaving[--x->leaving_n];
 	}
 }
@@ -788,7 +827,7 @@ static int on_remove(int fd, const char *path, void *arg)
 
 	(void)path;
 	if (!netns_cookie(fd, &cookie) && !bpf_map_lookup_elem(r->scopes_fd, &cookie, &scope))
-		place_clear(fd, r->handle);
+		place_clear(fd, r->handle, &scope);
 	return 0;
 }
 

@@ -4,7 +4,7 @@
  * network namespace that has an endpoint's address, and makes there what the hand-off needs.
  *
  *   in the pod    pintle_hand_pod, at the device by which its packets come; a local route for each
- *                 frontend, as its packets and answers have that address
+ *                 frontend, as its packets and answers have that address; arp_announce of 2
  *   in the maps   `scopes`, the endpoint's `scope`, and the addresses at which its listener is
  * found
  *

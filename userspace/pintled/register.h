@@ -16,6 +16,7 @@ struct register_place {
 	char path[64];      /* where it was found */
 	uint32_t scope;     /* of its keys: the index of the node's end of its device */
 	uint32_t device;    /* the index of its own end, there */
+	uint32_t announce;  /* that device's arp_announce, as it was found */
 	struct addr ips[4]; /* of its endpoints */
 	size_t ip_count;
 };
