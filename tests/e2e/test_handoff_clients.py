@@ -77,14 +77,15 @@ class World:
         for server in sum(self.servers.values(), []):
             wait_for(server.answers, 600 if server.kind == "vllm" else 30, f"{server.name} to answer")
         self.models = [*self.servers]
-        self.front = self.models[0]
+        # Of those that answer whatever model is asked for, if there are such.
+        self.front = next((kind for kind in self.models if kind not in COUNTING), self.models[0])
         node.daemon(node.config(*(self.pool(kind) for kind in self.models)))
         wait_for(lambda: all(e["state"] == "ready" for e in node.cli("endpoints")), 30, "all endpoints to be ready")
         self.tokens = {kind: self.directly(kind) for kind in self.models if kind in COUNTING}
         wait_for(lambda: not self.tried().moves, 60, "what servers are given to be believed")
 
     def pool(self, kind):
-        """Of the first kind, with the frontend; requests without a model that is seen are for it."""
+        """Requests without a model that is seen are for the one with the frontend."""
         front = {"models": {**{k: k for k in self.models}, "default": kind}, "requests": "one-per-connection"} \
             if kind == self.front else {"frontends": [], "announce": False}
         return self.node.pool(self.servers[kind], kind, decide="request", scrape={"interval": "500ms", "timeout": "1s"},
