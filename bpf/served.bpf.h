@@ -15,12 +15,10 @@
 
 /* `acknowledged` is what the client has acknowledged of its handshake, which differs from one
  * connection of these addresses to the next. Nobody can aim at a place without the node's key. */
-static __always_inline __u64 served_hash(const struct pintle_tuple *t, __u32 acknowledged)
+static __always_inline __u64 served_hash(const struct pintle_node *n, const struct pintle_tuple *t,
+					 __u32 acknowledged)
 {
-	__u32 zero = 0;
-	const struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
-
-	return n ? mix(tuple_hash(t) ^ n->hint_key[0] ^ acknowledged) : 0;
+	return mix(tuple_hash(t) ^ n->hint_key[0] ^ acknowledged);
 }
 
 static __always_inline __u64 *served_at(__u64 hash)
@@ -30,18 +28,31 @@ static __always_inline __u64 *served_at(__u64 hash)
 	return bpf_map_lookup_elem(&hand_served, &at);
 }
 
+/* Of any connection that is steered here, while the hand-off is wanted. */
 static __always_inline void served_note(const struct pintle_tuple *t, __u32 acknowledged)
 {
-	__u64 hash = served_hash(t, acknowledged), *note = served_at(hash);
+	__u32 zero = 0;
+	const struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+	__u64 hash, *note;
 
+	if (!n || !(n->handed || n->pods))
+		return;
+	hash = served_hash(n, t, acknowledged);
+	note = served_at(hash);
 	if (note)
 		*note = hash;
 }
 
 static __always_inline bool served_is(const struct pintle_tuple *t, __u32 acknowledged)
 {
-	__u64 hash = served_hash(t, acknowledged), *note = served_at(hash);
+	__u32 zero = 0;
+	const struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+	__u64 hash, *note;
 
+	if (!n)
+		return false;
+	hash = served_hash(n, t, acknowledged);
+	note = served_at(hash);
 	return note && *note == hash;
 }
 

@@ -431,7 +431,6 @@ static __always_inline void pod_flow_begin(struct bpf_sock_ops *ctx, struct pint
 {
 	struct pintle_pod_flow f = {.scope = where, .netns = (__u32)bpf_get_netns_cookie(ctx)};
 
-	served_note(t, ctx->snd_nxt);
 	if (!bpf_map_update_elem(&pod_flows, t, &f, BPF_ANY))
 		conn->flags |= PINTLE_CONN_POD;
 }
@@ -468,6 +467,7 @@ static __noinline int steered_opened(struct bpf_sock_ops *ctx, struct pintle_con
 {
 	struct bpf_sock *sk = ctx->sk;
 
+	served_note(t, ctx->snd_nxt);
 	trace_adopt(ctx, t);
 	first_begin(ctx, conn->pool, conn->pool_generation, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 	bind_client(ctx, conn, f, t);
@@ -487,7 +487,6 @@ static __noinline int flow_established(struct bpf_sock_ops *ctx, const struct pi
 
 	if (!f || !sk)
 		return 0;
-	served_note(t, ctx->snd_nxt);
 	conn = &f->conn;
 	conn_decided(conn, &f->decision);
 	n = counters_kept(conn->endpoint, conn->generation, conn->class_id);

@@ -55,8 +55,8 @@ int netns_sysctl(int netns_fd, const char *name, long *value);
  *
  * Returns a descriptor (closed by the caller); -ENOENT: no such namespace; -EACCES: not found, but
  * some processes' namespaces could not be looked at (CAP_SYS_PTRACE); -errno of a shortage, such as
- * -EMFILE: it may be there. Inodes are used again:
- * compare netns_cookie() where the former cookie is known.
+ * -EMFILE: it may be there. Inodes are used again: compare netns_cookie() where the former cookie
+ * is known.
  */
 int netns_open_by_inode(uint64_t inode, const char *hint);
 
