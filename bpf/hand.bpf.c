@@ -8,8 +8,9 @@
  *   the client's ACK  dropped: nothing is there yet that it could establish
  *   first segment     its headers are read, the lookup hook decides, and the listener takes the
  *                     connection together with the segment (bpf_sk_assign_tcp_reqsk(), Linux 6.9).
- *                     Where the headers do not end in it, it is held: see hand_hold.bpf.h. In a
- *                     pool with one request per connection it is changed: see oneshot.bpf.h
+ *                     Where its headers do not end, or its body does not begin, in that, it is
+ *                     held: see hand_hold.bpf.h. In a pool with one request per connection it is
+ *                     changed: see oneshot.bpf.h
  *   all later ones    belong to a socket, and pass
  *
  * Packets to other destinations leave after one look-up. Where this program is not attached, or
@@ -270,7 +271,7 @@ static __always_inline bool queue_again(struct __sk_buff *skb, const struct hand
 	return !come_again(skb);
 }
 
-/* Reads the headers for what tells the pool's sessions apart. */
+/* Reads the headers for what tells the pool's sessions apart. Returns 1, or 0 without the pool. */
 __noinline int headers_read(struct __sk_buff *skb, const struct hand *h,
 			    const struct pintle_ref *of)
 {
@@ -287,7 +288,7 @@ __noinline int headers_read(struct __sk_buff *skb, const struct hand *h,
 	/* A server does not read the urgent byte where it stands. */
 	if (h->flags & FLAG_URG && !h->held)
 		x->scan.known |= REQUEST_MALFORMED;
-	return 0;
+	return 1;
 }
 
 /* Finds the session that the request names, if it does, into `asking`. Returns how the connection
@@ -329,7 +330,8 @@ static __always_inline int request_ask(struct __sk_buff *skb, const struct hand 
 	a->connection = 1 + h->acknowledged % 255;
 	__builtin_memset(&a->session, 0, sizeof(a->session));
 	of = h->pool;
-	headers_read(skb, h, &of);
+	if (!h->read)
+		headers_read(skb, h, &of);
 	model_choose(skb, &h->s, &of, &x->scan);
 	if (a->no_model)
 		return PINTLE_HAND_NO_MODEL;
@@ -484,16 +486,14 @@ static __noinline int placed_count(struct hand *h)
 	return adapter_placed(d->endpoint, d->generation);
 }
 
-/* Whether the headers of the request that was read last may still end; or, where the body says
- * where it goes, whether that begins in a later segment. */
-static __always_inline bool is_unfinished(const struct hand *h, int how)
+/* Whether the headers that were read last may still end, or the body begins in a later segment. The
+ * body may say where the request goes; and where it does not, a server that gets headers and body
+ * at once is woken once. */
+static __always_inline bool is_unfinished(const struct hand *h)
 {
 	struct hand_scratch *x = scratch_find();
 
-	if (!x || how == PINTLE_HAND_NOT_HTTP)
-		return false;
-	return !(x->scan.known & REQUEST_OVER) ||
-	       (request_awaits_body(&x->scan, h->s.size) && body_decides(&h->pool));
+	return x && (!(x->scan.known & REQUEST_OVER) || request_awaits_body(&x->scan, h->s.size));
 }
 
 /* Hands the connection over to where the lookup hook places it. `how`: as request_ask() said. */
@@ -754,17 +754,20 @@ static __always_inline int on_other(struct __sk_buff *skb, struct hand *h)
 /* The first request has come, and with it its connection. */
 static __always_inline int on_request(struct __sk_buff *skb, struct hand *h)
 {
+	struct pintle_ref of = h->pool;
 	int how, result = HOLD_NOT;
 
 	if (served_is(&h->s.tuple, h->acknowledged))
 		return on_stray(skb, h);
-	how = ask(skb, h);
-	if (!h->held && is_unfinished(h, how))
+	if (!h->held)
+		h->read = headers_read(skb, h, &of) > 0;
+	if (!h->held && h->read && is_unfinished(h))
 		result = hold_begin(skb, h);
 	if (result == HOLD_MORE)
 		result = hold_take(skb, h);
 	if (result != HOLD_NOT && result != HOLD_OVER)
 		return result;
+	how = ask(skb, h);
 	result = place(skb, h, how);
 	if (h->placed != PLACED_NOT && close_wanted(skb, h) > 0)
 		close_behind(skb, h);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * hand_hold.bpf.h - holds a connection whose headers do not end in its first segment.
+ * hand_hold.bpf.h - holds a connection whose headers do not end, or whose body does not begin, in its
+ * first segment.
  *
  *   a segment         its bytes are kept in `held`, and acknowledged
  *   the last of them  the packet gets all that was kept in front of its own bytes, and goes on as
@@ -18,7 +19,6 @@
 
 #include "hand_segment.bpf.h"
 #include "held.bpf.h"
-#include "model.bpf.h"
 
 #define SWEEP_NS     1000000000ULL /* 1 s */
 #define CLOCK_STEADY 1             /* CLOCK_MONOTONIC */
@@ -293,6 +293,39 @@ static __always_inline void hold_sweep_soon(void)
 
 /* ---- a segment ----------------------------------------------------------------------- */
 
+struct hold_recalling {
+	const struct request_scan *from;
+	struct request_scan *to;
+};
+
+static long hold_recall_chunk(__u32 i, void *arg)
+{
+	const struct hold_recalling *r = arg;
+	__u32 at = REQUEST_CHUNK * i;
+
+	if (at >= r->from->line)
+		return 1;
+	at &= REQUEST_MAX - REQUEST_CHUNK;
+	hide(at);
+	if (at > REQUEST_MAX - REQUEST_CHUNK)
+		return 1;
+	__builtin_memcpy(r->to->bytes + at, r->from->bytes + at, REQUEST_CHUNK);
+	return 0;
+}
+
+/* Puts the headers into hand_scratch if they were read to their end. Returns whether they were. */
+static __always_inline bool hold_recall(const struct request_scan *scan)
+{
+	struct hand_scratch *x = scratch_find();
+	struct hold_recalling r = {.from = scan, .to = x ? &x->scan : NULL};
+
+	if (!x || (scan->known & REQUEST_OVER) != REQUEST_ENDED)
+		return false;
+	hold_copy(&x->scan, scan);
+	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_recall_chunk, &r, 0);
+	return true;
+}
+
 /* The connection is to be decided now. What the packet has no room for comes behind it as a packet
  * of its own, which is queued again; once, so that nothing goes round where no server takes it. */
 static __always_inline int hold_end(struct __sk_buff *skb, struct hand *h, struct pintle_held *e,
@@ -340,10 +373,11 @@ static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_load_chunk, &l, 0);
 	hold_note_mark(skb, h, e);
 	over = hold_read(l.scan, &w->reader, size, hand_names(&pool->asked));
-	if (over && request_awaits_body(l.scan, size) && body_decides(&h->pool))
+	if (over && request_awaits_body(l.scan, size))
 		over = 0;
 	how = hold_ends(&h->part, over, bpf_ktime_get_ns() - e->since_ns);
 	if (how != PINTLE_HOLD_COUNT || e->decided) {
+		h->read = hold_recall(l.scan);
 		hold_leave(l.scan, &w->reader);
 		return hold_end(skb, h, e, size, how);
 	}
@@ -394,6 +428,19 @@ static __always_inline struct pintle_held *hold_put(const struct pintle_tuple *t
 	return NULL;
 }
 
+/* Begins the scan of the connection's first segment, which was read already. */
+static __always_inline void hold_read_already(const struct hand *h, struct request_scan *scan)
+{
+	const struct hand_scratch *x = scratch_find();
+
+	if (x && (x->scan.known & REQUEST_OVER) == REQUEST_ENDED && !(h->flags & FLAG_URG)) {
+		hold_copy(scan, &x->scan);
+		scan->size = 0;
+	} else {
+		request_begin(scan, HAND_LINE_MIN, HAND_LINE_MAX);
+	}
+}
+
 /* Makes an entry, which is locked. Returns 1, or 0 if there is no place. */
 __noinline int hold_make(const struct hand *h)
 {
@@ -410,7 +457,7 @@ __noinline int hold_make(const struct hand *h)
 	e->acknowledged = h->acknowledged;
 	e->pool = h->pool;
 	e->tuple = h->s.tuple;
-	request_begin((struct request_scan *)e->scan, HAND_LINE_MIN, HAND_LINE_MAX);
+	hold_read_already(h, (struct request_scan *)e->scan);
 	/* In full order: where two CPUs have the connection's first segment at once, at least one
 	 * sees the other's entry, and gives up its own. */
 	__sync_lock_test_and_set(&e->since_ns, bpf_ktime_get_ns());

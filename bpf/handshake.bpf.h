@@ -59,6 +59,7 @@ struct hand {
 	__u8 in_pods;    /* 1: the pool's servers are in pods */
 	__u8 marked : 1; /* segments that are held met congestion */
 	__u8 unsure : 1; /* the reset that ends a connection before may be lost */
+	__u8 read : 1;   /* hand_scratch has the headers, read for the names of this pool */
 	__u8 placed;     /* enum hand_placed */
 };
 

@@ -95,6 +95,11 @@ REQUEST_STEP hold_read(struct request_scan *s, struct hold_reader *r, __u32 size
 	if (!s || !r || !names)
 		return 1;
 	hold_copy(&r->kept, s);
+	if (s->known & REQUEST_OVER) {
+		hold_copy(&r->whole, s);
+		s->size = size;
+		return 1;
+	}
 	reading.from = s->size / 8;
 	s->size = size & ~7U;
 	bpf_loop(REQUEST_MAX / 8, hold_read_word, &reading, 0);

@@ -647,7 +647,7 @@ struct {
 	__type(value, __u64);
 } MAP(hold_stats);
 
-/* Requests whose headers have not ended. Their bytes are acknowledged, and nowhere else: so nothing
+/* Requests that are held. Their bytes are acknowledged, and nowhere else: so nothing
  * may be evicted. Each takes memory only while it is there. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -610,14 +610,6 @@ static __always_inline bool model_any(const struct pintle_ref *pool, const struc
 	return bpf_map_lookup_elem(&models, &x->scan.key);
 }
 
-/* Whether a body says where a request of the pool goes, by its model or its prompt. */
-static __always_inline bool body_decides(const struct pintle_ref *pool)
-{
-	struct pintle_pool *p = pool_find(pool->id, pool->generation);
-
-	return p && (p->prompt_weight || model_any(pool, p));
-}
-
 /* The row of the scratch's key. */
 static __always_inline struct pintle_model *model_row(const struct model_scratch *x)
 {

@@ -267,10 +267,12 @@ enum pintle_hand { PINTLE_HANDS(X) PINTLE_HAND_COUNT };
 #undef X
 #define PINTLE_MAX_HANDS 16 /* room in `hand_stats` */
 
-/* X(symbol, name, what it says): what the hand-off did with connections whose headers did not end
- * in the first segment, each counted once, up to NO_PLACE; and with segments of theirs. */
+/* X(symbol, name, what it says): what the hand-off did with connections whose headers did not end,
+ * or whose body did not begin, in the first segment, each counted once, up to NO_PLACE; and with
+ * segments of theirs. */
 #define PINTLE_HOLDS(X)                                                                            \
-	X(JOINED, "joined", "held until the rest of its headers came, and decided by all of them") \
+	X(JOINED, "joined",                                                                        \
+	  "held until its headers had ended and its body had begun, and decided by all of that")   \
 	X(FULL, "full", "its headers are longer than 15,872 bytes: decided by what was there")     \
 	X(CLOSED, "closed", "the client closed its side before: decided by what was there")        \
 	X(LATE, "late", "held for 10 s, and more came, but not all: decided by what was there")    \
@@ -1591,7 +1593,7 @@ struct pintle_device {
 #define PINTLE_HOLD_STAT(pool, hold) ((pool)*PINTLE_MAX_HOLDS + (hold))
 #define PINTLE_HOLD_STAT_COUNT       (PINTLE_MAX_POOLS * PINTLE_MAX_HOLDS)
 
-/* ---- held: hash, place of a client -> headers that have not ended. Writer: kernel. -------- */
+/* ---- held: hash, place of a client -> a request that is held. Writer: kernel. ------------- */
 
 /* A client has a number of places, so nobody takes another's, and no count is needed. A connection
  * has some of them, by its ports, and is in the first that was free. Where all are taken, it is not

@@ -125,5 +125,5 @@ def test_marks(node, family):
             c.sock.close()
             rules(node)
         assert said[0] == said[1], (step.__name__, said)
-    assert handed(node) == {"asked": len(STEPS)} and holds(node) == {"joined": 3}
+    assert handed(node) == {"asked": len(STEPS)} and holds(node) == {"joined": 4}
     none_held(node)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""decide: request, where the headers of a request come in several segments: the hand-off holds them
-until they end."""
+"""decide: request, where the headers of a request come in several segments, or without the body: the hand-off holds
+them until they have ended and the body has begun."""
 import hashlib
 import json
 import os
@@ -238,8 +238,12 @@ def test_closed_before_the_end(node):
         c.c.half_close()
         assert c.more() == ""
     assert exchange(node, [b"GET / HTTP/1.1\r\nX-Sess"], end=True) == ""
-    assert handed(node) == {"unfinished": 2}
-    assert holds(node) == {"closed": 2}
+    with Opened(node, post(b"body")) as c:
+        c.c.half_close()
+        assert c.more() == ""
+    assert exchange(node, [post(b"body")], end=True) == ""
+    assert handed(node) == {"unfinished": 2, "asked": 2}
+    assert holds(node) == {"closed": 4}
     none_held(node)
 
 
@@ -255,7 +259,7 @@ def test_reset_before_the_end(node):
 
 
 def test_a_slow_client(node):
-    """Who takes more than 10 s is served by what came until then."""
+    """Who takes more than 10 s is served by what came until then; a body that comes later than that is one."""
     node.add_client()
     node.steer(hashing(node, 1), **HANDED)
     with Opened(node, b"GET / HTTP/1.1\r\nX-Sess") as c:
@@ -263,7 +267,10 @@ def test_a_slow_client(node):
         c.c.sock.sendall(b"ion-Id: a\r\nHost: a\r\n")
         wait_for(lambda: handed(node) == {"asked": 1})
         assert c.more(b"Connection: close\r\n\r\n").endswith(EMPTY)
-    assert holds(node) == {"late": 1}
+    with Opened(node, post(b"body")) as c:
+        age(node, LATE + 1)
+        assert c.more(b"body").endswith(hashlib.sha256(b"body").hexdigest())
+    assert holds(node) == {"late": 1, "joined": 1}
     none_held(node)
 
 

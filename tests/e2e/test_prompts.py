@@ -93,7 +93,7 @@ def test_a_client_that_lies_about_the_size(node):
     node.add_client()
     daemon = steer(node, hashing(node, 2))
     with without_daemon(daemon), node.connect(FRONTEND["v4"], remote=True) as c:
-        c.sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n")
+        c.sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n{")
         wait_for(lambda: handed(node))
         found = sorted(prompts(node).values())
         assert found[0] == 0 and 654 < found[1] < 656, found
