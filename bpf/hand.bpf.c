@@ -491,9 +491,12 @@ static __noinline int placed_count(struct hand *h)
  * at once is woken once. */
 static __always_inline bool is_unfinished(const struct hand *h)
 {
-	struct hand_scratch *x = scratch_find();
+	const struct pintle_pool *pool = pool_find(h->pool.id, h->pool.generation);
+	const struct hand_scratch *x = scratch_find();
 
-	return x && (!(x->scan.known & REQUEST_OVER) || request_awaits_body(&x->scan, h->s.size));
+	return x && pool &&
+	       (!(x->scan.known & REQUEST_OVER) ||
+		request_awaits_body(&x->scan, h->s.size, !pool->no_models));
 }
 
 /* Hands the connection over to where the lookup hook places it. `how`: as request_ask() said. */
@@ -714,6 +717,7 @@ static __always_inline bool is_begun(const struct hand *h)
 __noinline int on_begun(struct __sk_buff *skb, struct hand *h)
 {
 	struct begun *b = h ? begun_find(h) : NULL;
+	struct pintle_held_key k;
 
 	if (!b || !hand_take_up(skb, h) || !begun_is(b, h) ||
 	    (h->flags & (FLAG_FIN | FLAG_SYN | FLAG_RST | FLAG_ACK)) != FLAG_ACK)
@@ -721,7 +725,7 @@ __noinline int on_begun(struct __sk_buff *skb, struct hand *h)
 	if (!h->s.size)
 		return TC_ACT_SHOT;
 	b->when = 0;
-	return held_any() ? HOLD_NOT : HOLD_OVER;
+	return held_any() && held_find(&h->s.tuple, &k) ? HOLD_NOT : HOLD_OVER;
 }
 
 /* Of segments without a socket none but the first request reaches the kernel: it would run the
@@ -757,8 +761,8 @@ static __always_inline int on_request(struct __sk_buff *skb, struct hand *h)
 	struct pintle_ref of = h->pool;
 	int how, result = HOLD_NOT;
 
-	if (served_is(&h->s.tuple, h->acknowledged))
-		return on_stray(skb, h);
+	if (served_is(&h->s.tuple, h->acknowledged, h->s.sequence))
+		return socket_there(skb, h) > 0 ? TC_ACT_UNSPEC : on_stray(skb, h);
 	if (!h->held)
 		h->read = headers_read(skb, h, &of) > 0;
 	if (!h->held && h->read && is_unfinished(h))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * hand_hold.bpf.h - holds a connection whose headers do not end, or whose body does not begin, in its
- * first segment.
+ * hand_hold.bpf.h - holds a connection whose headers do not end, or whose body does not begin, in
+ * its first segment.
  *
  *   a segment         its bytes are kept in `held`, and acknowledged
  *   the last of them  the packet gets all that was kept in front of its own bytes, and goes on as
@@ -313,13 +313,25 @@ static long hold_recall_chunk(__u32 i, void *arg)
 	return 0;
 }
 
-/* Puts the headers into hand_scratch if they were read to their end. Returns whether they were. */
-static __always_inline bool hold_recall(const struct request_scan *scan)
+/* A reload may change the names while a connection is held. */
+static __always_inline __u64 hold_names(const struct pintle_pool *pool)
 {
-	struct hand_scratch *x = scratch_find();
-	struct hold_recalling r = {.from = scan, .to = x ? &x->scan : NULL};
+	const __u64 *word = (const __u64 *)pool->asked.headers;
+	__u64 hash = 1;
+	__u32 i;
 
-	if (!x || (scan->known & REQUEST_OVER) != REQUEST_ENDED)
+#pragma unroll
+	for (i = 0; i < sizeof(pool->asked.headers) / 8; i++)
+		hash = hash * 0x9e3779b97f4a7c15 + word[i];
+	return hash;
+}
+
+/* Puts the headers into hand_scratch if they were read to their end. Returns whether they were. */
+static __always_inline bool hold_recall(struct hand_scratch *x, const struct request_scan *scan)
+{
+	struct hold_recalling r = {.from = scan, .to = &x->scan};
+
+	if ((scan->known & REQUEST_OVER) != REQUEST_ENDED)
 		return false;
 	hold_copy(&x->scan, scan);
 	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_recall_chunk, &r, 0);
@@ -347,14 +359,19 @@ static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 					  struct pintle_held *e)
 {
 	struct hold_work *w = hold_work_find();
+	struct hand_scratch *x = scratch_find();
 	struct hold_loading l = {.skb = skb};
 	struct pintle_pool *pool = pool_find(h->pool.id, h->pool.generation);
 	__u32 how, size, had;
 	int over;
 
-	if (!w || !pool)
+	if (!w || !x || !pool)
 		return TC_ACT_SHOT;
 	l.scan = (struct request_scan *)e->scan;
+	if (h->read && !l.scan->size) {
+		hold_begin_scan(l.scan, &x->scan);
+		e->names = hold_names(pool);
+	}
 	l.from = h->s.data + h->part.skip;
 	l.to = l.scan->size;
 	l.size = h->part.take;
@@ -372,12 +389,10 @@ static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 		size = e->decided;
 	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_load_chunk, &l, 0);
 	hold_note_mark(skb, h, e);
-	over = hold_read(l.scan, &w->reader, size, hand_names(&pool->asked));
-	if (over && request_awaits_body(l.scan, size))
-		over = 0;
+	over = hold_read(l.scan, &w->reader, size, hand_names(&pool->asked), !pool->no_models);
 	how = hold_ends(&h->part, over, bpf_ktime_get_ns() - e->since_ns);
 	if (how != PINTLE_HOLD_COUNT || e->decided) {
-		h->read = hold_recall(l.scan);
+		h->read = e->names == hold_names(pool) && hold_recall(x, l.scan);
 		hold_leave(l.scan, &w->reader);
 		return hold_end(skb, h, e, size, how);
 	}
@@ -428,19 +443,6 @@ static __always_inline struct pintle_held *hold_put(const struct pintle_tuple *t
 	return NULL;
 }
 
-/* Begins the scan of the connection's first segment, which was read already. */
-static __always_inline void hold_read_already(const struct hand *h, struct request_scan *scan)
-{
-	const struct hand_scratch *x = scratch_find();
-
-	if (x && (x->scan.known & REQUEST_OVER) == REQUEST_ENDED && !(h->flags & FLAG_URG)) {
-		hold_copy(scan, &x->scan);
-		scan->size = 0;
-	} else {
-		request_begin(scan, HAND_LINE_MIN, HAND_LINE_MAX);
-	}
-}
-
 /* Makes an entry, which is locked. Returns 1, or 0 if there is no place. */
 __noinline int hold_make(const struct hand *h)
 {
@@ -457,7 +459,7 @@ __noinline int hold_make(const struct hand *h)
 	e->acknowledged = h->acknowledged;
 	e->pool = h->pool;
 	e->tuple = h->s.tuple;
-	hold_read_already(h, (struct request_scan *)e->scan);
+	request_begin((struct request_scan *)e->scan, HAND_LINE_MIN, HAND_LINE_MAX);
 	/* In full order: where two CPUs have the connection's first segment at once, at least one
 	 * sees the other's entry, and gives up its own. */
 	__sync_lock_test_and_set(&e->since_ns, bpf_ktime_get_ns());

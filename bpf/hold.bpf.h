@@ -85,29 +85,40 @@ static long hold_read_word(__u32 i, void *arg)
 	return request_word(r->scan, r->from + i, r->names);
 }
 
-/* Reads on, up to `size` bytes. Returns 1 if nothing more need be read. The parser takes eight
- * bytes at a time: those of a word that is not whole are read again when more are there. */
+/* Begins the scan of a connection whose first segment was read already, into `read`. Headers that
+ * have ended need not be read again. */
+static __always_inline void hold_begin_scan(struct request_scan *s, const struct request_scan *read)
+{
+	if ((read->known & REQUEST_OVER) == REQUEST_ENDED) {
+		hold_copy(s, read);
+		s->size = 0;
+	} else {
+		request_begin(s, read->line_min, read->line_max);
+	}
+}
+
+/* Reads on, up to `size` bytes. Returns 1 if the connection can be decided by them: its headers
+ * need not be read any further, and its body, if it has one, has begun; `chunked` as for
+ * request_awaits_body(). The parser takes eight bytes at a time: those of a word that is not whole
+ * are read again when more are there. */
 REQUEST_STEP hold_read(struct request_scan *s, struct hold_reader *r, __u32 size,
-		       const struct request_names *names)
+		       const struct request_names *names, int chunked)
 {
 	struct hold_reading reading = {.scan = s, .names = names};
 
 	if (!s || !r || !names)
 		return 1;
 	hold_copy(&r->kept, s);
-	if (s->known & REQUEST_OVER) {
-		hold_copy(&r->whole, s);
-		s->size = size;
-		return 1;
+	if (!(s->known & REQUEST_OVER)) {
+		reading.from = s->size / 8;
+		s->size = size & ~7U;
+		bpf_loop(REQUEST_MAX / 8, hold_read_word, &reading, 0);
 	}
-	reading.from = s->size / 8;
-	s->size = size & ~7U;
-	bpf_loop(REQUEST_MAX / 8, hold_read_word, &reading, 0);
 	hold_copy(&r->whole, s);
 	s->size = size;
 	if (!(s->known & REQUEST_OVER))
 		request_word(s, size / 8, names);
-	return !!(s->known & REQUEST_OVER);
+	return s->known & REQUEST_OVER && !request_awaits_body(s, size, chunked);
 }
 
 /* Why the connection is decided now; PINTLE_HOLD_COUNT: it is not yet. `over`: what hold_read() has

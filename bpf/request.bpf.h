@@ -563,11 +563,15 @@ static __always_inline int request_has_two(const struct request_scan *s, __u32 i
 }
 
 /* Whether the request has a body of which nothing is in the `size` bytes that are there, and which
- * comes without being asked for. */
-static __always_inline int request_awaits_body(const struct request_scan *s, __u32 size)
+ * comes without being asked for. `chunked`: whether a chunked body is one, too; its client may want
+ * to hear of the answer first. Where a malformed request ends is not known. */
+static __always_inline int request_awaits_body(const struct request_scan *s, __u32 size,
+					       int chunked)
 {
-	return s->known & REQUEST_ENDED && !(s->known & (REQUEST_EXPECT | REQUEST_PROTOCOL)) &&
-	       (s->known & REQUEST_CHUNKED || s->length) && s->line >= size;
+	const __u32 none = REQUEST_EXPECT | REQUEST_PROTOCOL | REQUEST_MALFORMED;
+
+	return s->known & REQUEST_ENDED && !(s->known & none) &&
+	       (s->length || (chunked && s->known & REQUEST_CHUNKED)) && s->line >= size;
 }
 
 #ifdef __bpf__

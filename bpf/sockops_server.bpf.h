@@ -264,12 +264,16 @@ static __noinline int server_listening(struct bpf_sock_ops *ctx)
 	return 0;
 }
 
-static __always_inline void listener_closed(const struct pintle_conn *conn)
+/* One in a namespace where the endpoint is no more, such as the former pod with its address, was
+ * taken off when the endpoint left that. */
+static __always_inline void listener_closed(struct bpf_sock_ops *ctx,
+					    const struct pintle_conn *conn)
 {
-	__u32 endpoint = conn->endpoint;
+	__u32 endpoint = conn->endpoint, where;
 	struct pintle_health *h = bpf_map_lookup_elem(&health, &endpoint);
+	const struct pintle_endpoint *e = endpoint_find(endpoint, conn->generation);
 
-	if (h && endpoint_find(endpoint, conn->generation))
+	if (h && e && scope_of(ctx, &where) && e->scope == where)
 		listeners_ended(h, 1);
 }
 
@@ -467,7 +471,7 @@ static __noinline int steered_opened(struct bpf_sock_ops *ctx, struct pintle_con
 {
 	struct bpf_sock *sk = ctx->sk;
 
-	served_note(t, ctx->snd_nxt);
+	served_note(t, ctx->snd_nxt, ctx->rcv_nxt);
 	trace_adopt(ctx, t);
 	first_begin(ctx, conn->pool, conn->pool_generation, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 	bind_client(ctx, conn, f, t);
@@ -739,7 +743,7 @@ static __always_inline void server_closed(struct bpf_sock_ops *ctx)
 			conn = bpf_sk_storage_get(&listeners, sk, NULL, 0);
 		/* The end of one that the daemon registered shows as a free slot. */
 		if (conn && conn->flags & PINTLE_CONN_WATCHED)
-			listener_closed(conn);
+			listener_closed(ctx, conn);
 		return;
 	}
 	if (!conn || !__sync_lock_test_and_set(&conn->counted, 0)) {

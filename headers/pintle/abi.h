@@ -1619,7 +1619,9 @@ struct pintle_held {
 	__u64 since_ns;
 	struct pintle_ref pool;
 	struct pintle_tuple tuple;
-	__u64 scan[17 * 128]; /* the bytes, and how far they are read: struct request_scan */
+	/* the bytes, and how far they are read: struct request_scan */
+	__u64 scan[17 * 128 - 1];
+	__u64 names; /* a hash of the headers' names that they are read for */
 };
 
 /* ---- sweeper: array of 1: the kernel's timer that forgets held connections. Writer: kernel. */

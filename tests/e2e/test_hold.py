@@ -14,6 +14,8 @@ from packets import FLAGS, segment
 from test_handoff import HANDED, REQUEST, WHERE, ask, exchange, filters, handed, hashing, lose_segments, post, sessions
 from test_oneshot import oneshots
 
+CHUNKED = (b"POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: a\r\nConnection: close\r\n"
+           b"Transfer-Encoding: chunked\r\n\r\n")
 EMPTY = hashlib.sha256(b"").hexdigest()
 LATE, END = 10, 120  # seconds; see docs/handoff.md
 
@@ -337,6 +339,38 @@ def test_reload_and_detach_while_held(node):
     daemon.stop()
     node.detach()
     assert not list(node.bpffs.rglob("held"))
+
+
+def test_a_chunked_body_that_waits(node):
+    """Its client may want to hear of the answer before it sends more than the headers, so the server has them at once."""
+    node.add_client()
+    node.steer(hashing(node, 1), **HANDED)
+    for pieces in ([CHUNKED], cut(CHUNKED, 30)):
+        with node.connect(FRONTEND["v4"], remote=True) as c:
+            for piece in pieces:
+                c.sock.sendall(piece)
+            assert c.read().endswith(EMPTY)
+    assert set(holds(node)) <= {"joined"}
+    none_held(node)
+
+
+def test_other_names_while_held(node):
+    """A reload changes the header that names a session while a request is held: the new one counts."""
+    node.add_client()
+    servers, names = hashing(node, 2), ("x-session-id", "x-user-with-a-long-name")
+    daemon = node.steer(servers, **HANDED)
+    head = post(b"body", b"%s: u" % names[1].encode(), session=b"a")
+    for i, begin in enumerate((head, head[:-10])):
+        name = names[1 - i % 2]
+        with Opened(node, begin) as c:
+            daemon.reload(node.config(node.pool(servers, decide="request", stickiness={"key": f"header/{name}, source"})))
+            wait_for(lambda: name in str(node.cli("pools")), what="the reload")  # noqa: B023
+            assert c.more((head + b"body")[len(begin):]).endswith(hashlib.sha256(b"body").hexdigest())
+        found = sessions(node)
+        assert ask(node, {name: "u" if name == names[1] else "a"})
+        assert len(found) == 1 + i and sessions(node) == found, (begin, found, sessions(node))
+    assert handed(node) == {"asked": 4}
+    none_held(node)
 
 
 def test_held_since_the_sweep_began(node):

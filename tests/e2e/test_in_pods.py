@@ -456,6 +456,21 @@ def test_a_pod_comes_back(node):
         assert Connection(s).ask(close=True, headers={"X-Session-Id": "a"}) in ("again", "s1")
 
 
+def test_another_pod_with_its_address(node):
+    """While the former pod's server still listens: that its listener ends later is not the new one's end."""
+    cluster, servers, clients, _ = handed(node, 2)
+    near, gone = cluster.machines[0], servers[0]
+    near.batch("link del pod2")
+    again = Pod(near, "again", 2)
+    again.server()
+    wait_for(lambda: ask(clients["remote"], {"X-Session-Id": os.urandom(8).hex()}) == "again", 30)
+    assert cluster.endpoint("s0")["listeners"] == 1
+    gone.model.process.kill()
+    gone.model.process.wait()
+    assert cluster.endpoint("s0")["listeners"] == 1
+    wait_for(lambda: ask(clients["remote"], {"X-Session-Id": os.urandom(8).hex()}) == "again")
+
+
 def test_an_endpoint_goes(node):
     """A reload without an endpoint, and the next daemon: its open connections go on, as those of a listener, and with
     the last of them goes what Pintle has made in the pod."""

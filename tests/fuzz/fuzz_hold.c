@@ -5,8 +5,8 @@
  * and in which order; eight bytes for each follow, then what the client sends.
  *
  * Compared with a plain model of TCP reassembly, what was acknowledged first counts and never
- * changes; and what was read piece by piece is what a reader of the whole finds. A step of the
- * fuzzer is a piece.
+ * changes; and what was read piece by piece is what a reader of the whole finds. What the first
+ * piece says of the headers is not read again. A step of the fuzzer is a piece.
  *
  * sources:
  */
@@ -97,6 +97,7 @@ static void same(const struct request_scan *s, const struct model *m, uint32_t s
 static bool segment_comes(struct request_scan *s, struct model *m, const struct client *c,
 			  const struct piece *p)
 {
+	static struct request_scan first;
 	static struct hold_reader reader;
 	struct hold_part part = {0};
 	uint32_t size = model_put(m, c, p), before = m->kept;
@@ -112,9 +113,13 @@ static bool segment_comes(struct request_scan *s, struct model *m, const struct 
 	}
 	PROMISE(part.skip == before - p->at && s->size + part.take == size);
 	PROMISE(part.skip + part.take + part.rest == p->size && (!part.end || !part.rest));
+	if (!s->size) {
+		whole_read(&first, m, size);
+		hold_begin_scan(s, &first);
+	}
 	for (uint32_t i = 0; i < part.take; i++)
 		s->bytes[s->size + i] = client_byte(c, p, p->at + part.skip + i);
-	over = hold_read(s, &reader, size, hand_names(&asked));
+	over = hold_read(s, &reader, size, hand_names(&asked), p->at & 1);
 	same(s, m, size);
 	if (hold_ends(&part, over, 0) != PINTLE_HOLD_COUNT) {
 		hold_leave(s, &reader);

@@ -262,8 +262,7 @@
 	  .holds = "connections that the hand-off held", .writer = "kernel")                       \
 	X(held, HASH, struct pintle_held_key, struct pintle_held, ANY, COPIED, .since = 3,         \
 	  .write_only = true, .key = "client, place",                                              \
-	  .holds = "a request that is held, and bytes of it that came",            \
-	  .writer = "kernel")                                                                      \
+	  .holds = "a request that is held, and bytes of it that came", .writer = "kernel")        \
 	X(sweeper, ARRAY, __u32, struct pintle_sweeper, 1, COPIED, .since = 3, .write_only = true, \
 	  .key = "0", .holds = "the timer that forgets held requests of which nothing more came",  \
 	  .writer = "kernel")                                                                      \

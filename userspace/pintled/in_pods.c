@@ -31,9 +31,10 @@ struct in_pods {
 	size_t n, room;
 	struct register_place *leaving; /* those that had, and what is made there is there yet */
 	size_t leaving_n, leaving_room;
-	bool refused;  /* CAP_SYS_ADMIN is missing: what is in pods cannot be seen */
-	bool unsure;   /* the newest look could not see all */
-	bool waits;    /* a pod waits for the hand-off to see what it sends */
+	bool refused;         /* CAP_SYS_ADMIN is missing: what is in pods cannot be seen */
+	bool unsure;          /* the newest look could not see all */
+	struct addr *waiting; /* of pods that wait for the hand-off to see what they send */
+	size_t waiting_n, waiting_room;
 	uint64_t told; /* a hash of what is missing, as it was logged */
 	int program;   /* -1: not loaded */
 	struct device_links links;
@@ -187,7 +188,9 @@ static int find_ends(struct in_pods *x, int fd, struct owned *o)
 		return 0;
 	if (hand_sees(x->hand, ours->index))
 		return 1;
-	x->waits = true;
+	for (size_t i = 0; i < o->place->ip_count; i++)
+		if (ROOM_FOR_ONE(x->waiting, x->waiting_n, x->waiting_room, 8))
+			x->waiting[x->waiting_n++] = o->place->ips[i];
 	return 0;
 }
 
@@ -265,10 +268,25 @@ static int on_netns(int fd, const char *path, void *arg)
 	}
 	snprintf(place.path, sizeof(place.path), "%s", path);
 	found = find_place(x, fd, &place);
+	if (is_shortage(found))
+		s->error = found;
 	former = found < 0 ? former_at(s, place.inode) : NULL;
 	if (former && former->cookie == place.cookie)
 		return add_place(x, former);
+	if (is_shortage(found))
+		return 0;
 	return found > 0 ? add_place(x, &place) : note_leaving(x, &place);
+}
+
+static bool is_known(const struct in_pods *x, uint64_t cookie)
+{
+	for (size_t i = 0; i < x->n; i++)
+		if (x->places[i].cookie == cookie)
+			return true;
+	for (size_t i = 0; i < x->leaving_n; i++)
+		if (x->leaving[i].cookie == cookie)
+			return true;
+	return false;
 }
 
 /* Finds the namespaces that have endpoints, and those that had. */
@@ -279,14 +297,16 @@ static void find_places(struct in_pods *x, struct search *s)
 
 	x->places = NULL;
 	x->n = x->room = x->leaving_n = 0;
-	x->refused = x->waits = false;
+	x->waiting_n = 0;
+	x->refused = false;
 	if (!count_wanted(x) && bpf_map_get_next_key(x->m->fd[MAP_scopes], NULL, &first))
 		return;
 	err = netns_inode(attachment_netns(x->attachment), &s->own) ?: netns_each(on_netns, s);
 	if (err)
 		s->error = err;
 	for (size_t i = 0; s->error && i < s->former_n; i++)
-		add_place(x, &s->former[i]);
+		if (!is_known(x, s->former[i].cookie))
+			add_place(x, &s->former[i]);
 }
 
 static const struct register_place *place_of(const struct in_pods *x, const struct addr *ip)
@@ -399,27 +419,6 @@ static void place_announce(const struct register_place *p, int fd)
 			  OWN_ADDRESS);
 }
 
-/* The program comes before the routes: without it the pod would answer whoever sends it packets to
- * a frontend. What is noted in `scopes` comes before all: by it they are found again. */
-static int place_arrange(struct in_pods *x, const struct register_place *p, bool again)
-{
-	struct pintle_scope scope = {.scope = p->scope}, former;
-	_cleanup_close_ int fd = register_open(p);
-	int err, scopes = x->m->fd[MAP_scopes];
-
-	if (fd < 0)
-		return fd;
-	if (!p->announce ||
-	    (!bpf_map_lookup_elem(scopes, &p->cookie, &former) && former.announces == p->device))
-		scope.announces = p->device;
-	if (bpf_map_update_elem(scopes, &p->cookie, &scope, BPF_ANY))
-		return -errno;
-	err = place_attach(x, p, fd, again) ?: routes_arrange(x, fd);
-	if (!err)
-		place_announce(p, fd);
-	return err;
-}
-
 /* Gives back what place_announce() has set, unless somebody has set something else. */
 static void place_announce_no_more(int fd, uint32_t device)
 {
@@ -432,6 +431,29 @@ static void place_announce_no_more(int fd, uint32_t device)
 	d = device_by_index(all, n, device);
 	if (d && d->arp_announce == OWN_ADDRESS)
 		tc_set_arp_announce(fd, device, 0);
+}
+
+/* The program comes before the routes: without it the pod would answer whoever sends it packets to
+ * a frontend. What is noted in `scopes` comes before all: by it they are found again. */
+static int place_arrange(struct in_pods *x, const struct register_place *p, bool again)
+{
+	struct pintle_scope scope = {.scope = p->scope}, former = {0};
+	_cleanup_close_ int fd = register_open(p);
+	int err, scopes = x->m->fd[MAP_scopes];
+
+	if (fd < 0)
+		return fd;
+	bpf_map_lookup_elem(scopes, &p->cookie, &former);
+	if (!p->announce || former.announces == p->device)
+		scope.announces = p->device;
+	if (former.announces != p->device)
+		place_announce_no_more(fd, former.announces);
+	if (bpf_map_update_elem(scopes, &p->cookie, &scope, BPF_ANY))
+		return -errno;
+	err = place_attach(x, p, fd, again) ?: routes_arrange(x, fd);
+	if (!err)
+		place_announce(p, fd);
+	return err;
 }
 
 /* Removes all but the link, whose pin is not there. */
@@ -591,17 +613,6 @@ static int put_endpoint(const struct in_pods *x, size_t i, size_t j,
 
 /* ---- all ----------------------------------------------------------------------------- */
 
-static bool is_known(const struct in_pods *x, uint64_t cookie)
-{
-	for (size_t i = 0; i < x->n; i++)
-		if (x->places[i].cookie == cookie)
-			return true;
-	for (size_t i = 0; i < x->leaving_n; i++)
-		if (x->leaving[i].cookie == cookie)
-			return true;
-	return false;
-}
-
 static void scopes_trim(const struct in_pods *x)
 {
 	uint64_t key, next, *at = NULL;
@@ -650,16 +661,22 @@ static void tell_refused(const struct in_pods *x)
 				x->config->pools[i].name);
 }
 
-/* Says what is missing when that changes, not each time that it is looked for; nor what is about to
- * be there. */
+/* Whether no pod has the address, nor one that is about to be its place. */
+static bool is_missing(const struct in_pods *x, const struct addr *ip)
+{
+	for (size_t i = 0; i < x->waiting_n; i++)
+		if (!memcmp(&x->waiting[i], ip, sizeof(*ip)))
+			return false;
+	return !place_of(x, ip);
+}
+
+/* Says what is missing when that changes, not each time that it is looked for. */
 static void tell_missing(struct in_pods *x)
 {
 	uint64_t told = HASH_START;
 
-	if (x->waits)
-		return;
 	FOR_EACH_IN_PODS(x, i, j)
-	if (!place_of(x, address_at(x, i, j))) {
+	if (is_missing(x, address_at(x, i, j))) {
 		told = hash_bytes(told, address_at(x, i, j), sizeof(struct addr));
 		told = hash_bytes(told, &x->refused, sizeof(x->refused));
 	}
@@ -674,7 +691,7 @@ static void tell_missing(struct in_pods *x)
 	{
 		char ip[ADDR_TEXT_SIZE];
 
-		if (!place_of(x, address_at(x, i, j)))
+		if (is_missing(x, address_at(x, i, j)))
 			log_warn("%s/%s: no pod of this node has %s, by a device of its own that "
 				 "the node's route to it leads to; it gets no connection",
 				 x->config->pools[i].name, x->config->pools[i].endpoints[j].name,
@@ -714,7 +731,12 @@ static void in_pods_arrange(struct in_pods *x, bool again)
 				   "trying again");
 	x->unsure = s.error;
 	FOR_EACH_IN_PODS(x, i, j)
-	put_endpoint(x, i, j, place_of(x, address_at(x, i, j)));
+	{
+		const struct register_place *place = place_of(x, address_at(x, i, j));
+
+		if (place || !x->unsure)
+			put_endpoint(x, i, j, place);
+	}
 	register_places(x->places, x->n);
 	flows_trim(x);
 	leave(x);
@@ -811,6 +833,7 @@ void in_pods_free(struct in_pods *x)
 	device_links_free(&x->links);
 	free(x->places);
 	free(x->leaving);
+	free(x->waiting);
 	free(x);
 }
 
