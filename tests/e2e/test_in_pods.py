@@ -460,6 +460,8 @@ def test_another_pod_with_its_address(node):
     """While the former pod's server still listens: that its listener ends later is not the new one's end."""
     cluster, servers, clients, _ = handed(node, 2)
     near, gone = cluster.machines[0], servers[0]
+    gone.model.order("unlisten")
+    gone.model.order("listen")  # so that its end is told
     near.batch("link del pod2")
     again = Pod(near, "again", 2)
     again.server()
