@@ -233,6 +233,8 @@ def with_picker(bench, direct, rivals, rounds, count):
     except Skip as why:
         say(f"bench: no Envoy with EPP: {why}")
         return {}
+    if "Envoy with EPP" not in rivals.ports:
+        return {}
     found = compare(bench, direct, [], rivals.targets(direct)[-1:], rounds, count)
     return {cut: ratios(rows)[1:] for cut, rows in found.items()}
 
