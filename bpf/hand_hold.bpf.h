@@ -326,16 +326,19 @@ static __always_inline __u64 hold_names(const struct pintle_pool *pool)
 	return hash;
 }
 
-/* Puts the headers into hand_scratch if they were read to their end. Returns whether they were. */
-static __always_inline bool hold_recall(struct hand_scratch *x, const struct request_scan *scan)
+/* Puts the headers into hand_scratch if they were read to their end. Returns whether they were. A
+ * function of its own, because of its stack. */
+__noinline int hold_recall(const struct request_scan *scan)
 {
-	struct hold_recalling r = {.from = scan, .to = &x->scan};
+	struct hand_scratch *x = scratch_find();
+	struct hold_recalling r = {.from = scan};
 
-	if ((scan->known & REQUEST_OVER) != REQUEST_ENDED)
-		return false;
+	if (!x || !scan || (scan->known & REQUEST_OVER) != REQUEST_ENDED)
+		return 0;
+	r.to = &x->scan;
 	hold_copy(&x->scan, scan);
 	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_recall_chunk, &r, 0);
-	return true;
+	return 1;
 }
 
 /* The connection is to be decided now. What the packet has no room for comes behind it as a packet
@@ -389,10 +392,12 @@ static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 		size = e->decided;
 	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_load_chunk, &l, 0);
 	hold_note_mark(skb, h, e);
-	over = hold_read(l.scan, &w->reader, size, hand_names(&pool->asked), !pool->no_models);
+	over = hold_read(l.scan, &w->reader, size, hand_names(&pool->asked));
+	if (over && request_awaits_body(l.scan, size, !pool->no_models))
+		over = 0;
 	how = hold_ends(&h->part, over, bpf_ktime_get_ns() - e->since_ns);
 	if (how != PINTLE_HOLD_COUNT || e->decided) {
-		h->read = e->names == hold_names(pool) && hold_recall(x, l.scan);
+		h->read = e->names == hold_names(pool) && hold_recall(l.scan) > 0;
 		hold_leave(l.scan, &w->reader);
 		return hold_end(skb, h, e, size, how);
 	}

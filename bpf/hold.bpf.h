@@ -97,12 +97,11 @@ static __always_inline void hold_begin_scan(struct request_scan *s, const struct
 	}
 }
 
-/* Reads on, up to `size` bytes. Returns 1 if the connection can be decided by them: its headers
- * need not be read any further, and its body, if it has one, has begun; `chunked` as for
- * request_awaits_body(). The parser takes eight bytes at a time: those of a word that is not whole
- * are read again when more are there. */
+/* Reads on, up to `size` bytes. Returns 1 if the headers need not be read any further. The parser
+ * takes eight bytes at a time: those of a word that is not whole are read again when more are
+ * there. */
 REQUEST_STEP hold_read(struct request_scan *s, struct hold_reader *r, __u32 size,
-		       const struct request_names *names, int chunked)
+		       const struct request_names *names)
 {
 	struct hold_reading reading = {.scan = s, .names = names};
 
@@ -118,7 +117,7 @@ REQUEST_STEP hold_read(struct request_scan *s, struct hold_reader *r, __u32 size
 	s->size = size;
 	if (!(s->known & REQUEST_OVER))
 		request_word(s, size / 8, names);
-	return s->known & REQUEST_OVER && !request_awaits_body(s, size, chunked);
+	return !!(s->known & REQUEST_OVER);
 }
 
 /* Why the connection is decided now; PINTLE_HOLD_COUNT: it is not yet. `over`: what hold_read() has

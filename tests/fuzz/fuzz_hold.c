@@ -119,7 +119,8 @@ static bool segment_comes(struct request_scan *s, struct model *m, const struct 
 	}
 	for (uint32_t i = 0; i < part.take; i++)
 		s->bytes[s->size + i] = client_byte(c, p, p->at + part.skip + i);
-	over = hold_read(s, &reader, size, hand_names(&asked), p->at & 1);
+	over = hold_read(s, &reader, size, hand_names(&asked)) &&
+	       !request_awaits_body(s, size, p->at & 1);
 	same(s, m, size);
 	if (hold_ends(&part, over, 0) != PINTLE_HOLD_COUNT) {
 		hold_leave(s, &reader);
