@@ -32,7 +32,10 @@ func dialer(session string) *net.Dialer {
 		}
 		return err
 	}}
-	d.SetMultipathTCP(false) // on MPTCP a hint has no effect
+	// On MPTCP a hint has no effect. Go has had MPTCP since 1.21.
+	if m, ok := any(d).(interface{ SetMultipathTCP(bool) }); ok {
+		m.SetMultipathTCP(false)
+	}
 	return d
 }
 
