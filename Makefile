@@ -102,6 +102,13 @@ $(O)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
+# A changed VERSION remakes the objects that name it.
+.PHONY: always
+$(O)/version: always
+	$(Q)mkdir -p $(@D)
+	$(Q)echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
+$(patsubst %.c,$(O)/%.o,$(shell grep -l PINTLE_VERSION userspace/*/*.c lab/*/*.c)): $(O)/version
+
 # Objects that include the skeleton are built after it.
 $(PINTLED) $(REFERENCE): | $(O)/pintle.skel.h
 $(patsubst %,%.o,$(BPFTEST) $(UNIT)): | $(O)/pintle.skel.h
