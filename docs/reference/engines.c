@@ -33,6 +33,16 @@ static bool is_shorter(const struct engine_metric *m, const struct engine_metric
 }
 
 /* "`a` + `b`, else `c[_total]`" */
+static const char *joint(const struct engine_metric *m, const struct engine_metric *before,
+			 bool first)
+{
+	if (first)
+		return "";
+	if (m->larger)
+		return ", or if larger ";
+	return m->choice == before->choice ? " + " : ", else ";
+}
+
 static const char *signal_text(const struct engine *e, enum signal signal, char text[CELL_SIZE])
 {
 	struct engine_metric m, before = {.name = ""};
@@ -47,10 +57,7 @@ static const char *signal_text(const struct engine *e, enum signal signal, char 
 			before = m;
 			continue;
 		}
-		n += (size_t)snprintf(text + n, CELL_SIZE - n, "%s`%s",
-				      !n                          ? ""
-				      : m.choice == before.choice ? " + "
-								  : ", else ",
+		n += (size_t)snprintf(text + n, CELL_SIZE - n, "%s`%s", joint(&m, &before, !n),
 				      m.name);
 		if (m.label)
 			n += (size_t)snprintf(text + n, CELL_SIZE - n, "{%s=\"%s\"}", m.label,

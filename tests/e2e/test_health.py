@@ -366,6 +366,25 @@ def test_an_error_of_memory(node):
     wait_for(lambda: w.is_("ready"))
 
 
+def test_an_xid_beside_garbage(node):
+    """A value that none can be costs itself alone: another GPU's XID is seen, and its own stays."""
+    w = Gpus(node)
+    garbage = 'DCGM_FI_DEV_GPU_UTIL{gpu="1"} NaN\nDCGM_FI_DEV_FB_USED{gpu="1"} -5\n' \
+              'DCGM_FI_DEV_XID_ERRORS{gpu="1"} +Inf\nDCGM_FI_DEV_GPU_UTIL{gpu="0"} 40\n'
+    w.exporter.be(page=garbage + 'DCGM_FI_DEV_XID_ERRORS{gpu="0"} 0\n')
+    w.exporter.scraped()
+    assert w.is_("ready") and w.row()["gpu"] == 0.4, w.row()
+    w.exporter.be(page=garbage + 'DCGM_FI_DEV_XID_ERRORS{gpu="0"} 79\n')
+    wait_for(lambda: w.is_("faulty"))
+    assert w.row()["xid"] == 79 and node.endpoint("s1")["state"] == "ready"
+    assert w.daemon.log().count("a value on the page of dcgm is left out") == 1
+    w.exporter.be(page=garbage + 'DCGM_FI_DEV_XID_ERRORS{gpu="0"} NaN\nDCGM_FI_DEV_ECC_DBE_VOL_TOTAL{gpu="0"} 0\n')
+    w.exporter.scraped(4)
+    assert w.is_("faulty")
+    w.exporter.be(page=garbage + 'DCGM_FI_DEV_XID_ERRORS{gpu="0"} 0\n')
+    wait_for(lambda: w.is_("ready"))
+
+
 def test_an_old_xid(node):
     """What the page said before pintled came is no news."""
     w = Gpus(node)

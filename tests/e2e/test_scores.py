@@ -47,7 +47,7 @@ LIES = {
     "infinite": vllm_page(waiting="+Inf"),
     "absurd": vllm_page(waiting="1e300"),
     "word": vllm_page(waiting="many"),
-    "kv-over-one": vllm_page(kv_cache="17.0"),
+    "all": vllm_page(waiting="NaN", running="-1", kv_cache="17.0"),
     "cut": vllm_page(waiting="0") + "vllm:num_requests_wai",
     "html": "<!DOCTYPE html><html><body>It works!</body></html>\n",
     "binary": "\x00\x01\x02\x03" * 100,
@@ -71,6 +71,78 @@ def test_lying_page(node, lie):
     servers[0].be(page=None)
     servers[0].set(waiting=0)
     wait_for(lambda: node.endpoint("s0")["waiting"] == 0)
+
+
+# What is wrong, and what the page says of the other signals: waiting, running.
+SPOILED = {
+    "kv nan": ({"kv_cache": "NaN"}, (2, 3)),
+    "kv percent": ({"kv_cache": "17.0"}, (2, 3)),
+    "running infinite": ({"running": "+Inf"}, (2, None)),
+    "waiting negative": ({"waiting": "-5"}, (None, 3)),
+    "waiting a word": ({"waiting": "many"}, (None, 3)),
+}
+
+
+@case(each=SPOILED)
+def test_one_value_that_none_can_be(node, what):
+    """It costs itself alone, from the first page on, and is told once; a good one counts again."""
+    lie, (waiting, running) = SPOILED[what]
+    (server,) = node.servers(1)
+    good = {"waiting": 2, "running": 3, "kv_cache": 0.25}
+    server.be(page=vllm_page(**{**good, **lie}))
+    daemon = node.steer([server])
+    row = wait_for(lambda: node.endpoint("s0")["state"] == "ready" and node.endpoint("s0"))
+    assert (row["waiting"], row["running"]) == (waiting, running), row
+    assert row["kv_cache"] == (None if "kv_cache" in lie else 0.25), row
+    assert not row["scrape_failed"], row
+    spoiled = "pintle_endpoint_spoiled_pages_total"
+    wait_for(lambda: daemon.metric(spoiled, pool="pool", endpoint="s0") > 3)
+    assert daemon.log().count("a value on the page of pool/s0 is left out") == 1, daemon.log()
+    server.be(page=vllm_page(**good))
+    wait_for(lambda: (node.endpoint("s0")["waiting"], node.endpoint("s0")["running"],
+                      node.endpoint("s0")["kv_cache"]) == (2, 3, 0.25))
+
+
+COLD = {
+    "trtllm": "trtllm_prompt_cached_tokens_total{model_name=\"m\"} 0.0\n"
+              "trtllm_model_config_info{dtype=\"bfloat16\",model_name=\"m\"} 1.0\n",
+    "vllm": "vllm:engine_sleep_state{engine=\"0\",sleep_state=\"awake\"} 1.0\n"
+            "vllm:generation_tokens_total{engine=\"0\"} 0.0\n"
+            "vllm:cache_config_info{engine=\"0\"} 1.0\n",
+    "tgi": "tgi_request_count 3\n",
+}
+WORKED = {
+    "trtllm": "trtllm_request_success_total{finished_reason=\"stop\"} 1.0\n",
+    "vllm": "vllm:generation_tokens_total{engine=\"1\"} 5.0\n",
+    "tgi": "tgi_batch_inference_count{method=\"prefill\"} 1\n",
+}
+WARM = {
+    "trtllm": "trtllm_num_requests_running 20\ntrtllm_num_requests_waiting 0\n",
+    "vllm": "vllm:num_requests_running 20\nvllm:num_requests_waiting 0\n",
+    "tgi": "tgi_batch_current_size 20\ntgi_queue_size 0\n",
+}
+
+
+@case(each=[f"{e} {named}" for e in COLD for named in ("named", "auto")])
+def test_before_the_first_request(node, which):
+    """A server whose page has no gauges yet is idle, and takes the clients of one that is not; once it has
+    worked, a page without gauges is a fault."""
+    engine, named = which.split()
+    servers = node.servers(2)
+    servers[0].be(page=WARM[engine])
+    servers[1].be(page=COLD[engine])
+    daemon = node.steer(servers, engine=engine if named == "named" else "auto")
+    wait_for(lambda: node.endpoint("s1")["state"] == "ready")
+    assert node.endpoint("s1")["load"] == 0 and node.endpoint("s0")["load"] == 20
+    assert node.spread(FRONTEND["v4"], 15) == {"s1": 15}
+    servers[1].be(page=COLD[engine] + WORKED[engine])
+    wait_for(lambda: node.endpoint("s1")["scrape_failed"])
+    wait_for(lambda: "scrape of pool/s1 at" in daemon.log())
+    servers[1].be(page="python_info 1\n")
+    servers[1].scraped()
+    assert node.endpoint("s1")["scrape_failed"]
+    servers[1].be(page=WARM[engine].replace("20", "1"))
+    wait_for(lambda: node.endpoint("s1")["running"] == 1)
 
 
 FAILURES = {

@@ -67,8 +67,8 @@ def test_reload_is_told(node):
 def test_bad_page_is_named(node, what):
     """The log says where a page is wrong and how, and repeats nothing that a terminal would obey."""
     page, said = {
-        "value": ("vllm:num_requests_running 1\nvllm:num_requests_waiting NaN\n",
-                  "line 2, vllm:num_requests_waiting: its value is nan"),
+        "value": ("vllm:num_requests_running -1\nvllm:num_requests_waiting NaN\n",
+                  "line 1, vllm:num_requests_running: its value is -1"),
         "twice": ("vllm:num_requests_waiting 1\nvllm:num_requests_waiting 1\n",
                   "line 2, vllm:num_requests_waiting: the series of line 1 again"),
         "terminal": ("vllm:num_requests_waiting{\x1b]0;SECRET\x07} 1\n",

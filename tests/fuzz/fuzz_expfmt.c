@@ -39,6 +39,7 @@ static void check_sample(const struct expfmt_sample *s, const char *page, size_t
 	static const char *const labels[] = {"gpu", "engine", "dp_rank", "a"};
 	char small[4], large[300];
 
+	PROMISE(!s->what || isnan(s->value));
 	PROMISE(s->name_len && s->name >= page && s->name + s->name_len <= page + size);
 	if (s->labels)
 		PROMISE(s->labels > s->name + s->name_len - 1 &&
@@ -89,7 +90,7 @@ static void check_filter(const char *page, size_t size)
 
 static void check_engine(const struct engine *e, const char *page, size_t size)
 {
-	static const double max[SIGNAL_COUNT] = {1e9, 1e9, 1, 1e18, 1e18, 1e18, 1e18, 1e12};
+	static const double max[SIGNAL_COUNT] = {1e9, 1e9, 1, 1e18, 1e18, 1e18, 1e18, 1e12, 1e9};
 	struct signals a, b;
 	char fault[FAULT_SIZE] = "";
 	size_t cut = size / 2;
@@ -107,8 +108,10 @@ static void check_engine(const struct engine *e, const char *page, size_t size)
 	PROMISE(engine_read(e, page, size, &b, NULL) == r && !memcmp(&a, &b, sizeof(a)));
 	for (int i = 0; i < SIGNAL_COUNT && !r; i++)
 		PROMISE(a.value[i] >= 0 && a.value[i] <= max[i] && (a.present[i] || !a.value[i]));
+	for (int i = 0; i < SIGNAL_COUNT && !r; i++)
+		PROMISE(!a.spoiled[i] || (!a.present[i] && *fault));
 	if (!r)
-		PROMISE(a.present[SIGNAL_WAITING]);
+		PROMISE(a.present[SIGNAL_WAITING] || a.spoiled[SIGNAL_WAITING]);
 	/* A page that is cut inside a line is never believed. After "# EOF" a cut loses only blank
 	 * lines. */
 	if (cut && page[cut - 1] != '\n' && !memmem(page, cut, "# EOF", 5))

@@ -20,8 +20,8 @@
 #define NO    NAN                 /* the page lacks this signal */
 
 static const char *const signal_names[SIGNAL_COUNT] = {
-	"waiting",        "running", "kv_cache", "prefix_hits",
-	"prefix_queries", "prompt",  "output",   "started",
+	"waiting", "running", "kv_cache", "prefix_hits", "prefix_queries",
+	"prompt",  "output",  "started",  "asleep",
 };
 
 static void expect(const char *what, const char *engine, const char *page, size_t size,
@@ -39,7 +39,9 @@ static void expect(const char *what, const char *engine, const char *page, size_
 	if (r)
 		fail_msg("%s: %s", what, strerror(-r));
 	for (int i = 0; i < SIGNAL_COUNT; i++) {
-		bool present = i == SIGNAL_STARTED ? values[i] > 0 : !isnan(values[i]);
+		bool present = i == SIGNAL_STARTED  ? values[i] > 0
+			       : i == SIGNAL_ASLEEP ? s.present[i]
+						    : !isnan(values[i]);
 
 		if (s.present[i] != present || s.value[i] != (present ? values[i] : 0))
 			fail_msg("%s: %s is %s%.17g", what, signal_names[i],
@@ -118,7 +120,8 @@ static void test_real_pages_of_another(void **state)
 
 			if (!strcmp(engine_name(k), real[i].engine) ||
 			    !strcmp(engine_name(k), "auto") ||
-			    (!size && !strcmp(engine_name(k), "tgi")))
+			    (!size && !strcmp(engine_name(k), "tgi")) ||
+			    (!size && !strcmp(engine_name(k), "trtllm")))
 				continue;
 			assert_int_equal(
 				engine_read(engine_find(engine_name(k)), page, size, &s, NULL),
@@ -126,6 +129,8 @@ static void test_real_pages_of_another(void **state)
 		}
 	}
 }
+
+#define OK "vllm:num_requests_waiting 1\n"
 
 static const struct {
 	const char *what, *engine, *page;
@@ -221,8 +226,7 @@ static const struct {
 	 "sglang:token_usage{dp_rank=\"0\",tp_rank=\"0\"} 0.25\n"
 	 "sglang:token_usage{dp_rank=\"1\",tp_rank=\"1\"} 0.75\n"
 	 "sglang:full_token_usage{dp_rank=\"1\"} 1\nsglang:swa_token_usage{dp_rank=\"1\"} 1\n"
-	 "sglang:num_grammar_queue_reqs{dp_rank=\"1\"} 99\n"
-	 "sglang:num_prefill_inflight_queue_reqs{dp_rank=\"1\"} 99\n",
+	 "sglang:num_grammar_queue_reqs{dp_rank=\"1\"} 99\n",
 	 {7, 11, 0.5, NO, NO, NO, NO}},
 	{"SGLang, every scheduler of one replica reports the same requests",
 	 "sglang",
@@ -286,6 +290,144 @@ static const struct {
 	 "nv_inference_pending_request_count{model=\"tensorrt_llm\",version=\"1\"} 6\n"
 	 "nv_trt_llm_request_metrics{model=\"a\",request_type=\"scheduled\",version=\"1\"} 4\n",
 	 {11, 4, NO, NO, NO, NO, NO}},
+	{"SGLang, the prefill side: requests that look for a decoding server, or send their cache there",
+	 "sglang",
+	 "sglang:num_running_reqs{engine_type=\"prefill\",tp_rank=\"0\"} 0\n"
+	 "sglang:num_queue_reqs{engine_type=\"prefill\",tp_rank=\"0\"} 1\n"
+	 "sglang:num_prefill_bootstrap_queue_reqs{engine_type=\"prefill\",tp_rank=\"0\"} 40\n"
+	 "sglang:num_prefill_bootstrap_queue_reqs{engine_type=\"prefill\",tp_rank=\"1\"} 40\n"
+	 "sglang:num_prefill_inflight_queue_reqs{engine_type=\"prefill\",tp_rank=\"0\"} 12\n"
+	 "sglang:num_decode_prealloc_queue_reqs{tp_rank=\"0\"} 0\n"
+	 "sglang:num_decode_transfer_queue_reqs{tp_rank=\"0\"} 0\n"
+	 "sglang:token_usage{tp_rank=\"0\"} 0.2\n",
+	 {41, 12, 0.2, NO, NO, NO, NO}},
+	{"SGLang, the decoding side, two ranks: requests that wait for room, or for their cache",
+	 "sglang",
+	 "sglang:num_running_reqs{dp_rank=\"0\"} 5\nsglang:num_running_reqs{dp_rank=\"1\"} 6\n"
+	 "sglang:num_queue_reqs{dp_rank=\"0\"} 0\nsglang:num_queue_reqs{dp_rank=\"1\"} 1\n"
+	 "sglang:num_decode_prealloc_queue_reqs{dp_rank=\"0\"} 7\n"
+	 "sglang:num_decode_transfer_queue_reqs{dp_rank=\"1\"} 3\n",
+	 {8, 14, NO, NO, NO, NO, NO}},
+	{"SGLang, a model with Mamba layers: the fuller pool of each rank counts",
+	 "sglang",
+	 "sglang:num_queue_reqs{dp_rank=\"0\"} 0\nsglang:num_queue_reqs{dp_rank=\"1\"} 0\n"
+	 "sglang:mamba_usage{dp_rank=\"0\"} 0.75\nsglang:mamba_usage{dp_rank=\"1\"} 0.1\n"
+	 "sglang:token_usage{dp_rank=\"0\"} 0.25\nsglang:token_usage{dp_rank=\"1\"} 0.25\n",
+	 {0, NO, 0.5, NO, NO, NO, NO}},
+	{"SGLang that was given no request: the sizes of its pools alone",
+	 "sglang",
+	 "sglang:max_total_num_tokens{model_name=\"m\"} 32000.0\nsglang:page_size 1.0\n",
+	 {0, 0, 0, NO, NO, NO, NO}},
+	{"vLLM with several API servers, before the first request",
+	 "vllm",
+	 "vllm:engine_sleep_state{engine=\"0\",sleep_state=\"awake\"} 1.0\n"
+	 "vllm:prompt_tokens_total{engine=\"0\"} 0.0\n"
+	 "vllm:request_success_total{engine=\"0\",finished_reason=\"stop\"} 0.0\n"
+	 "vllm:cache_config_info{block_size=\"16\",engine=\"0\"} 1.0\n",
+	 {0, 0, 0, NO, NO, NO, NO}},
+	{"trtllm-serve before its first request: an empty page",
+	 "trtllm",
+	 "\n",
+	 {0, 0, 0, NO, NO, NO, NO}},
+	{"trtllm-serve before its first request: how it is set up",
+	 "trtllm",
+	 "# TYPE trtllm_prompt_cached_tokens_total counter\n"
+	 "trtllm_prompt_cached_tokens_total{engine_type=\"undefined\",model_name=\"undefined\"} 0.0\n"
+	 "trtllm_model_config_info{dtype=\"bfloat16\",model_name=\"undefined\"} 1.0\n",
+	 {0, 0, 0, NO, NO, NO, NO}},
+	{"trtllm-serve that has refused requests and worked on none",
+	 "trtllm",
+	 "python_info{version=\"3.12\"} 1\n"
+	 "trtllm_request_error_total{http_code=\"400\"} 3.0\n"
+	 "trtllm_request_success_total{finished_reason=\"stop\"} 0.0\n",
+	 {0, 0, 0, NO, NO, NO, NO}},
+	{"a share that none can be costs itself alone",
+	 "vllm",
+	 OK "vllm:num_requests_running 2\nvllm:kv_cache_usage_perc NaN\n",
+	 {1, 2, NO, NO, NO, NO, NO}},
+	{"so does a share in percent",
+	 "vllm",
+	 OK "vllm:kv_cache_usage_perc 45.2\n",
+	 {1, NO, NO, NO, NO, NO, NO}},
+	{"so does one over 1",
+	 "vllm",
+	 OK "vllm:kv_cache_usage_perc 1.011\n",
+	 {1, NO, NO, NO, NO, NO, NO}},
+	{"so does a negative one",
+	 "vllm",
+	 OK "vllm:kv_cache_usage_perc -0.1\n",
+	 {1, NO, NO, NO, NO, NO, NO}},
+	{"so do the requests that run",
+	 "vllm",
+	 OK "vllm:num_requests_running -3\n",
+	 {1, NO, NO, NO, NO, NO, NO}},
+	{"so do those that wait",
+	 "vllm",
+	 "vllm:num_requests_waiting +Inf\nvllm:num_requests_running 3\n",
+	 {NO, 3, NO, NO, NO, NO, NO}},
+	{"so does what is no number",
+	 "vllm",
+	 OK "vllm:num_requests_running many\nvllm:kv_cache_usage_perc 0.5 x\n",
+	 {1, NO, NO, NO, NO, NO, NO}},
+	{"so do counters",
+	 "vllm",
+	 OK "vllm:prompt_tokens_total NaN\nvllm:generation_tokens_total 1e19\n"
+	    "vllm:prefix_cache_hits_total -1\nvllm:prefix_cache_queries_total 5\n",
+	 {1, NO, NO, NO, NO, NO, NO}},
+	{"so does a sum",
+	 "vllm",
+	 "vllm:num_requests_waiting{engine=\"0\"} 1\nvllm:num_requests_waiting{engine=\"1\"} 2\n"
+	 "vllm:num_requests_running{engine=\"0\"} 9e8\n"
+	 "vllm:num_requests_running{engine=\"1\"} 9e8\n",
+	 {3, NO, NO, NO, NO, NO, NO}},
+	{"a newer name that is sick: the older one counts",
+	 "vllm",
+	 OK "vllm:kv_cache_usage_perc NaN\nvllm:gpu_cache_usage_perc 0.5\n",
+	 {1, NO, 0.5, NO, NO, NO, NO}},
+	{"an older name that is sick: the newer one counts",
+	 "vllm",
+	 OK "vllm:kv_cache_usage_perc 0.5\nvllm:gpu_cache_usage_perc NaN\n",
+	 {1, NO, 0.5, NO, NO, NO, NO}},
+	{"a rank that is sick counts as the others do, but no counter jumps",
+	 "vllm",
+	 "vllm:num_requests_waiting{engine=\"0\"} 2\nvllm:num_requests_waiting{engine=\"1\"} NaN\n"
+	 "vllm:num_requests_waiting{engine=\"2\"} 4\n"
+	 "vllm:kv_cache_usage_perc{engine=\"0\"} 0.5\nvllm:kv_cache_usage_perc{engine=\"1\"} 7\n"
+	 "vllm:kv_cache_usage_perc{engine=\"2\"} 0.25\n"
+	 "vllm:prompt_tokens_total{engine=\"0\"} 5\nvllm:prompt_tokens_total{engine=\"1\"} NaN\n"
+	 "vllm:generation_tokens_total{engine=\"0\"} 5\n",
+	 {9, NO, 0.375, NO, NO, NO, 5}},
+	{"SGLang: one scheduler of a rank is sick, and all of another's",
+	 "sglang",
+	 "sglang:num_queue_reqs{dp_rank=\"0\",tp_rank=\"0\"} NaN\n"
+	 "sglang:num_queue_reqs{dp_rank=\"0\",tp_rank=\"1\"} 3\n"
+	 "sglang:num_queue_reqs{dp_rank=\"1\",tp_rank=\"0\"} -1\n"
+	 "sglang:num_running_reqs{dp_rank=\"0\"} 1\nsglang:num_running_reqs{dp_rank=\"1\"} 1\n",
+	 {6, 2, NO, NO, NO, NO, NO}},
+	{"vLLM awake",
+	 "vllm",
+	 OK "vllm:engine_sleep_state{engine=\"0\",sleep_state=\"awake\"} 1.0\n"
+	    "vllm:engine_sleep_state{engine=\"0\",sleep_state=\"weights_offloaded\"} 0.0\n",
+	 {1, NO, NO, NO, NO, NO, NO}},
+	{"vLLM asleep, level 0: in no other state",
+	 "vllm",
+	 OK "vllm:engine_sleep_state{engine=\"0\",sleep_state=\"awake\"} 0.0\n"
+	    "vllm:engine_sleep_state{engine=\"0\",sleep_state=\"weights_offloaded\"} 0.0\n"
+	    "vllm:engine_sleep_state{engine=\"0\",sleep_state=\"discard_all\"} 0.0\n",
+	 {1, NO, NO, NO, NO, NO, NO, 0, 1}},
+	{"vLLM, three ranks, two of them asleep",
+	 "vllm",
+	 OK "vllm:engine_sleep_state{engine=\"0\",sleep_state=\"awake\"} 0\n"
+	    "vllm:engine_sleep_state{engine=\"1\",sleep_state=\"awake\"} 1\n"
+	    "vllm:engine_sleep_state{engine=\"2\",sleep_state=\"awake\"} 0\n"
+	    "vllm:engine_sleep_state{engine=\"0\",sleep_state=\"discard_all\"} 1\n",
+	 {1, NO, NO, NO, NO, NO, NO, 0, 2}},
+	{"vLLM whose state of being awake is sick: the others tell",
+	 "vllm",
+	 OK "vllm:engine_sleep_state{sleep_state=\"awake\"} NaN\n"
+	    "vllm:engine_sleep_state{sleep_state=\"weights_offloaded\"} 1\n"
+	    "vllm:engine_sleep_state{sleep_state=\"discard_all\"} 0\n",
+	 {1, NO, NO, NO, NO, NO, NO, 0, 1}},
 	{"TGI: blank lines alone are an empty page", "tgi", "\n\n", {0, 0, NO, NO, NO, NO, NO}},
 	{"TGI whose only requests were refused: no gauge yet",
 	 "tgi",
@@ -307,8 +449,6 @@ static void test_forms(void **state)
 		expect(forms[i].what, forms[i].engine, forms[i].page, strlen(forms[i].page),
 		       forms[i].values);
 }
-
-#define OK "vllm:num_requests_waiting 1\n"
 
 static const struct {
 	const char *what, *engine, *page;
@@ -341,19 +481,27 @@ static const struct {
 	{"waiting is no number", "vllm", "vllm:num_requests_waiting many\n", -EBADMSG},
 	{"waiting has no value", "vllm", "vllm:num_requests_waiting\n", -EBADMSG},
 	{"waiting with broken labels", "vllm", "vllm:num_requests_waiting{engine=0} 1\n", -EBADMSG},
-	{"one rank of two is sick", "vllm",
-	 "vllm:num_requests_waiting{engine=\"0\"} 1\nvllm:num_requests_waiting{engine=\"1\"} NaN\n",
+	{"every load signal is sick", "vllm",
+	 "vllm:num_requests_waiting NaN\nvllm:num_requests_running -3\n"
+	 "vllm:kv_cache_usage_perc 45\nvllm:prompt_tokens_total 5\n",
 	 -EBADMSG},
-	{"running is negative", "vllm", OK "vllm:num_requests_running -3\n", -EBADMSG},
-	{"KV cache is NaN", "vllm", OK "vllm:kv_cache_usage_perc NaN\n", -EBADMSG},
-	{"KV cache in percent", "vllm", OK "vllm:kv_cache_usage_perc 45.2\n", -EBADMSG},
-	{"KV cache over 1", "vllm", OK "vllm:kv_cache_usage_perc 1.011\n", -EBADMSG},
-	{"KV cache negative", "vllm", OK "vllm:kv_cache_usage_perc -0.1\n", -EBADMSG},
-	{"an old name is sick beside the newer", "vllm",
-	 OK "vllm:kv_cache_usage_perc 0.5\nvllm:gpu_cache_usage_perc NaN\n", -EBADMSG},
-	{"a counter is NaN", "vllm", OK "vllm:prompt_tokens_total NaN\n", -EBADMSG},
-	{"a counter is negative", "vllm", OK "vllm:prefix_cache_hits_total -1\n", -EBADMSG},
-	{"a counter is absurd", "vllm", OK "vllm:prompt_tokens_total 1e19\n", -EBADMSG},
+	{"every load signal is sick, and no request was worked on", "trtllm",
+	 "trtllm_num_requests_waiting NaN\ntrtllm_prompt_cached_tokens_total 0\n", -EBADMSG},
+	{"trtllm-serve worked, and has no gauge", "trtllm",
+	 "trtllm_request_success_total{finished_reason=\"stop\"} 1\n"
+	 "trtllm_prompt_cached_tokens_total 0\n",
+	 -ENODATA},
+	{"vLLM worked, and has no gauge", "vllm",
+	 "vllm:cache_config_info{a=\"b\"} 1\nvllm:prompt_tokens_total 0\n"
+	 "vllm:request_success_total{finished_reason=\"length\"} 2\n",
+	 -ENODATA},
+	{"a router's page, with vLLM's prefix", "vllm", "vllm:healthy_pods_total 4\n", -ENODATA},
+	{"another program's, trtllm", "trtllm", "python_info 1\nnode_load1 0.5\n", -ENODATA},
+	{"comments only, trtllm", "trtllm", "# TYPE trtllm_num_requests_waiting gauge\n", -ENODATA},
+	{"no request yet, and a broken line", "trtllm",
+	 "trtllm_prompt_cached_tokens_total{a=b} 0\n", -ENODATA},
+	{"only queues that come besides", "sglang", "sglang:num_prefill_bootstrap_queue_reqs 5\n",
+	 -ENODATA},
 	{"cut inside the value", "vllm", "vllm:num_requests_waiting 1", -EBADMSG},
 	{"cut inside another line", "vllm", OK "vllm:num_req", -EBADMSG},
 	{"cut inside a comment", "vllm", OK "# HELP vllm:kv_c", -EBADMSG},
@@ -493,8 +641,14 @@ static void test_cut_anywhere(void **state)
 			}
 			if (r < 0)
 				continue;
-			read++;
 			assert_true(s.present[SIGNAL_WAITING]);
+			/* Before its gauges SGLang's page is like that of a server without work. */
+			if (s.cold) {
+				assert_null(memmem(page, cut, "\nsglang:num_queue_reqs{", 23));
+				assert_string_equal(pages[p][0], "sglang");
+				continue;
+			}
+			read++;
 			for (int i = SIGNAL_WAITING; i <= SIGNAL_KV_CACHE; i++)
 				assert_true(!s.present[i] || s.value[i] == whole.value[i]);
 		}
@@ -645,15 +799,58 @@ static void test_dcgm_labels(void **state)
 	assert_true(gpu[4].index == -1 && gpu[4].utilization == 0.6);
 }
 
+/* A value that none can be costs itself alone; of a sum, the sum. */
+static void test_dcgm_spoiled(void **state)
+{
+	static const char page[] = "DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} NaN\n"
+				   "DCGM_FI_DEV_FB_USED{gpu=\"0\"} 20\n"
+				   "DCGM_FI_DEV_FB_FREE{gpu=\"0\"} 60\n"
+				   "DCGM_FI_DEV_GPU_UTIL{gpu=\"1\"} 30\n"
+				   "DCGM_FI_DEV_FB_USED{gpu=\"1\"} 9223372036854775794\n"
+				   "DCGM_FI_DEV_FB_FREE{gpu=\"1\"} 60\n"
+				   "DCGM_FI_DEV_XID_ERRORS{gpu=\"1\"} 79\n"
+				   "DCGM_FI_DEV_GPU_UTIL{gpu=\"2\"} 101\n"
+				   "DCGM_FI_DEV_FB_USED{gpu=\"2\",GPU_I_ID=\"1\"} 1\n"
+				   "DCGM_FI_DEV_FB_USED{gpu=\"2\",GPU_I_ID=\"2\"} -1\n"
+				   "DCGM_FI_DEV_FB_FREE{gpu=\"2\",GPU_I_ID=\"1\"} 1\n"
+				   "DCGM_FI_DEV_XID_ERRORS{gpu=\"2\"} N/A\n"
+				   "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL{gpu=\"2\"} +Inf\n"
+				   "DCGM_FI_DEV_GPU_UTIL{gpu=\"3\"} -1\n";
+	static const char blank[] = "DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} 9.223372036854775794e+18\n";
+	static const struct {
+		double utilization, memory; /* -1: not known */
+		uint32_t xid;
+		bool has_errors;
+	} wanted[] = {
+		{-1, 0.25, 0, false}, {0.3, -1, 79, true}, {-1, -1, 0, false}, {-1, -1, 0, false}};
+	char fault[FAULT_SIZE];
+	struct dcgm_gpu gpu[8];
+
+	(void)state;
+	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 8, fault), ARRAY_SIZE(wanted));
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+		assert_int_equal(gpu[i].index, i);
+		assert_int_equal(gpu[i].has_utilization, wanted[i].utilization >= 0);
+		assert_true(!gpu[i].has_utilization || gpu[i].utilization == wanted[i].utilization);
+		assert_int_equal(gpu[i].has_memory, wanted[i].memory >= 0);
+		assert_true(!gpu[i].has_memory || gpu[i].memory == wanted[i].memory);
+		assert_int_equal(gpu[i].has_errors, wanted[i].has_errors);
+		assert_int_equal(gpu[i].xid, wanted[i].xid);
+	}
+	assert_string_equal(fault,
+			    "line 1, DCGM_FI_DEV_GPU_UTIL: its value is nan; a number from 0 "
+			    "to 100 can be");
+	/* A number that means that it is not known is none to tell of. */
+	assert_int_equal(dcgm_read(blank, sizeof(blank) - 1, gpu, 8, fault), 1);
+	assert_false(gpu[0].has_utilization);
+	assert_string_equal(fault, "");
+}
+
 static void test_dcgm_hostile(void **state)
 {
 	static const char *const pages[] = {
-		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} NaN\n",
-		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} 101\n",
-		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} -1\n",
-		"DCGM_FI_DEV_FB_USED{gpu=\"0\"} 9223372036854775794\n",
-		"DCGM_FI_DEV_FB_USED{gpu=\"0\"} +Inf\n",
 		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} 1",
+		"DCGM_FI_DEV_GPU_UTIL{gpu=0} 1\n",
 		"<html>\n",
 	};
 	static char many[128 * 1024];
@@ -689,12 +886,12 @@ static const struct {
 	{"vllm", W " NaN\n", "line 1, " W ": its value is nan; a number from 0 to 1e+09 can be"},
 	{"vllm", "\n\n" W " -1\n",
 	 "line 3, " W ": its value is -1; a number from 0 to 1e+09 can be"},
-	{"vllm", W " 1\nvllm:kv_cache_usage_perc 55\n",
-	 "line 2, vllm:kv_cache_usage_perc: its value is 55; a number from 0 to 1.01 can be"},
+	{"vllm", "vllm:kv_cache_usage_perc 55\n" W " NaN\n",
+	 "line 1, vllm:kv_cache_usage_perc: its value is 55; a number from 0 to 1.01 can be"},
 	{"vllm", W " many\n", "line 1, " W ": its value is no number"},
 	{"vllm", W "{a=\x1b[31m} 1\n",
 	 "line 1, " W ": its labels cannot be read; write {name=\"value\",name=\"value\"}"},
-	{"vllm", W " 1 SECRET\n",
+	{"vllm", W " 1 SECRET\nvllm:kv_cache_usage_perc 7\n",
 	 "line 1, " W ": behind its value stands something else than a timestamp"},
 	{"vllm", W "\x1b[31m 1\n",
 	 "line 1, " W ": its name ends with no blank; write NAME{LABEL=\"VALUE\"} NUMBER"},
@@ -741,6 +938,26 @@ static void test_faults_are_named(void **state)
 	}
 }
 
+/* A page that counts names the first value that does not, and forgets it with the next page. */
+static void test_spoiled_is_named(void **state)
+{
+	static const char sick[] = W " 1\nvllm:kv_cache_usage_perc 55\nvllm:prompt_tokens NaN\n";
+	const struct engine *e = engine_find("vllm");
+	char fault[FAULT_SIZE];
+	struct signals s;
+
+	(void)state;
+	assert_int_equal(engine_read(e, sick, sizeof(sick) - 1, &s, fault), 0);
+	assert_string_equal(fault,
+			    "line 2, vllm:kv_cache_usage_perc: its value is 55; a number from "
+			    "0 to 1.01 can be");
+	assert_true(s.spoiled[SIGNAL_KV_CACHE] && s.spoiled[SIGNAL_PROMPT_TOKENS]);
+	assert_false(s.spoiled[SIGNAL_WAITING] || s.spoiled[SIGNAL_RUNNING]);
+	assert_int_equal(engine_read(e, sick, strlen(W " 1\n"), &s, fault), 0);
+	assert_string_equal(fault, "");
+	assert_false(s.spoiled[SIGNAL_KV_CACHE] || s.spoiled[SIGNAL_PROMPT_TOKENS]);
+}
+
 /* Series of many ranks that differ in one label are not the same series. */
 static void test_many_series(void **state)
 {
@@ -779,7 +996,9 @@ int main(void)
 		cmocka_unit_test(test_dcgm),
 		cmocka_unit_test(test_dcgm_errors),
 		cmocka_unit_test(test_dcgm_labels),
+		cmocka_unit_test(test_dcgm_spoiled),
 		cmocka_unit_test(test_dcgm_hostile),
+		cmocka_unit_test(test_spoiled_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

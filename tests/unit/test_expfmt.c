@@ -59,12 +59,14 @@ static void unguard(struct guarded *g)
 	munmap(g->map, g->map_size);
 }
 
-/* Returns the number of samples, or -1 when the page is bad; *value is the last sample's value. */
+/* Returns the number of samples, or -1 when the page is bad, or a value is none; *value is the last
+ * sample's value. */
 static int count(const char *text, size_t size, double *value)
 {
 	struct guarded g = guard(text, size);
 	struct expfmt_reader r;
 	struct expfmt_sample s;
+	bool spoiled = false;
 	int n = 0;
 
 	expfmt_init(&r, g.text, size);
@@ -72,13 +74,15 @@ static int count(const char *text, size_t size, double *value)
 		assert_true(s.name >= g.text && s.name + s.name_len <= g.text + size);
 		if (s.labels)
 			assert_true(s.labels > s.name && s.labels + s.labels_len < g.text + size);
+		assert_true(!s.what || isnan(s.value));
+		spoiled |= s.what != NULL;
 		*value = s.value;
 		n++;
 	}
 	assert_ptr_equal(r.at, r.end);
 	assert_false(expfmt_next(&r, want_all, NULL, &s));
 	unguard(&g);
-	return r.bad ? -1 : n;
+	return r.bad || spoiled ? -1 : n;
 }
 
 #define BAD -1
@@ -347,10 +351,11 @@ static void test_null_page(void **state)
 	assert_false(r.bad);
 }
 
-/* A sample that is not wanted is skipped after its name; a wanted sample is checked to its end. */
+/* A sample that is not wanted is skipped after its name; a wanted sample is checked to its end. A
+ * value that is no number is told, and ends nothing. */
 static void test_only_wanted(void **state)
 {
-	static const char text[] = "a garbage here\nab 3\nb 5\na_b{ 7\n";
+	static const char text[] = "a garbage here\nab 3\nb 5\na_b{ 7\na 8\n";
 	struct expfmt_sample s = {.value = -1};
 	struct expfmt_reader r;
 
@@ -366,9 +371,16 @@ static void test_only_wanted(void **state)
 	assert_true(s.value == 5);
 
 	expfmt_init(&r, text, sizeof(text) - 1);
-	assert_false(expfmt_next(&r, want_name, "a", &s));
+	assert_true(expfmt_next(&r, want_name, "a", &s));
+	assert_true(isnan(s.value));
+	assert_string_equal(s.what, "its value is no number");
+	assert_true(expfmt_next(&r, want_name, "a", &s));
+	assert_true(s.value == 8 && !s.what);
+
+	expfmt_init(&r, text, sizeof(text) - 1);
+	assert_false(expfmt_next(&r, want_name, "a_b", &s));
 	assert_true(r.bad);
-	assert_int_equal(r.line, 1);
+	assert_int_equal(r.line, 4);
 }
 
 /* The filter passes every name that was added, in any order, and makes calls of want() fewer. */

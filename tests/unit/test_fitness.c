@@ -251,6 +251,29 @@ static void test_faulty(void **state)
 	assert_int_equal(fitness_judge(&x.f, &unchecked, x.now), PINTLE_UNFIT_NOT);
 }
 
+/* A page that says nothing of a GPU's errors, because its numbers are none, ends no fault and
+ * begins none. */
+static void test_spoiled_gpus(void **state)
+{
+	const struct fitness_gpus none = {0}, lost = {.spoiled = true}, ill = {{79}, 1, 0, false};
+	struct fitness f = {0};
+
+	(void)state;
+	fitness_gpus(&f, &none, 1000);
+	fitness_gpus(&f, &ill, 2000);
+	assert_true(f.faulty && f.xid == 79);
+	fitness_gpus(&f, &lost, 3000);
+	assert_true(f.faulty && f.xid == 79);
+	fitness_gpus(&f, &none, 4000);
+	assert_false(f.faulty);
+	/* An XID that was there when pintled began stays old. */
+	f = (struct fitness){0};
+	fitness_gpus(&f, &ill, 1000);
+	fitness_gpus(&f, &lost, 2000);
+	fitness_gpus(&f, &ill, 3000);
+	assert_false(f.faulty);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,6 +287,7 @@ int main(void)
 		cmocka_unit_test(test_an_xid),
 		cmocka_unit_test(test_an_error_of_memory),
 		cmocka_unit_test(test_faulty_before),
+		cmocka_unit_test(test_spoiled_gpus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -202,15 +202,31 @@ static const char *skip_labels(const char *p, const char *end)
 	return p && p < end ? p : NULL;
 }
 
-/* Reads what follows the name: labels, value, timestamp, exemplar. Returns what is wrong with it,
- * or NULL. */
+/* Returns what is wrong with the value and what follows it: timestamp, exemplar; or NULL. */
+static const char *parse_value(const char *p, const char *end, double *value)
+{
+	static const char no_value[] = "its value is no number";
+	static const char no_end[] = "behind its value stands something else than a timestamp";
+	double timestamp;
+
+	p = parse_number(p, end, value);
+	if (!p || (p < end && !is_blank(*p)))
+		return no_value;
+	p = skip_blanks(p, end);
+	if (p < end && *p != '#') {
+		p = parse_number(p, end, &timestamp);
+		if (!p || (p < end && !is_blank(*p)))
+			return no_end;
+		p = skip_blanks(p, end);
+	}
+	return p == end || *p == '#' ? NULL : no_end; /* an exemplar, of no use here */
+}
+
+/* Reads what follows the name: labels and value. Returns what is wrong with the labels, or NULL. */
 static const char *parse_rest(const char *p, const char *end, struct expfmt_sample *s)
 {
 	static const char no_labels[] =
 		"its labels cannot be read; write {name=\"value\",name=\"value\"}";
-	static const char no_value[] = "its value is no number";
-	static const char no_end[] = "behind its value stands something else than a timestamp";
-	double timestamp;
 
 	s->labels = NULL;
 	s->labels_len = 0;
@@ -223,17 +239,10 @@ static const char *parse_rest(const char *p, const char *end, struct expfmt_samp
 		s->labels_len = (size_t)(p++ - s->labels);
 		p = skip_blanks(p, end);
 	}
-	p = parse_number(p, end, &s->value);
-	if (!p || (p < end && !is_blank(*p)))
-		return no_value;
-	p = skip_blanks(p, end);
-	if (p < end && *p != '#') {
-		p = parse_number(p, end, &timestamp);
-		if (!p || (p < end && !is_blank(*p)))
-			return no_end;
-		p = skip_blanks(p, end);
-	}
-	return p == end || *p == '#' ? NULL : no_end; /* an exemplar, of no use here */
+	s->what = parse_value(p, end, &s->value);
+	if (s->what)
+		s->value = NAN;
+	return NULL;
 }
 
 static bool is_eof_mark(const char *p, const char *end)

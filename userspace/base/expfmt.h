@@ -16,7 +16,9 @@ struct expfmt_sample {
 	size_t name_len;
 	const char *labels; /* the text between the braces; NULL: no braces */
 	size_t labels_len;
-	double value; /* may be NaN or infinite: the caller must check */
+	double value;     /* may be NaN or infinite: the caller must check */
+	const char *what; /* a static text: why the value is NaN though the page says otherwise; or
+			   * NULL */
 };
 
 /* A quick test of a line: with which bytes the wanted names begin, and which bytes may follow. Most

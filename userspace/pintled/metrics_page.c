@@ -628,6 +628,7 @@ ENDPOINT_VALUE(value_sent, SUM(bytes_acknowledged), true)
 ENDPOINT_VALUE(value_duration, (double)SUM(duration_ns) / (double)NSEC_PER_SEC, true)
 ENDPOINT_VALUE(value_scrapes, counters_of(p, e)->scrapes, true)
 ENDPOINT_VALUE(value_scrape_failures, counters_of(p, e)->failures, true)
+ENDPOINT_VALUE(value_spoiled_pages, counters_of(p, e)->spoiled, true)
 ENDPOINT_VALUE(value_engine_restarts, counters_of(p, e)->restarts, true)
 #define SIGNAL(function, signal)                                                                   \
 	ENDPOINT_VALUE(function, counters_of(p, e)->signals.value[signal],                         \
@@ -1107,6 +1108,10 @@ static const struct row {
 	{ENDPOINT(COUNTER, "pintle_endpoint_scrape_failures_total", value_scrape_failures),
 	 .rare = true, .family.help = "Scrapes that failed or gave a bad page.",
 	 .family.more = "Daemon."},
+	{ENDPOINT(COUNTER, "pintle_endpoint_spoiled_pages_total", value_spoiled_pages),
+	 .rare = true,
+	 .family.help = "Pages that counted, but for a value on them that none can be.",
+	 .family.more = "Daemon. The log names the first such value."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_engine_restarts_total", value_engine_restarts),
 	 .rare = true,
 	 .family.help = "Times that the engine was found to have started anew, by its page.",

@@ -26,6 +26,15 @@
  * and 16 checks in a row, and from then on at every 32nd. */
 #define LOOK_AGAIN 32
 
+/* Values of a page that none can be are told once, and at most once a minute where they come and
+ * go. */
+struct telling {
+	bool said;
+	uint64_t said_ns;
+};
+
+#define TELL_AGAIN_NS (60 * NSEC_PER_SEC)
+
 struct watch {
 	struct poller *poller;
 	struct scrape_target *target;
@@ -48,8 +57,10 @@ struct watch {
 	struct poll_counters counters;
 	struct vouch vouch;
 	struct fitness fitness;
-	uint64_t check_begun_ns;  /* when the newest check was connected */
-	uint64_t served_since_ns; /* since when it may be chosen; 0: it may not */
+	uint64_t check_begun_ns;        /* when the newest check was connected */
+	uint64_t served_since_ns;       /* since when it may be chosen; 0: it may not */
+	uint64_t good_ns[SIGNAL_COUNT]; /* when a page had a value of it that can be */
+	struct telling spoiled;
 };
 
 /* One DCGM exporter, asked once however many pools name it. */
@@ -61,6 +72,7 @@ struct gpu_source {
 	struct dcgm_gpu *gpus;
 	int count;
 	bool keep;
+	struct telling spoiled;
 };
 
 struct poller {
@@ -83,6 +95,43 @@ struct poller {
 	char fault[FAULT_SIZE]; /* of the newest bad page */
 };
 
+/* ---- values that none can be ------------------------------------------------------- */
+
+/* Tells of the page's first such value; `fault` is empty if it has none. */
+static void tell_spoiled(struct telling *t, const char *label, const char *fault)
+{
+	uint64_t now = monotonic_ns();
+	bool said = t->said;
+
+	t->said = *fault;
+	if (!*fault || said || (t->said_ns && now - t->said_ns < TELL_AGAIN_NS))
+		return;
+	t->said_ns = now;
+	log_warn("a value on the page of %s is left out, and its other values count: %s; next "
+		 "messages suppressed",
+		 label, fault);
+}
+
+/* What was known before stands for a value that none can be: a counter's number for ever, because
+ * it has not fallen; a gauge's while it is as fresh as a score may be. */
+static void hold_signals(struct watch *w, struct signals *s)
+{
+	const struct signals *before = &w->counters.signals;
+	uint64_t now = monotonic_ns();
+
+	for (enum signal i = 0; i < SIGNAL_COUNT; i++) {
+		bool load = i <= SIGNAL_KV_CACHE;
+
+		if (s->present[i])
+			w->good_ns[i] = now;
+		if (!s->spoiled[i] || !before->present[i] ||
+		    (load && now - w->good_ns[i] > w->pool->saturation.staleness_ns))
+			continue;
+		s->present[i] = true;
+		s->value[i] = before->value[i];
+	}
+}
+
 /* ---- GPUs ------------------------------------------------------------------------ */
 
 static void gpus_tell_watches(const struct gpu_source *s);
@@ -103,6 +152,7 @@ static const char *gpus_done(void *arg, int error, const char *page, size_t size
 		s->count = 0;
 		return s->poller->fault;
 	}
+	tell_spoiled(&s->spoiled, "dcgm", s->poller->fault);
 	s->count = n;
 	s->read_ns = monotonic_ns();
 	gpus_tell_watches(s);
@@ -541,9 +591,10 @@ static void fitness_see_gpus(struct watch *w, const struct gpu_source *s)
 	for (int i = 0; i < s->count; i++) {
 		const struct dcgm_gpu *g = &s->gpus[i];
 
-		if (!gpu_is_of(g, w->endpoint) || !g->has_errors)
+		if (!gpu_is_of(g, w->endpoint))
 			continue;
-		any = true;
+		seen.spoiled |= g->errors_spoiled;
+		any |= g->has_errors;
 		seen.dbe += g->dbe;
 		if (g->xid && seen.count < ARRAY_SIZE(seen.xids))
 			seen.xids[seen.count++] = g->xid;
@@ -679,6 +730,15 @@ static void score_publish(struct watch *w, struct pintle_score *s)
 	store_score(&w->poller->m->scores[w->ref.id], s);
 }
 
+static void watch_spoiled(struct watch *w, const char *fault)
+{
+	char label[2 * PINTLE_NAME_SIZE + 2];
+
+	w->counters.spoiled += *fault != '\0';
+	snprintf(label, sizeof(label), "%s/%s", w->pool->name, w->endpoint->name);
+	tell_spoiled(&w->spoiled, label, fault);
+}
+
 static const char *watch_done(void *arg, int error, const char *page, size_t size)
 {
 	struct watch *w = arg;
@@ -705,6 +765,8 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 		mark_failed(w);
 		return error ? NULL : w->poller->fault;
 	}
+	watch_spoiled(w, w->poller->fault);
+	hold_signals(w, &signals);
 	memset(&score, 0, sizeof(score));
 	score_compute(&signals, gpu_figures(w->poller, w->pool, w->endpoint).utilization,
 		      &w->pool->weights, &w->pool->saturation, &score);

@@ -26,6 +26,7 @@ struct poll_counters {
 	bool known;
 	uint64_t scrapes, failures; /* since this daemon started */
 	uint64_t page_ns;           /* when that page had come */
+	uint64_t spoiled;           /* pages with a value that none can be, which was left out */
 	uint64_t restarts;      /* pages of an engine that had started anew since the one before */
 	bool checked, judged;   /* it has a health check; its fitness is judged at all */
 	uint64_t checks;        /* health checks, since this daemon started */

@@ -12,7 +12,7 @@
 	  "`/metrics` on the API's port")                                                          \
 	X(SGLANG, "sglang", "SGLang", "`--enable-metrics`", "`/metrics` on the API's port")        \
 	X(TRTLLM, "trtllm", "TensorRT-LLM's own server, trtllm-serve",                             \
-	  "`return_perf_metrics: true` in its YAML options",                                       \
+	  "`return_perf_metrics: true` and `enable_iter_perf_stats: true` in its YAML options",    \
 	  "`/prometheus/metrics` on the API's port: set `scrape.path`; its `/metrics` is JSON")    \
 	X(TRITON_TRTLLM, "triton-trtllm", "Triton with the TensorRT-LLM backend", "nothing",       \
 	  "`/metrics` on a port of its own, 8002: give each endpoint a `metrics` URL")             \

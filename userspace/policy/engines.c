@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,11 @@ enum combine {
 	 * ranks of a replica may all report the same requests. */
 	SUM_OF_REPLICAS,
 	MEAN_OF_REPLICAS,
+	/* Counts with the row before it: in each replica the larger of the two. */
+	WITH_FORMER,
+	/* How many series are 0, or are not. */
+	COUNT_ZEROS,
+	COUNT_OTHERS,
 };
 
 /* One metric. A signal is the sum of its rows with the lowest `choice` that the page has: newer
@@ -37,6 +43,7 @@ struct row {
 	const char *name;
 	size_t name_len;
 	const char *label, *label_value; /* only series with this label; NULL: all */
+	bool besides; /* adds to the rows before it, and says nothing where they are not there */
 };
 
 struct engine {
@@ -44,11 +51,11 @@ struct engine {
 	const char *replica_label; /* numbers the data-parallel ranks */
 	/* Every replica has one series of each load signal: a page that has not lost lines. */
 	bool even;
-	/* Gauges appear with the first request that the server works on. Until then the page is
-	 * empty; or it has `refused_only`, a counter of refused requests and others, but not
-	 * `worked`. Either way no request waits or runs. */
+	/* Gauges may appear only with the first request that the server works on. Until then no
+	 * request waits or runs. Such a page is empty; or it has metrics whose names begin with
+	 * `cold`, and none of `worked` is more than 0. */
 	bool empty_is_idle;
-	const char *refused_only, *worked;
+	const char *cold, *worked[3];
 	const struct row *rows;
 	size_t row_count;
 };
@@ -64,6 +71,8 @@ struct engine {
 	ROW(sig, SUM, .choice = 2 * (nth), NAME(text "_total")),                                   \
 		ROW(sig, SUM, .choice = 2 * (nth) + 1, NAME(text))
 
+#define SLEEP_STATE(state) NAME("vllm:engine_sleep_state"), ONLY("sleep_state", state)
+
 static const struct row vllm[] = {
 	ROW(SIGNAL_WAITING, SUM, NAME("vllm:num_requests_waiting")),
 	ROW(SIGNAL_RUNNING, SUM, NAME("vllm:num_requests_running")),
@@ -76,6 +85,10 @@ static const struct row vllm[] = {
 	COUNTER(SIGNAL_PROMPT_TOKENS, 0, "vllm:prompt_tokens"),
 	COUNTER(SIGNAL_OUTPUT_TOKENS, 0, "vllm:generation_tokens"),
 	ROW(SIGNAL_STARTED, SUM, NAME("process_start_time_seconds")),
+	/* With level 0 a sleeping engine has neither of the other two states. */
+	ROW(SIGNAL_ASLEEP, COUNT_ZEROS, SLEEP_STATE("awake")),
+	ROW(SIGNAL_ASLEEP, COUNT_OTHERS, .choice = 1, SLEEP_STATE("weights_offloaded")),
+	ROW(SIGNAL_ASLEEP, COUNT_OTHERS, .choice = 1, SLEEP_STATE("discard_all")),
 };
 
 /* Newer servers count tokens in prefill, as they are looked up. Older ones have only the tokens
@@ -86,10 +99,20 @@ static const struct row vllm[] = {
 	ROW(SIGNAL_PREFIX_HITS, SUM, .choice = 1, NAME("sglang:cached_tokens_total"),              \
 	    ONLY("cache_source", source))
 
+/* Where prefill and decode are servers of their own, requests stand in queues that the two numbers
+ * above leave out: those for which the other side, or room for the cache, is still to be found
+ * wait; those whose cache is on its way hold their room, as running ones do. */
+#define QUEUE(sig, name) ROW(sig, SUM_OF_REPLICAS, .besides = true, NAME(name))
+
 static const struct row sglang[] = {
 	ROW(SIGNAL_WAITING, SUM_OF_REPLICAS, NAME("sglang:num_queue_reqs")),
+	QUEUE(SIGNAL_WAITING, "sglang:num_prefill_bootstrap_queue_reqs"),
+	QUEUE(SIGNAL_WAITING, "sglang:num_decode_prealloc_queue_reqs"),
 	ROW(SIGNAL_RUNNING, SUM_OF_REPLICAS, NAME("sglang:num_running_reqs")),
+	QUEUE(SIGNAL_RUNNING, "sglang:num_prefill_inflight_queue_reqs"),
+	QUEUE(SIGNAL_RUNNING, "sglang:num_decode_transfer_queue_reqs"),
 	ROW(SIGNAL_KV_CACHE, MEAN_OF_REPLICAS, NAME("sglang:token_usage")),
+	ROW(SIGNAL_KV_CACHE, WITH_FORMER, NAME("sglang:mamba_usage")),
 	PREFILL(SIGNAL_PREFIX_HITS, "device_hit"),
 	PREFILL(SIGNAL_PREFIX_HITS, "host_hit"),
 	PREFILL(SIGNAL_PREFIX_HITS, "storage_hit"),
@@ -149,18 +172,28 @@ static const struct row llamacpp[] = {
 	ROW(SIGNAL_OUTPUT_TOKENS, SUM, NAME("llamacpp:tokens_predicted_total")),
 };
 
-#define MAX_ROWS 20
+#define MAX_ROWS 24
 #define ROWS(table)                                                                                \
 	.rows = (table),                                                                           \
 	.row_count = sizeof(char[ARRAY_SIZE(table) <= MAX_ROWS ? 1 : -1]) * ARRAY_SIZE(table)
 
 static const struct engine engines[ENGINE_COUNT] = {
-	[ENGINE_VLLM] = {ROWS(vllm), .even = true},
-	[ENGINE_SGLANG] = {ROWS(sglang), .replica_label = "dp_rank", .even = true},
-	[ENGINE_TRTLLM] = {ROWS(trtllm)},
+	/* With several API servers the gauges are there only once they were set. */
+	[ENGINE_VLLM] = {ROWS(vllm), .even = true, .cold = "vllm:cache_config_info",
+			 .worked = {"vllm:request_success_total", "vllm:prompt_tokens_total",
+				    "vllm:generation_tokens_total"}},
+	[ENGINE_SGLANG] = {ROWS(sglang), .replica_label = "dp_rank", .even = true,
+			   .cold = "sglang:max_total_num_tokens",
+			   .worked = {"sglang:prompt_tokens_total",
+				      "sglang:generation_tokens_total",
+				      "sglang:prefill_effective_tokens_total"}},
+	[ENGINE_TRTLLM] = {ROWS(trtllm), .empty_is_idle = true, .cold = "trtllm_",
+			   .worked = {"trtllm_request_success_total",
+				      "trtllm_generation_tokens_total",
+				      "trtllm_num_requests_completed_total"}},
 	[ENGINE_TRITON_TRTLLM] = {ROWS(triton_trtllm)},
-	[ENGINE_TGI] = {ROWS(tgi), .empty_is_idle = true, .refused_only = "tgi_request_count",
-			.worked = "tgi_batch_inference_count"},
+	[ENGINE_TGI] = {ROWS(tgi), .empty_is_idle = true, .cold = "tgi_",
+			.worked = {"tgi_batch_inference_count"}},
 	[ENGINE_LLAMACPP] = {ROWS(llamacpp)},
 	[ENGINE_AUTO] = {.any = true},
 };
@@ -176,7 +209,7 @@ static const double signal_max[SIGNAL_COUNT] = {
 	[SIGNAL_KV_CACHE] = 1.01, /* engines round, SGLang to hundredths */
 	[SIGNAL_PREFIX_HITS] = 1e18,   [SIGNAL_PREFIX_QUERIES] = 1e18,
 	[SIGNAL_PROMPT_TOKENS] = 1e18, [SIGNAL_OUTPUT_TOKENS] = 1e18,
-	[SIGNAL_STARTED] = 1e12,
+	[SIGNAL_STARTED] = 1e12,       [SIGNAL_ASLEEP] = 1e9,
 };
 
 static bool in_range(enum signal signal, double value)
@@ -208,7 +241,12 @@ bool engine_metric(const struct engine *e, size_t i, struct engine_metric *out)
 
 	if (i >= e->row_count)
 		return false;
-	*out = (struct engine_metric){r->signal, r->choice, r->name, r->label, r->label_value};
+	*out = (struct engine_metric){.signal = r->signal,
+				      .choice = r->choice,
+				      .name = r->name,
+				      .label = r->label,
+				      .label_value = r->label_value,
+				      .larger = r->combine == WITH_FORMER};
 	return true;
 }
 
@@ -233,10 +271,17 @@ static int refuse_line(char *fault, const struct expfmt_reader *r)
 		      (int)MIN(r->name_len, (size_t)NAME_SHOWN), r->name, r->what);
 }
 
-static int refuse_value(char *fault, size_t line, const char *name, double value, double max)
+/* A value that none can be costs itself alone. The first one of a page is named. */
+static void spoil_value(char *fault, size_t line, const char *name, const struct expfmt_sample *s,
+			double max)
 {
-	return refuse(fault, "line %zu, %s: its value is %g; a number from 0 to %g can be", line,
-		      name, value, max);
+	if (fault && *fault)
+		return;
+	if (s->what)
+		refuse(fault, "line %zu, %s: %s", line, name, s->what);
+	else
+		refuse(fault, "line %zu, %s: its value is %g; a number from 0 to %g can be", line,
+		       name, s->value, max);
 }
 
 /* ---- series that must not come twice ---------------------------------------- */
@@ -301,16 +346,19 @@ static int series_check(struct series_list *l, char *fault)
 struct tally {
 	const struct engine *engine;
 	struct expfmt_filter filter;
-	uint64_t lengths; /* bit n: a wanted name has n (modulo 64) bytes */
-	bool refused_only, worked;
-	double total[MAX_ROWS];
+	uint64_t lengths;        /* bit n: a wanted name has n (modulo 64) bytes */
+	double total[MAX_ROWS];  /* of the good ones */
 	size_t series[MAX_ROWS]; /* number of series; of replicas, in rows that combine these */
-	double largest[MAX_ROWS][MAX_REPLICAS]; /* by replica; negative: no series yet */
+	size_t good[MAX_ROWS];   /* those of which a value can be believed */
+	double largest[MAX_ROWS][MAX_REPLICAS]; /* by replica, or REPLICA_* */
 };
+
+enum { REPLICA_NONE = -2, REPLICA_SPOILED = -1 };
 
 static bool by_replica(const struct row *row)
 {
-	return row->combine == SUM_OF_REPLICAS || row->combine == MEAN_OF_REPLICAS;
+	return row->combine == SUM_OF_REPLICAS || row->combine == MEAN_OF_REPLICAS ||
+	       row->combine == WITH_FORMER;
 }
 
 static uint64_t length_bit(size_t len)
@@ -329,19 +377,13 @@ static void tally_init(struct tally *t, const struct engine *e)
 	t->engine = e;
 	t->filter = (struct expfmt_filter){};
 	t->lengths = 0;
-	t->refused_only = t->worked = false;
-	assert(!e->refused_only == !e->worked);
-	if (e->refused_only) {
-		tally_want(t, e->refused_only);
-		tally_want(t, e->worked);
-	}
 	for (size_t i = 0; i < e->row_count; i++) {
 		assert(!by_replica(&e->rows[i]) || e->replica_label);
 		tally_want(t, e->rows[i].name);
 		t->total[i] = 0;
-		t->series[i] = 0;
+		t->series[i] = t->good[i] = 0;
 		for (size_t n = 0; by_replica(&e->rows[i]) && n < MAX_REPLICAS; n++)
-			t->largest[i][n] = -1;
+			t->largest[i][n] = REPLICA_NONE;
 	}
 }
 
@@ -365,7 +407,7 @@ static bool want_engine(const char *name, size_t len, void *arg)
 	for (size_t i = 0; i < e->row_count; i++)
 		if (is_of_row(name, len, &e->rows[i]))
 			return true;
-	return is_named(name, len, e->refused_only) || is_named(name, len, e->worked);
+	return false;
 }
 
 /* The number in a label; -1: the label holds no number below `limit`; without the label
@@ -383,29 +425,57 @@ static int label_number(const struct expfmt_sample *s, const char *label, int li
 	return !*end && n < limit ? (int)n : -1;
 }
 
-/* Adds the sample to the row. Returns false if its replica has no valid number. */
-static bool tally_add(struct tally *t, size_t row, const struct expfmt_sample *s)
+/* Adds a series of the row, or of one that counts with it. */
+static void tally_plain(struct tally *t, size_t row, double value, bool good)
 {
-	double *largest;
+	t->series[row]++;
+	t->good[row] += good;
+	if (!good)
+		return;
+	switch (t->engine->rows[row].combine) {
+	case COUNT_ZEROS:
+		t->total[row] += value == 0;
+		break;
+	case COUNT_OTHERS:
+		t->total[row] += value != 0;
+		break;
+	default:
+		t->total[row] += value;
+	}
+}
+
+static void tally_replica(struct tally *t, size_t row, int replica, double value, bool good)
+{
+	double *largest = &t->largest[row][replica];
+
+	if (*largest == REPLICA_NONE) {
+		t->series[row]++;
+		*largest = REPLICA_SPOILED;
+	}
+	if (good && *largest == REPLICA_SPOILED) {
+		t->good[row]++;
+		*largest = 0;
+	}
+	if (good && value > *largest) {
+		t->total[row] += value - *largest;
+		*largest = value;
+	}
+}
+
+/* Adds the sample to the row. Returns false if its replica has no valid number. */
+static bool tally_add(struct tally *t, size_t row, const struct expfmt_sample *s, bool good)
+{
+	const struct row *rows = t->engine->rows;
 	int replica;
 
-	if (!by_replica(&t->engine->rows[row])) {
-		t->total[row] += s->value;
-		t->series[row]++;
+	if (!by_replica(&rows[row])) {
+		tally_plain(t, row, s->value, good);
 		return true;
 	}
 	replica = label_number(s, t->engine->replica_label, MAX_REPLICAS, 0);
 	if (replica < 0)
 		return false;
-	largest = &t->largest[row][replica];
-	if (*largest < 0) {
-		t->series[row]++;
-		*largest = 0;
-	}
-	if (s->value > *largest) {
-		t->total[row] += s->value - *largest;
-		*largest = s->value;
-	}
+	tally_replica(t, rows[row].combine == WITH_FORMER ? row - 1 : row, replica, s->value, good);
 	return true;
 }
 
@@ -421,47 +491,82 @@ static int tally_sample(struct tally *t, const struct expfmt_sample *s, size_t l
 {
 	const struct engine *e = t->engine;
 
-	t->refused_only |= is_named(s->name, s->name_len, e->refused_only);
-	t->worked |= is_named(s->name, s->name_len, e->worked);
 	for (size_t i = 0; i < e->row_count; i++) {
 		const struct row *row = &e->rows[i];
+		bool good = in_range(row->signal, s->value);
 
 		if (!is_of_row(s->name, s->name_len, row) || !has_label(s, row))
 			continue;
-		if (!in_range(row->signal, s->value))
-			return refuse_value(fault, line, row->name, s->value,
-					    signal_max[row->signal]);
-		if (!tally_add(t, i, s))
+		if (!good)
+			spoil_value(fault, line, row->name, s, signal_max[row->signal]);
+		if (!tally_add(t, i, s, good))
 			return refuse(fault, "line %zu, %s: its %s is no number below %d", line,
 				      row->name, e->replica_label, MAX_REPLICAS);
 	}
 	return 0;
 }
 
-/* Writes the signal's value, 0 if the page lacks it, and returns from how many series (or replicas)
- * it was made. */
-static size_t tally_signal(const struct tally *t, enum signal signal, double *value)
+/* A signal as a page's rows give it. */
+struct sum {
+	double value;  /* 0 if the page lacks it, or it is spoiled */
+	size_t series; /* from so many, or from so many replicas */
+	bool spoiled;  /* the page has it, but no value that can be believed */
+};
+
+/* The lowest choice of which the page has a good value, else of which it has any. */
+static unsigned int tally_choice(const struct tally *t, enum signal signal)
 {
 	const struct engine *e = t->engine;
-	unsigned int choice = UINT_MAX;
-	size_t series = 0;
+	unsigned int good = UINT_MAX, any = UINT_MAX;
 
-	for (size_t i = 0; i < e->row_count; i++)
-		if (e->rows[i].signal == signal && t->series[i])
-			choice = MIN(choice, e->rows[i].choice);
-	*value = 0;
 	for (size_t i = 0; i < e->row_count; i++) {
 		const struct row *row = &e->rows[i];
 
+		if (row->signal != signal || row->besides || !t->series[i])
+			continue;
+		any = MIN(any, row->choice);
+		if (t->good[i])
+			good = MIN(good, row->choice);
+	}
+	return good == UINT_MAX ? any : good;
+}
+
+/* The row's number. Where ranks have no good value, the others' mean stands for theirs. */
+static double row_value(const struct tally *t, size_t row)
+{
+	enum combine how = t->engine->rows[row].combine;
+	double good = (double)t->good[row];
+
+	if (how == MEAN || how == MEAN_OF_REPLICAS)
+		return t->total[row] / good;
+	if (t->good[row] == t->series[row])
+		return t->total[row];
+	return t->total[row] / good * (double)t->series[row];
+}
+
+static struct sum tally_signal(const struct tally *t, enum signal signal)
+{
+	const struct engine *e = t->engine;
+	unsigned int choice = tally_choice(t, signal);
+	struct sum sum = {0};
+
+	for (size_t i = 0; i < e->row_count; i++) {
+		const struct row *row = &e->rows[i];
+		/* A counter must not jump. */
+		bool good = t->good[i] && (is_load(signal) || t->good[i] == t->series[i]);
+
 		if (row->signal != signal || row->choice != choice || !t->series[i])
 			continue;
-		series = t->series[i];
-		if (row->combine == MEAN || row->combine == MEAN_OF_REPLICAS)
-			*value += t->total[i] / (double)series;
-		else
-			*value += t->total[i];
+		if (!row->besides) {
+			sum.series = t->series[i];
+			sum.spoiled |= !good;
+		}
+		if (good)
+			sum.value += row_value(t, i);
 	}
-	return series;
+	if (sum.spoiled)
+		sum.value = 0;
+	return sum;
 }
 
 /* The name of a metric of the signal: one that the page has, else one that it should have. */
@@ -480,64 +585,125 @@ static const char *signal_name(const struct tally *t, enum signal signal)
 	return name;
 }
 
-/* Whether the page is from before the first request that the server worked on. */
-static bool page_is_idle(const struct tally *t, const char *page, size_t size)
+static bool begins_with(const char *name, size_t len, const char *start)
 {
-	if (!t->engine->empty_is_idle)
+	return strlen(start) <= len && !memcmp(name, start, strlen(start));
+}
+
+static bool is_worked(const struct engine *e, const char *name, size_t len)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(e->worked); i++)
+		if (is_named(name, len, e->worked[i]))
+			return true;
+	return false;
+}
+
+static bool want_cold(const char *name, size_t len, void *arg)
+{
+	const struct engine *e = arg;
+
+	return begins_with(name, len, e->cold) || is_worked(e, name, len);
+}
+
+/* Whether the page, which has no load signal, is the engine's, from before the first request that
+ * the server worked on. */
+static bool page_is_cold(const struct engine *e, const char *page, size_t size)
+{
+	struct expfmt_reader reader;
+	struct expfmt_sample sample;
+	bool own = false;
+
+	if (!e->cold)
 		return false;
-	if (t->refused_only && !t->worked)
-		return true;
+	expfmt_init(&reader, page, size);
+	while (expfmt_next(&reader, want_cold, (void *)e, &sample)) {
+		if (sample.value > 0 && is_worked(e, sample.name, sample.name_len))
+			return false;
+		own |= begins_with(sample.name, sample.name_len, e->cold);
+	}
+	return own && !reader.bad;
+}
+
+static bool page_is_empty(const char *page, size_t size)
+{
 	for (size_t i = 0; i < size; i++)
 		if (page[i] != '\n' && page[i] != '\r')
 			return false;
 	return true;
 }
 
+static bool page_is_idle(const struct engine *e, const char *page, size_t size)
+{
+	return (e->empty_is_idle && page_is_empty(page, size)) || page_is_cold(e, page, size);
+}
+
 static void signals_set_idle(const struct engine *e, struct signals *s)
 {
+	*s = (struct signals){.cold = true};
 	for (size_t i = 0; i < e->row_count; i++)
 		s->present[e->rows[i].signal] |= is_load(e->rows[i].signal);
 }
 
-static int refuse_uneven(const struct tally *t, const size_t *series, enum signal signal,
+static int refuse_uneven(const struct tally *t, const struct sum *sums, enum signal signal,
 			 char *fault)
 {
 	return refuse(
 		fault,
 		"it has %s %zu time%s, but %s %zu time%s; each of the server's ranks has both",
-		signal_name(t, signal), series[signal], plural(series[signal]),
-		signal_name(t, SIGNAL_WAITING), series[SIGNAL_WAITING],
-		plural(series[SIGNAL_WAITING]));
+		signal_name(t, signal), sums[signal].series, plural(sums[signal].series),
+		signal_name(t, SIGNAL_WAITING), sums[SIGNAL_WAITING].series,
+		plural(sums[SIGNAL_WAITING].series));
+}
+
+/* Returns whether the signal's number can be believed: the sum may be too much where no part
+ * was. */
+static bool sum_is_good(const struct tally *t, enum signal signal, struct sum *sum, char *fault)
+{
+	if (sum->series && !sum->spoiled && !in_range(signal, sum->value)) {
+		if (fault && !*fault)
+			refuse(fault, "%s: its series add up to %g; a number from 0 to %g can be",
+			       signal_name(t, signal), sum->value, signal_max[signal]);
+		sum->spoiled = true;
+		sum->value = 0;
+	}
+	return sum->series && !sum->spoiled;
+}
+
+/* Returns -ENODATA, with a fault, if the page has none of the load signals. */
+static int refuse_no_load(const struct tally *t, const struct sum *sums, char *fault)
+{
+	for (enum signal i = 0; i < SIGNAL_COUNT; i++)
+		if (is_load(i) && sums[i].spoiled)
+			return -EBADMSG; /* the fault is its value's */
+	refuse(fault,
+	       "it has no %s, nor another load signal of this engine; is the pool's engine right, "
+	       "and does the server export metrics?",
+	       signal_name(t, SIGNAL_WAITING));
+	return -ENODATA;
 }
 
 static int tally_signals(const struct tally *t, struct signals *s, char *fault)
 {
 	enum signal load = SIGNAL_COUNT;
-	size_t series[SIGNAL_COUNT];
+	struct sum sums[SIGNAL_COUNT];
 
 	for (enum signal i = 0; i < SIGNAL_COUNT; i++) {
-		series[i] = tally_signal(t, i, &s->value[i]);
-		s->present[i] = series[i] > 0;
-		if (!in_range(i, s->value[i])) /* the sum may be too much where no part was */
-			return refuse(fault,
-				      "%s: its series add up to %g; a number from 0 to %g can be",
-				      signal_name(t, i), s->value[i], signal_max[i]);
+		sums[i] = tally_signal(t, i);
+		s->present[i] = sum_is_good(t, i, &sums[i], fault);
+		s->spoiled[i] = sums[i].spoiled;
+		s->value[i] = sums[i].value;
 		if (load == SIGNAL_COUNT && is_load(i) && s->present[i])
 			load = i;
 	}
-	if (load == SIGNAL_COUNT) {
-		refuse(fault,
-		       "it has no %s, nor another load signal of this engine; is the pool's engine "
-		       "right, and does the server export metrics?",
-		       signal_name(t, SIGNAL_WAITING));
-		return -ENODATA;
-	}
-	if (!s->present[SIGNAL_WAITING])
+	if (load == SIGNAL_COUNT)
+		return refuse_no_load(t, sums, fault);
+	if (!sums[SIGNAL_WAITING].series)
 		return refuse(fault, "it has %s, but no %s", signal_name(t, load),
 			      signal_name(t, SIGNAL_WAITING));
 	for (enum signal i = 0; i < SIGNAL_COUNT; i++)
-		if (t->engine->even && is_load(i) && series[i] && series[i] != series[0])
-			return refuse_uneven(t, series, i, fault);
+		if (t->engine->even && is_load(i) && sums[i].series &&
+		    sums[i].series != sums[SIGNAL_WAITING].series)
+			return refuse_uneven(t, sums, i, fault);
 	return 0;
 }
 
@@ -547,6 +713,7 @@ static void signals_tidy(struct signals *s)
 	if (s->present[SIGNAL_PREFIX_HITS] && s->present[SIGNAL_PREFIX_QUERIES])
 		return;
 	for (enum signal i = SIGNAL_PREFIX_HITS; i <= SIGNAL_PREFIX_QUERIES; i++) {
+		s->spoiled[i] = s->spoiled[SIGNAL_PREFIX_HITS] || s->spoiled[SIGNAL_PREFIX_QUERIES];
 		s->present[i] = false;
 		s->value[i] = 0;
 	}
@@ -582,7 +749,7 @@ static bool is_of_engine(const struct engine *e, const char *name, size_t len)
 	for (size_t i = 0; i < e->row_count; i++)
 		if (is_load(e->rows[i].signal) && is_of_row(name, len, &e->rows[i]))
 			return true;
-	return is_named(name, len, e->refused_only) || is_named(name, len, e->worked);
+	return false;
 }
 
 static const struct engine *engine_of_metric(const char *name, size_t len)
@@ -604,10 +771,15 @@ static void want_names(const struct engine *e, struct expfmt_filter *filter)
 	for (size_t i = 0; i < e->row_count; i++)
 		if (is_load(e->rows[i].signal))
 			expfmt_filter_add(filter, e->rows[i].name);
-	if (e->refused_only) {
-		expfmt_filter_add(filter, e->refused_only);
-		expfmt_filter_add(filter, e->worked);
-	}
+}
+
+/* The engine whose page without a load signal it is; NULL: none. */
+static const struct engine *engine_cold(const char *page, size_t size)
+{
+	for (size_t i = 0; i < ENGINE_COUNT; i++)
+		if (page_is_cold(&engines[i], page, size))
+			return &engines[i];
+	return NULL;
 }
 
 /* The engine of the first load signal in the page, so that reading ends there; NULL: none has it,
@@ -623,7 +795,7 @@ static const struct engine *engine_recognize(const char *page, size_t size)
 	expfmt_init(&reader, page, size);
 	reader.filter = &filter;
 	if (!expfmt_next(&reader, want_any, NULL, &sample))
-		return NULL;
+		return reader.bad ? NULL : engine_cold(page, size);
 	return engine_of_metric(sample.name, sample.name_len);
 }
 
@@ -650,6 +822,8 @@ int engine_read(const struct engine *e, const char *page, size_t size, struct si
 	struct tally t;
 	int r;
 
+	if (fault)
+		*fault = '\0';
 	if (e->any)
 		e = engine_recognize(page, size);
 	if (!e)
@@ -659,8 +833,10 @@ int engine_read(const struct engine *e, const char *page, size_t size, struct si
 	if (r < 0)
 		return r;
 	r = tally_signals(&t, &s, fault);
-	if (r == -ENODATA && page_is_idle(&t, page, size)) {
+	if (r == -ENODATA && page_is_idle(e, page, size)) {
 		signals_set_idle(e, &s);
+		if (fault)
+			*fault = '\0';
 		r = 0;
 	}
 	if (r < 0)
@@ -677,17 +853,18 @@ enum dcgm_metric { GPU_UTIL, FB_USED, FB_FREE, FB_RESERVED, XID_ERRORS, ECC_DBE,
 static const struct {
 	const char *name;
 	double max;
-	bool lenient; /* any other value is as good as none, and not a fault of the page */
 } dcgm_metrics[DCGM_COUNT] = {
-	/* Percent; DCGM's "not known" is near 2^63. */
-	[GPU_UTIL] = {"DCGM_FI_DEV_GPU_UTIL", 100, false},
+	[GPU_UTIL] = {"DCGM_FI_DEV_GPU_UTIL", 100}, /* percent */
 	/* MiB, and so the others of the memory. */
-	[FB_USED] = {"DCGM_FI_DEV_FB_USED", 1e9, false},
-	[FB_FREE] = {"DCGM_FI_DEV_FB_FREE", 1e9, false},
-	[FB_RESERVED] = {"DCGM_FI_DEV_FB_RESERVED", 1e9, false},
-	[XID_ERRORS] = {"DCGM_FI_DEV_XID_ERRORS", 65535, true}, /* the newest; 0: none */
-	[ECC_DBE] = {"DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", 1e12, true},
+	[FB_USED] = {"DCGM_FI_DEV_FB_USED", 1e9},
+	[FB_FREE] = {"DCGM_FI_DEV_FB_FREE", 1e9},
+	[FB_RESERVED] = {"DCGM_FI_DEV_FB_RESERVED", 1e9},
+	[XID_ERRORS] = {"DCGM_FI_DEV_XID_ERRORS", 65535}, /* the newest; 0: none */
+	[ECC_DBE] = {"DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", 1e12},
 };
+
+/* DCGM's numbers for "not known", "not supported" and the like are this and a few more. */
+#define DCGM_BLANK 0x7ffffffffffffff0
 
 /* The XIDs for which NVIDIA's catalogue has the immediate action RESET_GPU or RESTART_BM
  * (docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html), and 48, which it says only a
@@ -731,7 +908,7 @@ static void dcgm_identify(const struct expfmt_sample *s, struct dcgm_gpu *gpu)
 
 /* The figures of one GPU and pod, all its MIG instances together. */
 struct dcgm_tally {
-	bool has[DCGM_COUNT];
+	bool has[DCGM_COUNT], spoiled[DCGM_COUNT];
 	double value[DCGM_COUNT];
 };
 
@@ -759,16 +936,24 @@ static void dcgm_add(struct dcgm_tally *t, int metric, double value)
 		t->value[metric] += value;
 }
 
+/* Whether the number is known: a sum is not, of which a part is not. */
+static bool dcgm_has(const struct dcgm_tally *t, int metric)
+{
+	return t->has[metric] && !t->spoiled[metric];
+}
+
 static void dcgm_finish(const struct dcgm_tally *t, struct dcgm_gpu *gpu)
 {
 	double total = t->value[FB_USED] + t->value[FB_FREE] + t->value[FB_RESERVED];
 
 	gpu->has_utilization = t->has[GPU_UTIL];
 	gpu->utilization = t->value[GPU_UTIL] / 100;
-	gpu->has_memory = t->has[FB_USED] && t->has[FB_FREE] && total > 0;
+	gpu->has_memory = dcgm_has(t, FB_USED) && dcgm_has(t, FB_FREE) &&
+			  !t->spoiled[FB_RESERVED] && total > 0;
 	if (gpu->has_memory)
 		gpu->memory = t->value[FB_USED] / total;
 	gpu->has_errors = t->has[XID_ERRORS] || t->has[ECC_DBE];
+	gpu->errors_spoiled = t->spoiled[XID_ERRORS] || t->spoiled[ECC_DBE];
 	gpu->xid = (uint32_t)t->value[XID_ERRORS];
 	gpu->dbe = t->value[ECC_DBE];
 }
@@ -782,6 +967,8 @@ int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, c
 	struct dcgm_gpu gpu;
 	size_t count = 0;
 
+	if (fault)
+		*fault = '\0';
 	max = MIN(max, (size_t)DCGM_MAX);
 	for (int i = 0; i < DCGM_COUNT; i++)
 		expfmt_filter_add(&filter, dcgm_metrics[i].name);
@@ -791,15 +978,15 @@ int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, c
 		int metric = dcgm_metric(sample.name, sample.name_len), i;
 		bool good = sample.value >= 0 && sample.value <= dcgm_metrics[metric].max;
 
-		if (!good && dcgm_metrics[metric].lenient)
-			continue;
-		if (!good)
-			return refuse_value(fault, reader.line, dcgm_metrics[metric].name,
-					    sample.value, dcgm_metrics[metric].max);
+		if (!good && !(sample.value >= (double)DCGM_BLANK && isfinite(sample.value)))
+			spoil_value(fault, reader.line, dcgm_metrics[metric].name, &sample,
+				    dcgm_metrics[metric].max);
 		dcgm_identify(&sample, &gpu);
 		i = dcgm_place(&gpu, out, &count, max);
-		if (i >= 0)
+		if (i >= 0 && good)
 			dcgm_add(&tally[i], metric, sample.value);
+		else if (i >= 0)
+			tally[i].spoiled[metric] = true;
 	}
 	if (reader.bad)
 		return refuse_line(fault, &reader);

@@ -16,6 +16,7 @@ enum signal {
 	SIGNAL_PROMPT_TOKENS,  /* tokens, cached ones too, a counter */
 	SIGNAL_OUTPUT_TOKENS,  /* tokens, a counter */
 	SIGNAL_STARTED,        /* when the server's process began, in seconds since 1970 */
+	SIGNAL_ASLEEP,         /* data-parallel ranks that sleep */
 	SIGNAL_COUNT
 };
 
@@ -23,6 +24,9 @@ enum signal {
 struct signals {
 	bool present[SIGNAL_COUNT];
 	double value[SIGNAL_COUNT]; /* 0 if not present */
+	/* The page has it, but with a value that none can be; not present, then. */
+	bool spoiled[SIGNAL_COUNT];
+	bool cold; /* the page has no load signal yet: no request waits or runs */
 };
 
 /* Room for a line for the log that says what is wrong with a page, in which line and metric if
@@ -43,6 +47,7 @@ struct engine_metric {
 	unsigned int choice;
 	const char *name;
 	const char *label, *label_value; /* only series with this label; NULL: all */
+	bool larger; /* counts with the metric before it: in each replica the larger of the two */
 };
 
 /** The i-th metric of the engine, for docs/engines.md: the metrics of a signal follow each other,
@@ -50,14 +55,16 @@ struct engine_metric {
 bool engine_metric(const struct engine *e, size_t i, struct engine_metric *out);
 
 /** Reads the engine's metrics from a page; for `auto`, those of the engine whose load signal comes
- * first in it. Any bytes are safe. Returns 0 with *out;
- * or, with *out untouched and the reason in `fault` (FAULT_SIZE bytes, or NULL), -ENODATA  the page
- * has none of the load signals, which are the first three. For an engine whose entry says so, a
- * page from before the first request is no load instead -EBADMSG  it is no metrics page, is cut
- * short, has a series twice, has other load signals without the waiting requests, or has a wanted
- * value that is NaN, negative, infinite or absurd: a broken server must not look idle -ENOMEM. This
- * function cannot see that whole lines are missing at the end: the caller makes sure that the
- * transfer was complete (Content-Length, or the last chunk). */
+ * first in it. Any bytes are safe. Returns 0 with *out, and in `fault` (FAULT_SIZE bytes, or NULL)
+ * the first value that is NaN, negative, infinite, absurd or no number, which costs itself alone,
+ * or nothing;
+ * or, with *out untouched and the reason in `fault`, -ENODATA  the page has none of the load
+ * signals, which are the first three. For an engine whose entry says so, a page from before the
+ * first request is no load instead -EBADMSG  it is no metrics page, is cut short, has a series
+ * twice, has other load signals without the waiting requests, or no load signal with a value that
+ * can be: a broken server must not look idle -ENOMEM. This function cannot see that whole lines are
+ * missing at the end: the caller makes sure that the transfer was complete (Content-Length, or the
+ * last chunk). */
 int engine_read(const struct engine *e, const char *page, size_t size, struct signals *out,
 		char *fault);
 
@@ -67,10 +74,11 @@ struct dcgm_gpu {
 	char pod[256];  /* label `exported_pod`, else `pod`; "": absent */
 	char space[64]; /* likewise of `namespace` */
 	bool has_utilization, has_memory;
-	double utilization; /* 0..1; with several MIG instances, the busiest one's */
-	double memory;      /* share in use, 0..1; with several MIG instances, of all together */
-	bool has_errors;    /* the page has the next two, or one of them */
-	uint32_t xid;       /* the newest XID, if the GPU must be reset after it; else 0 */
+	double utilization;  /* 0..1; with several MIG instances, the busiest one's */
+	double memory;       /* share in use, 0..1; with several MIG instances, of all together */
+	bool has_errors;     /* the page has the next two, or one of them */
+	bool errors_spoiled; /* it has one of them with a value that none can be */
+	uint32_t xid;        /* the newest XID, if the GPU must be reset after it; else 0 */
 	double dbe; /* errors of more than one bit in its memory, since the driver was loaded */
 };
 
@@ -80,8 +88,8 @@ bool dcgm_xid_ends_work(double xid);
 #define DCGM_MAX 128 /* entries of one page: 16 GPUs with 7 MIG instances each, and more */
 
 /** Fills up to `max` entries (at most DCGM_MAX), one for each pair of index and pod; further pairs
- * are left out. Returns how many; or -EBADMSG with the reason in `fault`, as engine_read(), and
- * with `out` undefined. */
+ * are left out. Returns how many, and in `fault` the first value that none can be, as
+ * engine_read(); or -EBADMSG with the reason in `fault`, and with `out` undefined. */
 int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, char *fault);
 
 #endif

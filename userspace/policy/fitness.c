@@ -72,8 +72,9 @@ static uint32_t gpus_new_xid(const struct fitness_gpus *g, uint32_t old)
 
 static void gpus_become_old(struct fitness *f, const struct fitness_gpus *g, uint32_t keep)
 {
-	f->old_xid = gpus_have(g, keep) ? keep : g->count ? g->xids[0] : 0;
-	f->old_dbe = g->dbe;
+	if (g->count || !g->spoiled)
+		f->old_xid = gpus_have(g, keep) ? keep : g->count ? g->xids[0] : 0;
+	f->old_dbe = g->spoiled ? MAX(f->old_dbe, g->dbe) : g->dbe;
 	f->gpus_known = true;
 }
 
@@ -88,7 +89,7 @@ void fitness_gpus(struct fitness *f, const struct fitness_gpus *g, uint64_t now)
 
 	if (f->faulty) {
 		/* The count is 0 again when the driver was loaded anew. */
-		bool there = f->xid ? gpus_have(g, f->xid) : g->dbe > 0;
+		bool there = g->spoiled || (f->xid ? gpus_have(g, f->xid) : g->dbe > 0);
 
 		f->faulty = fitness_is_faulty(f) && there;
 		gpus_become_old(f, g, f->xid);

@@ -46,7 +46,8 @@ struct fitness {
 struct fitness_gpus {
 	uint32_t xids[FITNESS_XIDS]; /* those after which a GPU must be reset */
 	size_t count;
-	double dbe; /* errors of more than one bit in their memory, of all together */
+	double dbe;   /* errors of more than one bit in their memory, of all together */
+	bool spoiled; /* a number is missing above: what was there before may still be */
 };
 
 /** Begins the health checks at `now`. `heard`: the endpoint's page was read before, by an earlier
