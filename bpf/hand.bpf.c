@@ -196,7 +196,7 @@ static __always_inline int on_syn(struct __sk_buff *skb, struct hand *h)
 	if (!pool || hand_rests(h, pool) || checksum_read(h) < 0)
 		return TC_ACT_UNSPEC;
 	if (socket_there(skb, h) > 0) {
-		if (kernel_takes(skb, h) && time_wait_end(skb, h) > 0) {
+		if (kernel_takes_syn(skb, h) && time_wait_end(skb, h) > 0) {
 			h->unsure = 1;
 			return answer_syn(skb, h);
 		}
@@ -207,7 +207,7 @@ static __always_inline int on_syn(struct __sk_buff *skb, struct hand *h)
 		hand_count(h, PINTLE_HAND_FORWARDED);
 		return TC_ACT_UNSPEC;
 	}
-	if (!kernel_takes(skb, h)) {
+	if (!kernel_takes_syn(skb, h)) {
 		hand_count(h, PINTLE_HAND_BY_CONNECTION);
 		return TC_ACT_UNSPEC;
 	}
@@ -342,12 +342,16 @@ static __always_inline int request_ask(struct __sk_buff *skb, const struct hand 
 	return session_ask(h, &of);
 }
 
-static __always_inline void attrs_fill(struct bpf_tcp_req_attrs *attrs,
-				       const struct hand_options *o)
+/* What the socket gets that the SYN said, as far as its namespace has it by now: what the kernel
+ * would refuse, the client can do without, but for windows, which are smaller then than they could
+ * be. A pod's server sends such segments as with the kernel's own cookies. */
+static __always_inline void attrs_fill(struct bpf_tcp_req_attrs *attrs, const struct hand *h,
+				       const struct net *net, struct hand_options *o)
 {
+	options_keep(net, o);
 	attrs->rcv_tsval = o->value;
 	attrs->rcv_tsecr = o->echo;
-	attrs->mss = o->mss;
+	attrs->mss = o->mss < mss_least(h) ? mss_least(h) : o->mss;
 	attrs->rcv_wscale = o->has_scale ? HAND_SCALE : 0;
 	attrs->snd_wscale = o->scale;
 	attrs->wscale_ok = o->has_scale;
@@ -361,8 +365,7 @@ static __always_inline void attrs_fill(struct bpf_tcp_req_attrs *attrs,
 
 /* Hands the connection to the listener that the lookup hook chooses, with this segment. Returns
  * PINTLE_HAND_COUNT if that worked. A function of its own, because of its stack. */
-static __noinline int hand_over(struct __sk_buff *skb, const struct hand *h,
-				const struct hand_options *o)
+static __noinline int hand_over(struct __sk_buff *skb, const struct hand *h, struct hand_options *o)
 {
 	struct bpf_tcp_req_attrs attrs = {};
 	struct tcp_sock *listener;
@@ -370,7 +373,7 @@ static __noinline int hand_over(struct __sk_buff *skb, const struct hand *h,
 	int result = -1;
 	bool there;
 
-	attrs_fill(&attrs, o);
+	attrs_fill(&attrs, h, frame_net_device(skb)->nd_net.net, o);
 	sk = socket_look(skb, h);
 	if (!sk)
 		return PINTLE_HAND_NOBODY;

@@ -65,7 +65,7 @@ __noinline int pod_give(struct __sk_buff *skb, const struct hand *h, __u32 endpo
 		return -1;
 	options_read(h, &o);
 	hand_unpack(&o, h->acknowledged - 1);
-	attrs_fill(&attrs, &o);
+	attrs_fill(&attrs, h, frame_net_device(skb)->nd_net.net, &o);
 	for (i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT && result; i++) {
 		__u32 slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
 		struct bpf_sock *sk = bpf_map_lookup_elem(&sockets, &slot);

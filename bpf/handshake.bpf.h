@@ -531,6 +531,34 @@ static __always_inline bool begun_is(const struct begun *b, const struct hand *h
 	return b->acknowledged == h->acknowledged && h->now - b->when < BEGUN_NS;
 }
 
+/* Takes off the options what this network namespace does not have, as tcp_parse_options() leaves it
+ * out: it would make no socket with them. */
+static __always_inline void options_keep(const struct net *net, struct hand_options *o)
+{
+	o->has_sack &= !!net->ipv4.sysctl_tcp_sack;
+	o->has_time &= !!net->ipv4.sysctl_tcp_timestamps;
+	o->has_scale &= !!net->ipv4.sysctl_tcp_window_scaling;
+}
+
+/* The smallest largest segment with which bpf_sk_assign_tcp_reqsk() takes a connection; it is also
+ * what a client has that names none. */
+static __always_inline __u32 mss_least(const struct hand *h)
+{
+	return h->v4 ? 536 : 1220;
+}
+
+/* Whether the client takes segments of that size. One that takes none so large is the kernel's,
+ * which sends it smaller ones: "fd99::7", behind a tunnel that writes 1200 into SYNs. */
+FRAME_STEP mss_suffices(const struct hand *h)
+{
+	struct hand_options o = {};
+
+	if (!h)
+		return 0;
+	options_read(h, &o);
+	return !o.mss || o.mss >= mss_least(h);
+}
+
 FRAME_STEP answer_syn(frame *f, const struct hand *h)
 {
 	const struct hand_secret *secret;
@@ -542,8 +570,11 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 	if (!h || h->flags & (FLAG_FIN | FLAG_RST))
 		return FRAME_DROP;
 	options_read(h, &o);
+	/* Servers in pods have sysctls of their own. */
+	if (!h->in_pods)
+		options_keep(frame_net_device(f)->nd_net.net, &o);
 	if (!o.mss)
-		o.mss = h->v4 ? 536 : 1220;
+		o.mss = mss_least(h);
 	secret = secret_find();
 	if (!secret)
 		return FRAME_DROP;
@@ -600,6 +631,13 @@ static __always_inline bool netns_takes(frame *f)
 static __always_inline bool kernel_takes(frame *f, const struct hand *h)
 {
 	return h->in_pods || netns_takes(f);
+}
+
+/* Whether the kernel makes a socket for what this SYN begins. Nobody but the hand-off brings a
+ * client to a pod. */
+static __always_inline bool kernel_takes_syn(frame *f, const struct hand *h)
+{
+	return h->in_pods || (netns_takes(f) && mss_suffices(h) > 0);
 }
 
 /* ---- TC behind XDP ----------------------------------------------------------------------- */

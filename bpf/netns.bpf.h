@@ -13,8 +13,11 @@
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct netns_ipv4 {
 	__u8 sysctl_tcp_ecn;
-	__u8 sysctl_tcp_syncookies;
 	__u8 sysctl_tcp_rfc1337;
+	__u8 sysctl_tcp_sack;
+	__u8 sysctl_tcp_syncookies;
+	__u8 sysctl_tcp_timestamps;
+	__u8 sysctl_tcp_window_scaling;
 };
 
 struct net {

@@ -252,9 +252,9 @@ enum pintle_decide { PINTLE_DECIDES(X) PINTLE_DECIDE_COUNT };
 	X(NOBODY, "nobody", "no server took it: reset")                                             \
 	X(FAILED, "failed", "the kernel would not hand it to the server that was chosen: reset")    \
 	X(BY_CONNECTION, "by_connection",                                                           \
-	  "its addresses and ports are those of a connection that is not over yet, or "             \
-	  "net.ipv4.tcp_syncookies was 0: the kernel answered its SYN, and it was placed by its "   \
-	  "address")                                                                                \
+	  "the kernel answered its SYN, and it was placed by its address: its addresses and ports " \
+	  "are those of a connection that is not over yet, net.ipv4.tcp_syncookies was 0, or it "   \
+	  "takes only segments of less than 536 bytes (IPv4) or 1,220 (IPv6)")                      \
 	X(FORWARDED, "forwarded", "its SYN is not for this machine: left alone")                    \
 	X(NO_MODEL, "no_model",                                                                     \
 	  "its request names no model that `models` has, and there is no `default`: 404, or reset") \
