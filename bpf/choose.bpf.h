@@ -169,8 +169,8 @@ static __always_inline void endpoint_fill(const struct terms *t, struct pintle_p
 		c->full = eligible_full(class_of(pool, t), t->class_id, counts, h, t->over);
 }
 
-/* Whether this connection is to try the endpoint, which stands still: one connection in
- * PINTLE_TRY_NS does. */
+/* Whether this connection is to try the endpoint, which stands still. It takes the try, so that no
+ * other does until the daemon has seen how it ended: without a daemon, none. */
 static __always_inline bool endpoint_try(__u32 id, __u64 now)
 {
 	struct pintle_health *h = bpf_map_lookup_elem(&health, &id);
@@ -178,9 +178,9 @@ static __always_inline bool endpoint_try(__u32 id, __u64 now)
 
 	if (!h || !eligible_due(h, now))
 		return false;
-	before = h->tried_ns;
-	return (__s64)(now - before) >= (__s64)PINTLE_TRY_NS &&
-	       __sync_val_compare_and_swap(&h->tried_ns, before, now) == before;
+	before = h->try_ns;
+	return before && (__s64)(now - before) >= 0 &&
+	       __sync_val_compare_and_swap(&h->try_ns, before, 0) == before;
 }
 
 /* Remembers whether the endpoint is full by its load, by a score that is believed. Without a daemon

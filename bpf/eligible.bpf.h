@@ -118,7 +118,7 @@ static __always_inline bool stands_still(__u32 ineligible)
 /* Whether an endpoint that stands still is due to be tried with a connection. */
 static __always_inline bool eligible_due(const struct pintle_health *h, __u64 now)
 {
-	return ineligible_standing(h, now) && (__s64)(now - h->tried_ns) >= (__s64)PINTLE_TRY_NS;
+	return ineligible_standing(h, now) && h->try_ns && (__s64)(now - h->try_ns) >= 0;
 }
 
 /* By the daemon, or by `pintle drain`. An override with another generation was set for the former

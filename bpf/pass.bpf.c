@@ -26,6 +26,9 @@
 
 struct inet_connection_sock {
 	struct {
+		struct request_sock *rskq_accept_head;
+	} icsk_accept_queue;
+	struct {
 		__u32 lrcvtime;
 	} icsk_ack;
 } __attribute__((preserve_access_index));
@@ -374,6 +377,49 @@ static __always_inline void work_read(struct pintle_work *w, struct pintle_turn 
 	t->read = read;
 }
 
+/* A listener at which connections wait to be accepted: which is the first of them, as a number that
+ * says no more, and since when it is the first. accept() takes the first one away, and nothing else
+ * does: so the queue of a busy server changes its first, however long it is, and that of a server
+ * that stands still, or of a socket that only keeps a port, does not. */
+struct accept_queue {
+	__u64 first;
+	__u64 since_ns;
+};
+/* By the listener's cookie. Not pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PINTLE_MAX_ENDPOINTS * 2);
+	__type(key, __u64);
+	__type(value, struct accept_queue);
+} MAP(accept_queues);
+
+static __always_inline __u64 queue_since(struct sock *sk, __u64 now)
+{
+	struct accept_queue *q, found = {.since_ns = now};
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	__u64 cookie = bpf_get_socket_cookie(sk);
+
+	found.first = tp ? (__u64)tp->inet_conn.icsk_accept_queue.rskq_accept_head : 0;
+	if (!found.first) {
+		bpf_map_delete_elem(&accept_queues, &cookie);
+		return now;
+	}
+	q = bpf_map_lookup_elem(&accept_queues, &cookie);
+	if (q && q->first == found.first)
+		return q->since_ns;
+	bpf_map_update_elem(&accept_queues, &cookie, &found, BPF_ANY);
+	return now;
+}
+
+static __always_inline void work_listens(struct pintle_work *w, struct sock *sk)
+{
+	__u64 since = queue_since(sk, bpf_ktime_get_ns());
+
+	w->backlog += sk->sk_ack_backlog;
+	if (since > w->accepts_ns)
+		w->accepts_ns = since;
+}
+
 /* A connection for the pass: whose it is, and since when it is open. */
 struct passed {
 	struct pintle_affinity_key key; /* the pool; the session is in the turn */
@@ -381,16 +427,19 @@ struct passed {
 	__u32 generation;
 	__u64 opened_ns;
 	__u32 counted; /* not 0: as open in its session's binding, so that its end is counted too */
+	bool tries;    /* its client waits to see whether the endpoint serves again */
 };
 
-/* Fills *p in from a record of `conns` or `connects`, which name these members alike. */
-#define PASSED(p, record, in_session)                                                              \
+/* Fills *p in from a record of `conns` or `connects`, which name these members alike. `left`: the
+ * client has closed its end. */
+#define PASSED(p, record, in_session, left)                                                        \
 	do {                                                                                       \
 		(p)->key.pool = (record)->pool;                                                    \
 		(p)->key.pool_generation = (record)->pool_generation;                              \
 		(p)->endpoint = (record)->endpoint;                                                \
 		(p)->generation = (record)->generation;                                            \
 		(p)->opened_ns = (record)->opened_ns;                                              \
+		(p)->tries = (record)->outcome == PINTLE_OUTCOME_TRIED && !(left);                 \
 		(p)->counted = in_session;                                                         \
 	} while (0)
 
@@ -415,6 +464,13 @@ static __always_inline void pass_evidence(const struct pintle_affinity_key *key,
 		t->owed = 1;
 	}
 	t->spoke_ns = spoke;
+}
+
+/* Whether nothing beyond a head has come for what the connection is there for. A client that sends
+ * nothing is not waited for. */
+static __always_inline bool unanswered(const struct pintle_turn *t)
+{
+	return t->state != PINTLE_TURN_ANSWERING && t->state != PINTLE_TURN_IDLE;
 }
 
 /* Takes a turn whose session is filled in. What a session's last turn leaves behind is its context:
@@ -450,6 +506,7 @@ static __always_inline void pass_turn(const struct passed *p, struct pintle_turn
 	if (p->counted)
 		session_rest(t, a);
 	work_add(w, t, uncached);
+	w->tries += p->tries && unanswered(t);
 }
 
 /* The session of a server's socket follows from its addresses, as in sockops. */
@@ -511,7 +568,7 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	if (conn->flags & PINTLE_CONN_LISTENER) {
 		if (sk->__sk_common.skc_state == BPF_TCP_LISTEN)
-			w->backlog += sk->sk_ack_backlog;
+			work_listens(w, sk);
 		return 0;
 	}
 	tp = bpf_skc_to_tcp_sock(sk);
@@ -529,7 +586,7 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	LOOK(&l, MEMBER, sk, tp);
 	see_server(&s, &l);
 	if (conn->flags & PINTLE_CONN_STEERED) {
-		PASSED(&p, conn, conn->flags & PINTLE_CONN_SESSION);
+		PASSED(&p, conn, conn->flags & PINTLE_CONN_SESSION, closed_by_peer(l.state));
 		if (!(t->flags & PINTLE_TURN_BOUND))
 			turn_bind_server(t, sk, &p.key);
 		pass_turn(&p, t, &s, w, now);
@@ -555,7 +612,7 @@ static __always_inline void pass_flow(struct pintle_hand_flow *f, struct pintle_
 	if (*(volatile __u32 *)&f->busy != PINTLE_HAND_FLOW_PASSED)
 		return;
 	see_server(&s, &l);
-	PASSED(&p, &f->conn, f->conn.flags & PINTLE_CONN_SESSION);
+	PASSED(&p, &f->conn, f->conn.flags & PINTLE_CONN_SESSION, closed_by_peer(l.state));
 	pass_turn(&p, &f->turn, &s, w, now);
 	work_read(w, &f->turn, &l, now);
 }
@@ -596,20 +653,21 @@ int pintle_pass_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct look l = {};
 	struct seen s = {};
 
-	if (!sk || !c || !c->counted || !is_there(c, sk))
-		return 0;
-	if (sk->__sk_common.skc_state == BPF_TCP_SYN_SENT ||
-	    !pool_follows(c->pool, c->pool_generation))
+	if (!sk || !c || !is_there(c, sk) || !pool_follows(c->pool, c->pool_generation))
 		return 0;
 	w = tally_of(c->endpoint, c->generation);
+	if (w && c->placed && c->outcome == PINTLE_OUTCOME_TRIED)
+		w->tries++;
+	if (!c->counted || sk->__sk_common.skc_state == BPF_TCP_SYN_SENT)
+		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
 	t = w && tp ? turn_of(sk, c->opened_ns) : NULL;
 	if (!t)
 		return 0;
 	if (!(t->flags & PINTLE_TURN_BOUND))
 		t->session = c->session;
-	PASSED(&p, c, c->flags & PINTLE_CONNECT_SESSION);
 	LOOK(&l, MEMBER, sk, tp);
+	PASSED(&p, c, c->flags & PINTLE_CONNECT_SESSION, closing(l.state));
 	see_client(&s, &l);
 	pass_turn(&p, t, &s, w, bpf_ktime_get_ns());
 	return 0;

@@ -184,7 +184,7 @@ enum pintle_standing { PINTLE_STANDINGS(X) PINTLE_STANDING_COUNT };
 enum pintle_unfit { PINTLE_UNFITS(X) PINTLE_UNFIT_COUNT };
 #undef X
 
-/* An endpoint that stands still is tried with one connection in this time. */
+/* An endpoint that begins to stand still is tried with a connection after this time. */
 #define PINTLE_TRY_NS 2000000000ULL
 
 /* So many bytes of a prompt that is not cached weigh as much as one request: about 100 tokens.
@@ -1209,6 +1209,11 @@ struct pintle_work {
 	__u32 minute_answers; /* answers of the last minute whose first token was seen */
 	__u32 minute_p50_us;  /* percentiles of how long their clients waited for it; 0: none */
 	__u32 minute_p95_us;
+	__u32 tries; /* open connections that try whether it serves again, and are not answered */
+	__u32 zero;
+	/* The newest time when nothing waited at one of its listeners, or a connection was accepted
+	 * there, as passes saw it; 0: no listener of this node. */
+	__u64 accepts_ns;
 };
 
 /* ---- inflight: array, whole cache lines each. Writer: kernel. ------------- */
@@ -1356,8 +1361,9 @@ struct pintle_health {
 	__u16 unfit;        /* enum pintle_unfit */
 	__u16 unfit_detail; /* UNHEALTHY: the HTTP status that came instead, 0: none;
 			     * FAULTY: the XID, 0: an error of its memory */
-	__u64 tried_ns; /* when a connection was sent to see whether it serves again. By the daemon
-			 * when it begins to stand still, then by the kernel */
+	__u64 try_ns; /* from then on the next connection is sent to see whether it serves again; 0:
+		       * none is. The kernel takes that try by writing 0, the daemon gives the next
+		       * one when it has ended: see userspace/policy/tries.h */
 	/* Bit i: the endpoint was full for class i by its load, and stays so until the load is
 	 * below DECIDE_ROOM of the limit. Written by the kernel. */
 	__u32 full_classes;
@@ -2140,7 +2146,7 @@ PINTLE_ASSERT_SIZE(struct pintle_verdict, 32 + 2 * 256 + 512);
 PINTLE_ASSERT_SIZE(struct pintle_homes, 8 + 8 * PINTLE_HOME_ENTRIES);
 PINTLE_ASSERT_SIZE(struct pintle_endpoint, 40);
 PINTLE_ASSERT_SIZE(struct pintle_score, 3 * 64);
-PINTLE_ASSERT_SIZE(struct pintle_work, 136);
+PINTLE_ASSERT_SIZE(struct pintle_work, 152);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
 PINTLE_ASSERT_SIZE(struct pintle_firsts, 1664);

@@ -150,7 +150,7 @@ static inline void states_pass(struct states *s, uint32_t e)
 	if (states_one_in(s, 4)) {
 		s->health[e].stands_until_ns = states_time(s, 48, 80) + s->tame * s->now / 128;
 		s->health[e].standing = 1 + (uint32_t)states_random(s) % 2;
-		s->health[e].tried_ns = states_time(s, 30, 63);
+		s->health[e].try_ns = states_time(s, 30, 63);
 	}
 	if (states_one_in(s, 8))
 		s->health[e].unfit = (uint16_t)states_random(s) % (PINTLE_UNFIT_COUNT + 1);

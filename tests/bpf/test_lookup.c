@@ -231,7 +231,7 @@ static void test_shadow_tries_nobody(void **state)
 	h = health_of(0);
 	h.standing = PINTLE_STANDING_STOPPED;
 	h.stands_until_ns = w.now + 100 * SECOND;
-	h.tried_ns = 1;
+	h.try_ns = 1;
 	put(health, 0U, &h);
 	set_mode(PINTLE_MODE_SHADOW);
 	assert_went(visit("192.0.2.1"), 0, TRIED);

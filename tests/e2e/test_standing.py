@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server that is alive and does not serve gets no new connection but a try now and then."""
 import signal
+import time
 
 from clients import FRONTEND, source
 from harness import case
@@ -8,15 +9,21 @@ from kernel import wait_for
 from pods import SERVICE, Cluster
 
 
+REQUEST = {"decide": "request", "stickiness": {"key": "header/x-session-id, source", "maxExtraLoad": 16}}
+
+
 class Ward:
     """Two servers behind a pool of either hook; s0 is going to stand still."""
 
     def __init__(self, node, hook, servers=2):
-        if hook == "lookup":
+        if hook != "connect":
+            handed = hook == "request"
+            if handed:
+                node.add_client()
             self.servers = node.servers(servers)
-            self.daemon = node.steer(self.servers)
+            self.daemon = node.steer(self.servers, **(REQUEST if handed else {}))
             self.node = node
-            self.open = lambda n: node.connect(FRONTEND["v4"], source(n))
+            self.open = lambda n: node.connect(FRONTEND["v4"], source(n, remote=handed), remote=handed)
         else:
             self.node = cluster = Cluster(node)
             pods = cluster.servers(servers)
@@ -77,11 +84,11 @@ def test_stopped(node):
     w.until("stopped", 100)
     w.left_out(200)
     assert "has stopped" in w.daemon.log()
-    before, tried = w.row()["placed"], w.tried()
+    before = w.row()["placed"]
     for i in bound:
         w.ask(i)
-    assert w.row()["placed"] - before == w.tried() - tried
-    wait_for(lambda: w.tried() > tried or w.ask(300))  # a try comes in time
+    # Nobody tries it: what waits there tells when it is accepted.
+    assert w.row()["placed"] == before and w.tried() == 0
     w.servers[0].process.send_signal(signal.SIGCONT)
     wait_for(lambda: w.state() == "ready")
     assert "serves again" in w.daemon.log()
@@ -101,6 +108,88 @@ def test_stalled(node, hook):
     w.servers[0].release()
     wait_for(lambda: w.state() == "ready" or w.ask(300))
     w.end()
+
+
+@case(each=("lookup", "connect", "request"), timeout=90)
+def test_one_try_at_a_time(node, hook):
+    """While the client that tries a server waits there, no other does; the next one comes once that one has left, and
+    later each time. Where it is answered, the server is back at once."""
+    w = Ward(node, hook)
+    w.servers[0].be(held=True)
+    w.until("stalled", 100)
+    # Whoever waits there by now has come before the verdict.
+    for c in w.connections:
+        c.close()
+    w.connections.clear()
+    number = 200
+
+    def next_try():
+        """Clients come and stay until one of them tries s0; returns how long that took."""
+        nonlocal number
+        tried, began = w.tried(), time.monotonic()
+
+        def came():
+            nonlocal number
+            number += 1
+            w.ask(number)
+            return w.tried() > tried
+        wait_for(came, 30)
+        assert w.tried() == tried + 1
+        return time.monotonic() - began
+
+    next_try()
+    tried, placed = w.tried(), w.row()["placed"]
+    before = w.daemon.metric("pintle_passes_total")
+    while w.daemon.metric("pintle_passes_total") < before + 100:  # 5 s and more
+        number += 1
+        w.ask(number)
+    assert w.state() == "stalled" and (w.tried(), w.row()["placed"]) == (tried, placed)
+    w.end()
+    w.connections.clear()
+    assert next_try() > 3  # it was given 2 s before, and 4 s now
+    w.servers[0].be(held=False)
+    w.servers[0].release()
+    wait_for(lambda: w.state() == "ready")
+    w.end()
+
+
+def test_started_anew(node):
+    """A server that is started anew is not the one that stood still: nobody tries it first."""
+    w = Ward(node, "lookup")
+    w.servers[0].be(held=True)
+    w.until("stalled", 100)
+    w.servers[0].kill()
+    wait_for(lambda: w.state() != "ready")
+    w.servers[0].start()
+    wait_for(lambda: w.state() == "ready")
+    assert w.tried() == 0
+    w.end()
+
+
+def test_clients_that_give_up(node):
+    """A process that stands still does so too once those who waited have given up. Its page is another's."""
+    servers = node.servers(2)
+    node.server("pages", "127.0.0.1:9003")
+    daemon = node.steer([{"name": s.name, "listen": s.listen, "metrics": "http://127.0.0.1:9003/metrics"}
+                         for s in servers])
+
+    def state():
+        return node.endpoint("s0")["state"]
+
+    kept = [node.connect(FRONTEND["v4"], source(i)) for i in range(1, 21)]
+    wait_for(lambda: sum(e["connections_unseen"] for e in node.cli("endpoints")) == 20)
+    servers[0].process.send_signal(signal.SIGSTOP)
+    for c in kept:
+        c.send("/")
+    wait_for(lambda: state() == "stopped")
+    for c in kept:
+        c.close()
+    before = daemon.metric("pintle_passes_total")
+    wait_for(lambda: daemon.metric("pintle_passes_total") > before + 40, 20)
+    assert state() == "stopped" and "serves again" not in daemon.log()
+    servers[0].process.send_signal(signal.SIGCONT)
+    # Nothing waits there, so a client tries it.
+    wait_for(lambda: node.ask(FRONTEND["v4"], source(30)) and state() == "ready", 20)
 
 
 def test_all_stand_still(node):

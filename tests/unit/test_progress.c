@@ -449,6 +449,115 @@ static void test_page_not_answered(void **state)
 	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 1900, 2300);
 }
 
+/* Those who waited have left: what stood still does so until it is seen to read or to accept. */
+static void test_stopped_while_nobody_waits(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.pages = false;
+	x.work.untouched = 1;
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 500, 550);
+	x.work.untouched = 0;
+	assert_int_equal(until(&x, 60000, PINTLE_STANDING_NOT), -1);
+	assert_false(progress_will_tell(&x.p, &x.work, x.now));
+	x.reads = true;
+	assert_int_equal(until(&x, 100, PINTLE_STANDING_NOT), 0);
+	/* One that was accepted and has ended between two passes. */
+	x.reads = false;
+	x.work.backlog = 3;
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 500, 550);
+	assert_true(progress_will_tell(&x.p, &x.work, x.now));
+	x.work.backlog = 0;
+	assert_int_equal(until(&x, 100, PINTLE_STANDING_NOT), 0);
+	/* Its own page is read by the process that answers it. */
+	x.work.untouched = 1;
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 500, 550);
+	x.work.untouched = 0;
+	x.pages = true;
+	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), -1);
+	x.p.own_page = true;
+	assert_in_range(until(&x, 1000, PINTLE_STANDING_NOT), 0, 250);
+}
+
+/* A server whose thread that accepts is gone, or that has no descriptor left: what is open is
+ * served, and nobody new is. */
+static void test_accepts_no_more(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.reads = x.answers = true;
+	x.work.backlog = 1;
+	/* The first of those who wait is another one each time. */
+	for (int i = 0; i < 1000; i++) {
+		x.work.accepts_ns = x.now;
+		NEVER(&x, 50);
+	}
+	assert_in_range(until(&x, 3000, PINTLE_STANDING_STOPPED), 1900, 2100);
+	assert_int_equal(until(&x, 3000, PINTLE_STANDING_NOT), -1);
+	x.work.accepts_ns = x.now;
+	assert_int_equal(until(&x, 1000, PINTLE_STANDING_NOT), 0);
+}
+
+/* A server that serves one connection after the other answers one for 10 s: it reads nothing
+ * meanwhile, and others wait. */
+static void test_one_after_the_other(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.pages = false;
+	x.answers = true;
+	x.work.backlog = 5;
+	x.work.accepts_ns = x.now;
+	NEVER(&x, 10000);
+}
+
+static void test_probes(void **state)
+{
+	struct patient x = healthy();
+	uint64_t began;
+
+	(void)state;
+	x.work.waiting = 1;
+	assert_in_range(until(&x, 3000, PINTLE_STANDING_STALLED), 2000, 2050);
+	assert_false(progress_will_tell(&x.p, &x.work, x.now));
+	progress_probe(&x.p, false, x.now, x.now + 5000 * MS);
+	assert_int_equal(until(&x, 4900, PINTLE_STANDING_NOT), -1);
+	assert_true(progress_will_tell(&x.p, &x.work, x.now));
+	began = x.now;
+	progress_probe(&x.p, true, began, x.now + 5000 * MS);
+	assert_int_equal(until(&x, 100, PINTLE_STANDING_NOT), 0);
+	/* It goes on to answer nothing: that is a new verdict, which an old probe does not end. */
+	assert_in_range(until(&x, 3000, PINTLE_STANDING_STALLED), 1900, 2100);
+	progress_probe(&x.p, true, began, 0);
+	assert_int_equal(until(&x, 5000, PINTLE_STANDING_NOT), -1);
+	assert_false(progress_will_tell(&x.p, &x.work, x.now));
+}
+
+/* The page of an engine that stands still counts its requests: it will tell when they go on. One
+ * that has none tells nothing. */
+static void test_the_page_will_tell(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.work.waiting = 1;
+	x.page.value[SIGNAL_RUNNING] = 1;
+	assert_in_range(until(&x, 3000, PINTLE_STANDING_STALLED), 2000, 2050);
+	assert_true(progress_will_tell(&x.p, &x.work, x.now));
+	x.page.value[SIGNAL_RUNNING] = 0;
+	until(&x, 300, PINTLE_STANDING_NOT);
+	assert_false(progress_will_tell(&x.p, &x.work, x.now));
+	x.page.value[SIGNAL_RUNNING] = 1;
+	until(&x, 300, PINTLE_STANDING_NOT);
+	assert_true(progress_will_tell(&x.p, &x.work, x.now));
+	x.pages = false;
+	until(&x, 3000, PINTLE_STANDING_NOT);
+	assert_false(progress_will_tell(&x.p, &x.work, x.now));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -462,6 +571,11 @@ int main(void)
 		cmocka_unit_test(test_longest_silence),
 		cmocka_unit_test(test_no_counters),
 		cmocka_unit_test(test_page_not_answered),
+		cmocka_unit_test(test_stopped_while_nobody_waits),
+		cmocka_unit_test(test_accepts_no_more),
+		cmocka_unit_test(test_one_after_the_other),
+		cmocka_unit_test(test_probes),
+		cmocka_unit_test(test_the_page_will_tell),
 		cmocka_unit_test(test_machine_stood_still),
 		cmocka_unit_test(test_a_lone_head),
 		cmocka_unit_test(test_a_lone_head_of_a_long_prompt),

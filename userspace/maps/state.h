@@ -24,8 +24,8 @@
 	X(SATURATED, "saturated", "ready, but over a threshold of its pool")                       \
 	X(STALE, "stale", "ready, but its score is too old to be believed")                        \
 	X(UNHEARD, "unheard", "it listens, but no scrape has succeeded since")                     \
-	X(STOPPED, "stopped", "reads and accepts nothing; left out, but for a try every 2 s")      \
-	X(STALLED, "stalled", "answers nothing; left out, but for a try every 2 s")                \
+	X(STOPPED, "stopped", "reads and accepts nothing; left out until it does")                 \
+	X(STALLED, "stalled", "answers nothing; left out, but for one try at a time")              \
 	X(STARTING, "starting", "has appeared, and not passed its health check yet; left out")     \
 	X(UNHEALTHY, "unhealthy", "fails its health check; left out")                              \
 	X(FAULTY, "faulty", "its GPU reported an error that only a restart ends; left out")        \

@@ -1006,11 +1006,10 @@ static const struct row {
 	{ENDPOINT(GAUGE, "pintle_endpoint_ready", value_ready),
 	 .family.help = "1: it may be chosen."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_stopped", value_stopped),
-	 .family.help =
-		 "1: its server reads and accepts nothing; left out, but for a try every 2 s.",
+	 .family.help = "1: its server reads and accepts nothing; left out until it does.",
 	 .family.more = "Pass. Only pools with follow, as the next ones."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_stalled", value_stalled),
-	 .family.help = "1: its server answers nothing; left out, but for a try every 2 s.",
+	 .family.help = "1: its server answers nothing; left out, but for one try at a time.",
 	 .family.more = "Pass."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_unfit", value_unfit, "why"),
 	 .family.help = "1: left out, because it is starting, unhealthy or faulty.",

@@ -11,7 +11,9 @@
 #include "../policy/locality.h"
 #include "../policy/minute.h"
 #include "../policy/progress.h"
+#include "../policy/tries.h"
 #include "../policy/work.h"
+#include "health.bpf.h"
 #include "pintle.skel.h"
 #include "poll.h"
 #include "scores.h"
@@ -32,7 +34,9 @@ struct pass {
 	struct standing {
 		uint32_t generation; /* of the endpoint */
 		uint64_t page_ns;    /* of the newest page that was taken in */
+		uint64_t began_ns;   /* when its server began: begun_ns() */
 		struct progress progress;
+		struct tries tries;
 	} standings[PINTLE_MAX_ENDPOINTS]; /* by the endpoint's id */
 	/* By the endpoint's id; owned. NULL: no first token was seen yet; of which generation that
 	 * was known at the pass before. */
@@ -157,6 +161,16 @@ static struct standing *standing_of(struct pass *p, struct pintle_ref ref)
 	return s;
 }
 
+/* When the endpoint's server began, as far as it is seen: its listener came, or its page is of an
+ * engine that has started anew. */
+static uint64_t begun_ns(const struct pass *p, struct pintle_ref ref)
+{
+	const struct pintle_score *score = &p->m->scores[ref.id];
+
+	return MAX(p->m->health[ref.id].listening_since_ns,
+		   score->generation == ref.generation ? score->engine_ns : 0);
+}
+
 static void standing_tell(const struct followed *f, size_t i, const struct standing *s,
 			  uint64_t now)
 {
@@ -165,11 +179,11 @@ static void standing_tell(const struct followed *f, size_t i, const struct stand
 
 	if (s->progress.verdict == PINTLE_STANDING_STOPPED)
 		log_warn("%s/%s has stopped: it has read and accepted nothing for %.1f s; no new "
-			 "connections but a try every 2 s",
+			 "connections until it does",
 			 pool, name, seconds);
 	else if (s->progress.verdict == PINTLE_STANDING_STALLED)
 		log_warn("%s/%s stalls: requests wait, and nothing has come out for %.1f s; no new "
-			 "connections but a try every 2 s",
+			 "connections but one at a time that tries it",
 			 pool, name, seconds);
 	else
 		log_info("%s/%s serves again", pool, name);
@@ -178,42 +192,89 @@ static void standing_tell(const struct followed *f, size_t i, const struct stand
 static bool standing_look(struct pass *p, const struct followed *f, size_t i, uint64_t now)
 {
 	struct standing *s = standing_of(p, f->published->endpoints[i]);
+	uint32_t before = s->progress.verdict;
+	uint64_t began;
 	const struct poll_counters *c =
 		p->pages ? poller_counters(p->pages, f->published->endpoints[i].id) : NULL;
 
+	began = begun_ns(p, f->published->endpoints[i]);
+	if (s->began_ns != began) {
+		/* What stood still was another server. */
+		s->progress = (struct progress){.verdict = PINTLE_STANDING_NOT};
+		s->began_ns = began;
+	}
+	s->progress.own_page =
+		f->config->endpoints[i].metrics_own || f->config->endpoints[i].metrics_fallback_v6;
 	s->progress.sealed = config_endpoint_is_tls(f->config, &f->config->endpoints[i]);
 	if (c && c->known && c->page_ns != s->page_ns) {
 		s->page_ns = c->page_ns;
 		progress_page(&s->progress, &c->signals, c->page_ns);
 	}
-	if (progress_pass(&s->progress, &p->tally[f->published->endpoints[i].id], now))
+	progress_pass(&s->progress, &p->tally[f->published->endpoints[i].id], now);
+	if (s->progress.verdict != before)
 		standing_tell(f, i, s, now);
 	return s->progress.verdict != PINTLE_STANDING_NOT;
+}
+
+/* Gives a connection the try of the endpoint, or none. */
+static void standing_try(struct pass *p, const struct followed *f, uint32_t id, uint64_t now)
+{
+	struct standing *s = &p->standings[id];
+	__u64 *at = &p->m->health[id].try_ns;
+	__u64 offered = __atomic_load_n(at, __ATOMIC_RELAXED), next;
+
+	next = tries_look(&s->tries, offered, p->tally[id].tries,
+			  progress_will_tell(&s->progress, &p->tally[id], now),
+			  f->config->ejection.max_time_ns, now);
+	/* A connection may take the try just now. */
+	__atomic_compare_exchange_n(at, &offered, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+/* Whether nobody has accepted anything since the listener is there: not one connection of which a
+ * pass knows, and no page of it came. Such a socket only keeps a port. */
+static bool is_empty_socket(const struct pass *p, const struct standing *s, uint32_t id)
+{
+	uint64_t since = p->m->health[id].listening_since_ns;
+
+	return since && s->progress.verdict == PINTLE_STANDING_STOPPED &&
+	       MAX(p->tally[id].read_ns, p->tally[id].out_ns) < since &&
+	       s->progress.told_ns < since;
 }
 
 static void standing_publish(struct pass *p, const struct followed *f, size_t i, bool all,
 			     uint64_t now)
 {
 	uint32_t id = f->published->endpoints[i].id;
-	uint32_t verdict = all ? PINTLE_STANDING_NOT : p->standings[id].progress.verdict;
+	const struct standing *s = &p->standings[id];
+	uint32_t verdict =
+		all && !is_empty_socket(p, s, id) ? PINTLE_STANDING_NOT : s->progress.verdict;
 	struct pintle_health *h = &p->m->health[id];
 
-	if (verdict && !h->stands_until_ns)
-		h->tried_ns = now;
+	if (verdict)
+		standing_try(p, f, id, now);
+	else
+		p->standings[id].tries = (struct tries){0};
 	h->standing = verdict;
 	__atomic_store_n(&h->stands_until_ns,
 			 verdict ? now + f->config->saturation.staleness_ns : 0, __ATOMIC_RELEASE);
 }
 
-/* If all stand still, or are unfit, the pool goes on as if none did: the reason is then rather the
- * clients', or that all servers are busy with prompts. */
+static bool is_away(const struct followed *f, const struct pintle_health *h, uint64_t now)
+{
+	return h->unfit || (f->config->reach == PINTLE_REACH_LISTENER && !h->listening_since_ns) ||
+	       health_ejected(h->ejected_until_ns, h->answered_ns, h->failed_ns, now);
+}
+
+/* If all stand still, or are unfit, ejected or down, the pool goes on as if none stood still: the
+ * reason is then rather the clients', or that all servers are busy with prompts. A socket that only
+ * keeps a port gets no connection even then: the client would wait for ever. */
 static void pool_standing(struct pass *p, const struct followed *f, uint64_t now)
 {
 	size_t n = f->config->endpoint_count, still = 0;
 
 	for (size_t i = 0; i < n; i++)
 		still += standing_look(p, f, i, now) ||
-			 p->m->health[f->published->endpoints[i].id].unfit;
+			 is_away(f, &p->m->health[f->published->endpoints[i].id], now);
 	for (size_t i = 0; i < n; i++)
 		standing_publish(p, f, i, still == n, now);
 }
@@ -362,6 +423,13 @@ void pass_configure(struct pass *p, const struct config *c, const struct publica
 	for (size_t i = 0; i < c->pool_count; i++)
 		for (size_t k = 0; !c->pools[i].follow && k < c->pools[i].endpoint_count; k++)
 			endpoint_forget(p, published->pools[i].endpoints[k].id);
+}
+
+void pass_probed(struct pass *p, struct pintle_ref endpoint, bool good, uint64_t begun_ns,
+		 uint64_t until_ns)
+{
+	if (p)
+		progress_probe(&standing_of(p, endpoint)->progress, good, begun_ns, until_ns);
 }
 
 struct pass_figures pass_figures(const struct pass *p)

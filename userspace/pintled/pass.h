@@ -34,6 +34,11 @@ void pass_start(struct pass *p, uv_loop_t *loop, const struct poller *pages);
  * known of the requests of pools that are not followed. NULL for `p` is ignored. */
 void pass_configure(struct pass *p, const struct config *c, const struct publication *published);
 
+/** Takes in that a probe of pintled's own was answered as a request is, or was not: see
+ * progress_probe(). NULL for `p` is ignored. */
+void pass_probed(struct pass *p, struct pintle_ref endpoint, bool good, uint64_t begun_ns,
+		 uint64_t until_ns);
+
 /** Figures for /metrics: passes so far, and seconds of CPU time that they took. */
 struct pass_figures {
 	uint64_t passes;

@@ -32,6 +32,8 @@ void progress_page(struct progress *p, const struct signals *page, uint64_t now)
 	p->paged = true;
 	p->page = *page;
 	p->page_ns = now;
+	if (p->own_page)
+		p->told_ns = now;
 	if (moved)
 		p->moved_ns = now;
 }
@@ -88,12 +90,16 @@ static bool progress_owed(const struct pintle_work *w)
 	return w->answering || w->asked_ns || w->headed >= PROGRESS_HEADS;
 }
 
+static bool page_has_requests(const struct signals *page)
+{
+	return page->value[SIGNAL_RUNNING] + page->value[SIGNAL_WAITING] > 0;
+}
+
 /* Whether the page says that the engine has requests, which it owes tokens. Only where the cache in
  * use is shown: other engines count the tokens of a long answer when it has ended. */
 static bool page_has_work(const struct signals *page)
 {
-	return page->present[SIGNAL_KV_CACHE] &&
-	       page->value[SIGNAL_RUNNING] + page->value[SIGNAL_WAITING] > 0;
+	return page->present[SIGNAL_KV_CACHE] && page_has_requests(page);
 }
 
 /* Returns since when a lone head has had nothing behind it; 0: there is none, or it may be a whole
@@ -112,12 +118,34 @@ static bool progress_moves(const struct progress *p)
 	return p->silent_ns && p->moved_ns > p->silent_ns && p->moved_ns > p->since_ns;
 }
 
+/* Whether the server has accepted nothing of what waits for that since its first waits, though it
+ * has read what came later on other connections. One that serves one connection after the other
+ * reads nothing else while it is at one. */
+static bool accepts_no_more(const struct progress *p, const struct pintle_work *w, uint64_t now)
+{
+	return w->backlog && w->accepts_ns && now - p->passed_ns <= PROGRESS_GAP_NS &&
+	       now - w->accepts_ns >= PROGRESS_STALLED_NS &&
+	       MAX(w->read_ns, p->told_ns) > w->accepts_ns + PROGRESS_LAG_NS;
+}
+
+/* Whether the server was seen to read or to accept since the pass before. */
+static bool progress_reads(const struct progress *p, const struct pintle_work *w)
+{
+	return w->read_ns != p->read_ns || w->out_ns != p->out_ns || w->backlog < p->backlog ||
+	       p->told_ns > p->passed_ns;
+}
+
 static void look_at_reading(struct progress *p, const struct pintle_work *w, uint64_t now)
 {
-	bool stuck = w->untouched || w->backlog;
+	bool stuck = w->untouched || w->backlog, reads = progress_reads(p, w);
 	uint64_t gap = now - p->passed_ns;
 
-	if (!stuck || w->read_ns != p->read_ns || w->out_ns != p->out_ns)
+	/* Those who waited in vain have left: that says nothing of the server. */
+	if (!stuck && !reads && p->verdict == PINTLE_STANDING_STOPPED)
+		stuck = true;
+	if (accepts_no_more(p, w, now))
+		p->stuck_ns = w->accepts_ns;
+	else if (!stuck || reads)
 		p->stuck_ns = stuck ? now : 0;
 	else if (!p->stuck_ns)
 		p->stuck_ns = now;
@@ -160,11 +188,22 @@ static bool progress_too_long(uint64_t silent, uint64_t limit, uint64_t now)
 	return silent && now >= silent && now - silent >= limit;
 }
 
+/* A probe that is answered is an answer that came; one that began before the verdict is not. */
+static bool probe_ends(const struct progress *p)
+{
+	return p->verdict != PINTLE_STANDING_NOT && p->probed_ns > p->since_ns;
+}
+
 static uint32_t progress_judge(struct progress *p, const struct pintle_work *w, bool came,
 			       uint64_t now)
 {
 	uint64_t silent = p->silent_ns ? MAX(p->silent_ns, p->moved_ns) : 0;
 	uint64_t lone = progress_lone_ns(p, w);
+
+	if (probe_ends(p)) {
+		p->stuck_ns = p->silent_ns = p->stalled_ns = 0;
+		return PINTLE_STANDING_NOT;
+	}
 
 	if (p->verdict == PINTLE_STANDING_STOPPED && (came || p->moved_ns > p->since_ns))
 		p->stalled_ns = 0;
@@ -196,6 +235,22 @@ static uint32_t progress_judge(struct progress *p, const struct pintle_work *w, 
 	return PINTLE_STANDING_STALLED;
 }
 
+void progress_probe(struct progress *p, bool good, uint64_t begun_ns, uint64_t until_ns)
+{
+	p->probed_until_ns = until_ns;
+	if (good)
+		p->probed_ns = begun_ns;
+}
+
+bool progress_will_tell(const struct progress *p, const struct pintle_work *w, uint64_t now)
+{
+	if (now < p->probed_until_ns)
+		return true;
+	if (p->verdict == PINTLE_STANDING_STOPPED)
+		return w->backlog || w->untouched;
+	return p->counts && page_has_requests(&p->page) && now - p->page_ns < PROGRESS_STALLED_NS;
+}
+
 bool progress_pass(struct progress *p, const struct pintle_work *w, uint64_t now)
 {
 	uint32_t before = p->verdict;
@@ -207,5 +262,6 @@ bool progress_pass(struct progress *p, const struct pintle_work *w, uint64_t now
 	p->verdict = progress_judge(p, w, came, now);
 	p->out_ns = w->out_ns;
 	p->read_ns = w->read_ns;
+	p->backlog = w->backlog;
 	return p->verdict != before;
 }

@@ -4,7 +4,10 @@
  * its connections and by its metrics pages.
  *
  *   stopped, a fact     what came is not read, nor accepted, for PROGRESS_STOPPED_NS: the process
- *                       stands still. Only the servers' own node sees that
+ *                       stands still. Or nobody accepts what waits for that for
+ *                       PROGRESS_STALLED_NS, though connections from before are read. Only the
+ *                       servers' own node sees that. It lasts until something is read or accepted,
+ *                       whether or not those who waited have left meanwhile
  *   stalled, a finding  requests wait, or answers are under way; no byte beyond an answer's head
  *                       came out, and none of the page's counters of tokens moved, for twice the
  *                       longest silence that this server came back from: a front end may accept,
@@ -81,6 +84,12 @@ struct progress {
 	uint64_t out_ns;   /* as of the pass before, like read_ns and headed */
 	uint64_t read_ns;
 	uint32_t headed;
+	uint32_t backlog;
+	uint64_t told_ns;   /* when something that no client asked for was seen to be served last */
+	uint64_t probed_ns; /* when the newest probe that was answered began; 0: none was */
+	uint64_t probed_until_ns; /* probes tell until then; 0: none does */
+	bool own_page; /* its page comes from the server's own port. Set from outside, like the next
+			*/
 	bool sealed; /* its connections are TLS: a handshake may look like a head. Set from outside
 		      */
 	bool counts; /* the page has counters that tell */
@@ -96,6 +105,16 @@ void progress_page(struct progress *p, const struct signals *page, uint64_t now)
 
 /** Takes in what a pass at `now` found. Returns whether p->verdict changed. */
 bool progress_pass(struct progress *p, const struct pintle_work *work, uint64_t now);
+
+/** Takes in that a probe, which pintled itself began at begun_ns, was answered as a request is, or
+ * was not, at `now`; the next one's result will be known by until_ns. A good one ends any verdict
+ * that began before it, with the next pass. While probes tell, no client is asked to. */
+void progress_probe(struct progress *p, bool good, uint64_t begun_ns, uint64_t until_ns);
+
+/** Whether something else than a client's request will tell that the endpoint, which stands still,
+ * serves again: what waits at it is accepted or read, its page says that it has requests and counts
+ * what they do, or probes ask it. */
+bool progress_will_tell(const struct progress *p, const struct pintle_work *work, uint64_t now);
 
 /** How long nothing may come out before that is a stall, in nanoseconds. */
 uint64_t progress_limit(const struct progress *p);
