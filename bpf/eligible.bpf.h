@@ -29,6 +29,7 @@ enum ineligible {
 	INELIGIBLE_STARTING,  /* no health check has succeeded since it appeared */
 	INELIGIBLE_UNHEALTHY, /* its health check fails */
 	INELIGIBLE_FAULTY,    /* its GPU is broken */
+	INELIGIBLE_ASLEEP,    /* it sleeps, by its own word */
 	INELIGIBLE_STOPPED,   /* the server reads and accepts nothing */
 	INELIGIBLE_STALLED,   /* the server answers nothing */
 	INELIGIBLE_UNHEARD,   /* no good metrics page came since the endpoint listens */
@@ -163,6 +164,8 @@ static __always_inline __u32 ineligible_unfit(const struct pintle_health *h, boo
 		return INELIGIBLE_UNHEALTHY;
 	case PINTLE_UNFIT_FAULTY:
 		return INELIGIBLE_FAULTY;
+	case PINTLE_UNFIT_ASLEEP:
+		return INELIGIBLE_ASLEEP;
 	}
 	return INELIGIBLE_NOT;
 }

@@ -179,7 +179,8 @@ enum pintle_standing { PINTLE_STANDINGS(X) PINTLE_STANDING_COUNT };
 	X(NOT, "", "nothing is known against it")                                                  \
 	X(STARTING, "starting", "it appeared just now, and has not passed a health check yet")     \
 	X(UNHEALTHY, "unhealthy", "it fails its health check")                                     \
-	X(FAULTY, "faulty", "its GPU reported an error that only a restart ends")
+	X(FAULTY, "faulty", "its GPU reported an error that only a restart ends")                  \
+	X(ASLEEP, "asleep", "its page says that it sleeps")
 #define X(symbol, name, says) PINTLE_UNFIT_##symbol,
 enum pintle_unfit { PINTLE_UNFITS(X) PINTLE_UNFIT_COUNT };
 #undef X

@@ -106,6 +106,7 @@ ALERTS = (
     ("pintle_endpoint_state{%s,state='unheard'}", "1x30", "PintleStalePage"),
     ("pintle_endpoint_state{%s,state='starting'}", "1x30", None),
     ("pintle_endpoint_state{%s,state='drained'}", "1x30", None),
+    ("pintle_endpoint_state{%s,state='asleep'}", "1x30", None),
     ("pintle_endpoint_state{%s,state='ready'}", "1x30", None),
     ("pintle_endpoint_scrape_failures_total{%s}", "0+40x30", "PintleScrapeRefused"),
     ("pintle_endpoint_scrape_failures_total{%s}", "0+10x30", None),

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From metrics pages to loads: which pages are believed, and what follows from them."""
+from pathlib import Path
+
 from clients import FRONTEND, source
 from harness import case
 from kernel import wait_for
@@ -101,6 +103,60 @@ def test_one_value_that_none_can_be(node, what):
     server.be(page=vllm_page(**good))
     wait_for(lambda: (node.endpoint("s0")["waiting"], node.endpoint("s0")["running"],
                       node.endpoint("s0")["kv_cache"]) == (2, 3, 0.25))
+
+
+def sleep_states(*awake, **others):
+    """For each rank whether it is awake; others: of rank 0."""
+    lines = [f'vllm:engine_sleep_state{{engine="{i}",sleep_state="awake"}} {a}' for i, a in enumerate(awake)]
+    lines += [f'vllm:engine_sleep_state{{engine="0",sleep_state="{k}"}} {v}' for k, v in others.items()]
+    return "\n".join(lines) + "\n"
+
+
+ASLEEP = {
+    "level 0": sleep_states(0, weights_offloaded=0, discard_all=0),
+    "level 1": sleep_states(0, weights_offloaded=1, discard_all=0),
+    "level 2, awake is left out": sleep_states(weights_offloaded=0, discard_all=1),
+    "one rank of two": sleep_states(1, 0),
+}
+
+
+@case(each=ASLEEP)
+def test_a_sleeping_engine(node, how):
+    """It looks emptiest, and gets nothing while another is awake, over a restart of the daemon, too; the page
+    that says that it is awake makes it ready."""
+    servers = node.servers(2)
+    awake = vllm_page() + sleep_states(1, 1, weights_offloaded=0, discard_all=0)
+    servers[0].be(page=vllm_page() + ASLEEP[how])
+    servers[1].be(page=vllm_page(running=20, waiting=3) + sleep_states(1))
+    daemon = node.steer(servers)
+    wait_for(lambda: node.endpoint("s0")["state"] == "asleep")
+    row = node.endpoint("s0")
+    assert row["unfit"] == "asleep" and not row["scrape_failed"], row
+    assert node.spread(FRONTEND["v4"], 10) == {"s1": 10}
+    assert daemon.metric("pintle_endpoint_unfit", pool="pool", endpoint="s0", why="asleep") == 1
+    assert daemon.log().count("pool/s0 sleeps, by its page") == 1
+    # A page that says nothing of it, because it fails, wakes nobody.
+    servers[0].be(status=500)
+    servers[0].scraped()
+    assert node.endpoint("s0")["state"] == "asleep"
+    daemon.stop()
+    daemon = node.daemon(Path(daemon.config).read_text())
+    wait_for(lambda: not node.endpoint("s1")["scrape_failed"] and node.endpoint("s1")["age_seconds"] < 1)
+    assert node.spread(FRONTEND["v4"], 10) == {"s1": 10}
+    servers[0].be(status=200, page=awake)
+    wait_for(lambda: node.endpoint("s0")["state"] == "ready")
+    assert node.spread(FRONTEND["v4"], 10) == {"s0": 10}
+    assert daemon.metric("pintle_endpoint_unfit", pool="pool", endpoint="s0", why="asleep") == 0
+
+
+def test_all_sleep(node):
+    """Then connections are hashed over them, as where none is ready: a request may wake one."""
+    servers = node.servers(2)
+    for s in servers:
+        s.be(page=vllm_page() + ASLEEP["level 1"])
+    node.steer(servers)
+    wait_for(lambda: [e["state"] for e in node.cli("endpoints")] == ["asleep"] * 2)
+    assert set(node.spread(FRONTEND["v4"], 20)) == {"s0", "s1"}
 
 
 COLD = {

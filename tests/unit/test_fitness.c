@@ -274,6 +274,26 @@ static void test_spoiled_gpus(void **state)
 	assert_false(f.faulty);
 }
 
+/* An engine that sleeps gets nothing; what its checks or its GPU say against it is told instead. */
+static void test_asleep(void **state)
+{
+	static const struct fitness_terms unchecked = {.failures = 2};
+	struct patient x = known(true, PINTLE_UNFIT_NOT);
+
+	(void)state;
+	x.f.asleep = true;
+	IS(&x, ASLEEP);
+	assert_int_equal(fitness_judge(&x.f, &unchecked, x.now), PINTLE_UNFIT_ASLEEP);
+	check(&x, 503);
+	IS(&x, ASLEEP);
+	check(&x, 503);
+	IS(&x, UNHEALTHY);
+	check(&x, 200);
+	IS(&x, ASLEEP);
+	x.f.asleep = false;
+	IS(&x, NOT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +308,7 @@ int main(void)
 		cmocka_unit_test(test_an_error_of_memory),
 		cmocka_unit_test(test_faulty_before),
 		cmocka_unit_test(test_spoiled_gpus),
+		cmocka_unit_test(test_asleep),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,7 @@
 	X(UNHEARD, "unheard", "it listens, but no scrape has succeeded since")                     \
 	X(STOPPED, "stopped", "reads and accepts nothing; left out until it does")                 \
 	X(STALLED, "stalled", "answers nothing; left out, but for one try at a time")              \
+	X(ASLEEP, "asleep", "sleeps, by its page; left out until it wakes")                        \
 	X(STARTING, "starting", "has appeared, and not passed its health check yet; left out")     \
 	X(UNHEALTHY, "unhealthy", "fails its health check; left out")                              \
 	X(FAULTY, "faulty", "its GPU reported an error that only a restart ends; left out")        \

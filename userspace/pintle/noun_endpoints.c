@@ -42,7 +42,7 @@ static const enum tone state_tones[STATE_COUNT] = {
 	[STATE_UNHEARD] = TONE_WARN, [STATE_DRAINED] = TONE_FAINT,   [STATE_DOWN] = TONE_BAD,
 	[STATE_EJECTED] = TONE_BAD,  [STATE_UNSTEERABLE] = TONE_BAD, [STATE_STOPPED] = TONE_BAD,
 	[STATE_STALLED] = TONE_BAD,  [STATE_STARTING] = TONE_WARN,   [STATE_UNHEALTHY] = TONE_BAD,
-	[STATE_FAULTY] = TONE_BAD,
+	[STATE_FAULTY] = TONE_BAD,   [STATE_ASLEEP] = TONE_WARN,
 };
 
 /* The state in text, with the reason or the time left where the name alone says too little. */
@@ -280,7 +280,7 @@ static const struct column columns[] = {
 	 .help = "text: the host's name by which DNS gave the address; null: it is configured"},
 	{.key = "state",
 	 COLUMN(state),
-	 .help = "text: ready, saturated, stale, unheard, stopped, stalled, starting, unhealthy, faulty, ejected, drained, down, unsteerable"},
+	 .help = "text: ready, saturated, stale, unheard, stopped, stalled, asleep, starting, unhealthy, faulty, ejected, drained, down, unsteerable"},
 	{.heading = "STATE", COLUMN(state_text)},
 	{.key = "waiting",
 	 .heading = "WAIT",
@@ -362,7 +362,7 @@ static const struct column columns[] = {
 	 .help = "text: where it runs, seen from this node: node, zone, away; null: not known"},
 	{.key = "unfit",
 	 COLUMN(unfit),
-	 .help = "text: starting, unhealthy or faulty, by pintled's own checks; null: fit"},
+	 .help = "text: starting, unhealthy or faulty by pintled's own checks, or asleep; null: fit"},
 	{.key = "health_status",
 	 COLUMN(health_status),
 	 .help = "unhealthy: the HTTP status that came instead; null: none came"},

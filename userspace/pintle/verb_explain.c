@@ -44,7 +44,8 @@ static const char *const reasons[INELIGIBLE_COUNT + 1] = {
 	[INELIGIBLE_EJECTED] = "ejected",     [INELIGIBLE_STARTING] = "starting",
 	[INELIGIBLE_UNHEALTHY] = "unhealthy", [INELIGIBLE_FAULTY] = "faulty",
 	[INELIGIBLE_STOPPED] = "stopped",     [INELIGIBLE_STALLED] = "stalled",
-	[INELIGIBLE_UNHEARD] = "unheard",     [INELIGIBLE_COUNT] = "gone",
+	[INELIGIBLE_UNHEARD] = "unheard",     [INELIGIBLE_ASLEEP] = "asleep",
+	[INELIGIBLE_COUNT] = "gone",
 };
 
 static const char *name_of(const struct explanation *e, const struct pintle_ref *ref)
@@ -211,7 +212,7 @@ static const struct column columns[] = {
 	{.key = "why",
 	 COLUMN(why),
 	 .help = "text: why it may not: down, other family, drained, ejected, starting, unhealthy, "
-		 "faulty, stopped, stalled, unheard; null: it may"},
+		 "faulty, asleep, stopped, stalled, unheard; null: it may"},
 	{.key = "full",
 	 COLUMN(full),
 	 .help = "text: why it is full for the class: connections, reserved, pool (the class has all "

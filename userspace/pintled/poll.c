@@ -57,6 +57,7 @@ struct watch {
 	struct poll_counters counters;
 	struct vouch vouch;
 	struct fitness fitness;
+	bool slept;                     /* its page has said so */
 	uint64_t check_begun_ns;        /* when the newest check was connected */
 	uint64_t served_since_ns;       /* since when it may be chosen; 0: it may not */
 	uint64_t good_ns[SIGNAL_COUNT]; /* when a page had a value of it that can be */
@@ -387,6 +388,10 @@ static void fitness_tell(const struct watch *w, uint32_t unfit)
 				 "corrected; no new connections until the server restarts",
 				 pool, name);
 		break;
+	case PINTLE_UNFIT_ASLEEP:
+		log_info("%s/%s sleeps, by its page: it gets no connections until it wakes", pool,
+			 name);
+		break;
 	case PINTLE_UNFIT_NOT:
 		log_info("%s/%s is fit for connections", pool, name);
 		break;
@@ -407,7 +412,8 @@ static void fitness_publish(struct watch *w)
 	uint32_t before = h->unfit;
 
 	w->counters.checked = terms.checked;
-	w->counters.judged = terms.checked || watch_has_gpu(w);
+	w->slept |= unfit == PINTLE_UNFIT_ASLEEP;
+	w->counters.judged = terms.checked || watch_has_gpu(w) || w->slept;
 	__atomic_store_n(
 		&h->unfit_detail,
 		(uint16_t)(unfit == PINTLE_UNFIT_FAULTY ? w->fitness.xid : w->fitness.status),
@@ -767,6 +773,9 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	}
 	watch_spoiled(w, w->poller->fault);
 	hold_signals(w, &signals);
+	/* Requests for a rank that sleeps wait, and the server's own balancer sends it some. */
+	w->fitness.asleep = signals.value[SIGNAL_ASLEEP] > 0;
+	fitness_publish(w);
 	memset(&score, 0, sizeof(score));
 	score_compute(&signals, gpu_figures(w->poller, w->pool, w->endpoint).utilization,
 		      &w->pool->weights, &w->pool->saturation, &score);
@@ -985,6 +994,7 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 		w->fitness.faulty = p->m->health[ref->id].unfit == PINTLE_UNFIT_FAULTY;
 		w->fitness.xid = w->fitness.faulty ? p->m->health[ref->id].unfit_detail : 0;
 		w->fitness.faulty_ns = monotonic_ns();
+		w->fitness.asleep = p->m->health[ref->id].unfit == PINTLE_UNFIT_ASLEEP;
 		/* An earlier daemon steered to it. */
 		w->served_since_ns =
 			eligible_scraped_ns(&p->m->scores[ref->id], ref->generation) > 0;
@@ -1008,6 +1018,7 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 		return log_err_r(err, "cannot check the health of %s", label);
 	if (!watch_has_gpu(w))
 		w->fitness.faulty = w->fitness.gpus_known = false;
+	w->fitness.asleep &= e->metrics_url != NULL;
 	fitness_publish(w);
 	w->keep = true;
 	return 0;

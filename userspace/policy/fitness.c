@@ -107,11 +107,13 @@ void fitness_gpus(struct fitness *f, const struct fitness_gpus *g, uint64_t now)
 
 uint32_t fitness_judge(const struct fitness *f, const struct fitness_terms *t, uint64_t now)
 {
+	uint32_t awake = f->asleep ? PINTLE_UNFIT_ASLEEP : PINTLE_UNFIT_NOT;
+
 	if (fitness_is_faulty(f))
 		return PINTLE_UNFIT_FAULTY;
 	if (!t->checked)
-		return PINTLE_UNFIT_NOT;
+		return awake;
 	if (fitness_proven(f))
-		return f->failures < t->failures ? PINTLE_UNFIT_NOT : PINTLE_UNFIT_UNHEALTHY;
+		return f->failures < t->failures ? awake : PINTLE_UNFIT_UNHEALTHY;
 	return fitness_young(f, t, now) ? PINTLE_UNFIT_STARTING : PINTLE_UNFIT_UNHEALTHY;
 }

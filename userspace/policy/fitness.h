@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fitness.h - whether an endpoint is fit for connections by what the daemon asks besides its page:
+ * fitness.h - whether an endpoint is fit for connections by what the daemon asks besides the load:
  * health checks of the server, and its GPUs' errors. Pure functions.
  *
  *   faulty      a GPU of the endpoint reported an error that only a restart ends
  *   starting    the server appeared less than the startup time ago, and has passed no check since
  *   unhealthy   so many checks in a row failed; or none succeeded in the startup time
+ *   asleep      its page says that its engine sleeps
  *
  * A server that is loading its model for minutes is no failure; one that answers no check after
  * that is.
@@ -38,6 +39,7 @@ struct fitness {
 	bool gpus_known; /* the next two are: what the page says that is no news */
 	uint32_t old_xid;
 	double old_dbe;
+	bool asleep; /* by its newest page */
 };
 
 #define FITNESS_XIDS 16
