@@ -159,6 +159,15 @@ def test_all_sleep(node):
     assert set(node.spread(FRONTEND["v4"], 20)) == {"s0", "s1"}
 
 
+def test_another_metrics_quoted_name(node):
+    (server,) = node.servers(1)
+    server.be(page='# TYPE "http.server.duration" gauge\n{"http.server.duration",path="/v1"} 1\n'
+              + vllm_page(waiting=2, running=3))
+    node.steer([server])
+    row = wait_for(lambda: node.endpoint("s0")["state"] == "ready" and node.endpoint("s0"))
+    assert (row["waiting"], row["running"]) == (2, 3), row
+
+
 COLD = {
     "trtllm": "trtllm_prompt_cached_tokens_total{model_name=\"m\"} 0.0\n"
               "trtllm_model_config_info{dtype=\"bfloat16\",model_name=\"m\"} 1.0\n",

@@ -43,8 +43,7 @@ static void check_sample(const struct expfmt_sample *s, const char *page, size_t
 	PROMISE(s->name_len && s->name >= page && s->name + s->name_len <= page + size);
 	if (s->labels)
 		PROMISE(s->labels > s->name + s->name_len - 1 &&
-			s->labels + s->labels_len < page + size && s->labels[-1] == '{' &&
-			s->labels[s->labels_len] == '}');
+			s->labels + s->labels_len < page + size && s->labels[s->labels_len] == '}');
 	for (size_t i = 0; i < ARRAY_SIZE(labels); i++) {
 		bool has = expfmt_label(s, labels[i], large, sizeof(large));
 

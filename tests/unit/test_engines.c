@@ -404,6 +404,12 @@ static const struct {
 	 "sglang:num_queue_reqs{dp_rank=\"1\",tp_rank=\"0\"} -1\n"
 	 "sglang:num_running_reqs{dp_rank=\"0\"} 1\nsglang:num_running_reqs{dp_rank=\"1\"} 1\n",
 	 {6, 2, NO, NO, NO, NO, NO}},
+	{"names in quotation marks, another's and its own",
+	 "vllm",
+	 "# TYPE \"http.server.duration\" gauge\n{\"http.server.duration\",path=\"/v1\"} 1\n"
+	 "{\"vllm:num_requests_waiting\",engine=\"0\"} 2\n"
+	 "{\"vllm:num_requests_running\",engine=\"0\",\"a.b\"=\"c\"} 3\n",
+	 {2, 3, NO, NO, NO, NO, NO}},
 	{"vLLM awake",
 	 "vllm",
 	 OK "vllm:engine_sleep_state{engine=\"0\",sleep_state=\"awake\"} 1.0\n"
@@ -879,6 +885,12 @@ static const struct {
 	 "line 1: it is HTML; name the path of the metrics page"},
 	{"vllm", "{\"token\": \"SECRET\"}",
 	 "line 1: it is JSON; name the path of the metrics page"},
+	{"llamacpp", "\"# HELP llamacpp:requests_deferred\\nllamacpp:requests_deferred 0\\n\"",
+	 "line 1: it is a text within JSON; the server must send the page as it is"},
+	{"vllm", W " 1\n{\"" W "\",engine=\"0\" 1\n",
+	 "line 2, " W ": its labels cannot be read; write {name=\"value\",name=\"value\"}"},
+	{"vllm", "{\"" W "\",engine=0} 1\n",
+	 "line 1, " W ": its labels cannot be read; write {name=\"value\",name=\"value\"}"},
 	{"vllm", W " 1\n\x1b]0;SECRET\x07\n",
 	 "line 2: it begins as no metric's name does; write NAME{LABEL=\"VALUE\"} NUMBER"},
 	{"vllm", "# HELP x\n" W " 1\n" W "{a=\"b\"} 15",

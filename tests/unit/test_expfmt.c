@@ -168,6 +168,26 @@ static const struct {
 	{"a{b=\"c\\\"} 1\n", BAD, 0},
 	{"a{b=\"c\\\n\"} 1\n", BAD, 0},
 	{"a}b=\"c\"{ 1\n", BAD, 0},
+	/* names in quotation marks */
+	{"{\"a\"} 1\n", 1, 1},
+	{"{\"http.server.duration\",path=\"/v1\"} 1\na 2\n", 2, 2},
+	{" { \"a b\" , c = \"d\" , } 3 17e8 # {x=\"y\"} 1\n", 1, 3},
+	{"{\"a\\\"b\\\\\",c=\"}\"} 4\n", 1, 4},
+	{"a{\"http.status\"=\"200\",c=\"d\"} 5\n", 1, 5},
+	{"{\"\xc3\xa9\",\"\xc3\xa8\"=\"x\"} 6\n", 1, 6},
+	{"{\"\"} 1\n", BAD, 0},
+	{"{\"a\",} 1\n", 1, 1},
+	{"{\"a\" 1\n", BAD, 0},
+	{"{\"a\"b=\"c\"} 1\n", BAD, 0},
+	{"{\"a\",b} 1\n", BAD, 0},
+	{"{\"a\",\"b\"} 1\n", BAD, 0},
+	{"{\"a\"}", BAD, 0},
+	{"{\"a} 1\n", BAD, 0},
+	{"{\"a\"}\n", BAD, 0},
+	{"{a=\"b\"} 1\n", BAD, 0},
+	{"a{\"\"=\"c\"} 1\n", BAD, 0},
+	{"{\"error\" : 1}\n", BAD, 0},
+	{"\"# HELP a b\\na 1\\n\"\n", BAD, 0},
 	{"a-b 1\n", BAD, 0},
 	{"9a 1\n", BAD, 0},
 	/* pages */
@@ -414,6 +434,46 @@ static void test_filter(void **state)
 	}
 }
 
+static void sample_of(const char *line, struct expfmt_sample *s)
+{
+	struct expfmt_reader r;
+
+	expfmt_init(&r, line, strlen(line));
+	assert_true(expfmt_next(&r, want_all, NULL, s));
+}
+
+/* A name in quotation marks is the name, passes the filter, and is the same series. */
+static void test_quoted_names(void **state)
+{
+	static const char text[] =
+		"{\"x:ab\",c=\"d\",\"e.f\"=\"g\"} 1\n{\"x:abc\"} 2\n{\"x.y\"} 3\n";
+	struct expfmt_filter f = {};
+	struct expfmt_sample s, plain;
+	struct expfmt_reader r;
+	char value[8];
+
+	(void)state;
+	expfmt_filter_add(&f, "x:ab");
+	expfmt_filter_add(&f, "x:z");
+	expfmt_init(&r, text, sizeof(text) - 1);
+	r.filter = &f;
+	assert_true(expfmt_next(&r, want_name, "x:ab", &s));
+	assert_true(s.value == 1 && s.name_len == 4);
+	assert_true(expfmt_label(&s, "c", value, sizeof(value)));
+	assert_string_equal(value, "d");
+	assert_true(expfmt_label(&s, "e.f", value, sizeof(value)));
+	assert_string_equal(value, "g");
+	assert_false(expfmt_next(&r, want_name, "x:ab", &plain));
+	assert_false(r.bad);
+	sample_of("x:ab{\"e.f\"=\"g\",c=\"d\"} 1\n", &plain);
+	assert_true(expfmt_series(&s) == expfmt_series(&plain));
+	/* What a terminal would obey is not shown as a name. */
+	expfmt_init(&r, "{\"\x1b[31m\",b} 1\n", 14);
+	assert_false(expfmt_next(&r, want_all, NULL, &s));
+	assert_true(r.bad);
+	assert_null(r.name);
+}
+
 static bool never(const char *name, size_t len, void *arg)
 {
 	(void)arg;
@@ -443,14 +503,6 @@ static void test_filter_spares(void **state)
 	r.filter = &none;
 	assert_false(expfmt_next(&r, never, NULL, &s));
 	assert_false(r.bad);
-}
-
-static void sample_of(const char *line, struct expfmt_sample *s)
-{
-	struct expfmt_reader r;
-
-	expfmt_init(&r, line, strlen(line));
-	assert_true(expfmt_next(&r, want_all, NULL, s));
 }
 
 static void test_labels(void **state)
@@ -503,6 +555,7 @@ int main(void)
 		cmocka_unit_test(test_only_wanted),
 		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_filter_spares),
+		cmocka_unit_test(test_quoted_names),
 		cmocka_unit_test(test_labels),
 	};
 

@@ -427,6 +427,12 @@ static const struct {
 } answers[] = {
 	{"empty page", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0},
 	{"page up to the close", "HTTP/1.0 200 OK\r\n\r\na 1\n", 0},
+	{"page up to a close that is announced",
+	 "HTTP/1.1 200 OK\r\nconnection: Keep-Alive, Close\r\n\r\na 1\n", 0},
+	{"page up to a close", "HTTP/1.1 200 OK\r\nServer: a\r\n\r\na 1\n", -EPROTO},
+	{"hint with a length, page without",
+	 "HTTP/1.1 103 Early Hints\r\nContent-Length: 4\r\n\r\nHTTP/1.1 200 OK\r\n\r\na 1\n",
+	 -EPROTO},
 	{"503", "HTTP/1.1 503 Loading model\r\nContent-Length: 2\r\n\r\na\n", -EPROTO},
 	{"404", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", -EPROTO},
 	{"204", "HTTP/1.1 204 No Content\r\n\r\n", -EPROTO},
@@ -576,7 +582,7 @@ static void redirect_is_not_followed(void **state)
 	struct fixture f;
 	struct server s, other;
 	struct record r = {0};
-	char text[256];
+	char text[256], said[4096];
 
 	(void)state;
 	setup(&f);
@@ -585,10 +591,14 @@ static void redirect_is_not_followed(void **state)
 	snprintf(text, sizeof(text),
 		 "HTTP/1.1 301 Moved\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n", other.url);
 	s.text = text;
+	capture_stderr(&f);
 	add_url(&f, &r, s.url);
 	RUN_UNTIL(&f, r.dones >= 2);
+	read_stderr(&f, said, sizeof(said));
 	assert_int_equal(r.error, -EPROTO);
 	assert_int_equal(atomic_load(&other.connections), 0);
+	snprintf(text, sizeof(text), "failed: HTTP status 301, to %s; name that page", other.url);
+	assert_non_null(strstr(said, text));
 	teardown(&f);
 	server_stop(&s);
 	server_stop(&other);

@@ -159,6 +159,16 @@ static const char *parse_number(const char *p, const char *end, double *out)
 	return p;
 }
 
+/* `p` is behind a quotation mark. Returns where the next one is that no backslash stands before, or
+ * NULL. */
+static const char *skip_quoted(const char *p, const char *end)
+{
+	for (; p < end && *p != '"'; p++)
+		if (*p == '\\' && ++p == end)
+			return NULL;
+	return p < end ? p : NULL;
+}
+
 struct label {
 	const char *name, *value; /* the value with its escapes, as in the page */
 	size_t name_len, value_len;
@@ -168,20 +178,22 @@ struct label {
  * is no label. */
 static const char *parse_label(const char *p, const char *end, struct label *out)
 {
-	out->name = p;
-	p = skip_name(p, end);
+	bool quoted = p < end && *p == '"'; /* as names with other characters are */
+
+	out->name = p += quoted;
+	p = quoted ? skip_quoted(p, end) : skip_name(p, end);
+	if (!p)
+		return NULL;
 	out->name_len = (size_t)(p - out->name);
-	p = skip_blanks(p, end);
+	p = skip_blanks(p + quoted, end);
 	if (!out->name_len || p == end || *p++ != '=')
 		return NULL;
 	p = skip_blanks(p, end);
 	if (p == end || *p++ != '"')
 		return NULL;
 	out->value = p;
-	for (; p < end && *p != '"'; p++)
-		if (*p == '\\' && ++p == end)
-			return NULL;
-	if (p == end)
+	p = skip_quoted(p, end);
+	if (!p)
 		return NULL;
 	out->value_len = (size_t)(p++ - out->value);
 	p = skip_blanks(p, end);
@@ -222,8 +234,29 @@ static const char *parse_value(const char *p, const char *end, double *value)
 	return p == end || *p == '#' ? NULL : no_end; /* an exemplar, of no use here */
 }
 
-/* Reads what follows the name: labels and value. Returns what is wrong with the labels, or NULL. */
-static const char *parse_rest(const char *p, const char *end, struct expfmt_sample *s)
+/* Reads {"name",labels}: a name with characters that it could not have without the quotation marks
+ * stands where the labels do. Returns where the labels are, or NULL: it is no name. */
+static const char *parse_quoted_name(const char *p, const char *end, struct expfmt_sample *s)
+{
+	if (p == end || *p != '{')
+		return NULL;
+	p = skip_blanks(p + 1, end);
+	if (p == end || *p != '"')
+		return NULL;
+	s->name = ++p;
+	p = skip_quoted(p, end);
+	if (!p || p == s->name)
+		return NULL;
+	s->name_len = (size_t)(p - s->name);
+	p = skip_blanks(p + 1, end);
+	if (p == end || (*p != ',' && *p != '}'))
+		return NULL; /* JSON has a colon here */
+	return *p == ',' ? skip_blanks(p + 1, end) : p;
+}
+
+/* Reads what follows the name: labels, if they are `open` already, and value. Returns what is wrong
+ * with the labels, or NULL. */
+static const char *parse_rest(const char *p, const char *end, bool open, struct expfmt_sample *s)
 {
 	static const char no_labels[] =
 		"its labels cannot be read; write {name=\"value\",name=\"value\"}";
@@ -231,8 +264,9 @@ static const char *parse_rest(const char *p, const char *end, struct expfmt_samp
 	s->labels = NULL;
 	s->labels_len = 0;
 	p = skip_blanks(p, end);
-	if (p < end && *p == '{') {
-		s->labels = ++p;
+	if (open || (p < end && *p == '{')) {
+		p += !open;
+		s->labels = p;
 		p = skip_labels(p, end);
 		if (!p)
 			return no_labels;
@@ -289,7 +323,7 @@ void expfmt_filter_add(struct expfmt_filter *f, const char *name)
 	if (name[n])
 		f->next[(unsigned char)name[n]] = true;
 	else
-		f->next[' '] = f->next['\t'] = f->next['{'] = true;
+		f->next[' '] = f->next['\t'] = f->next['{'] = f->next['"'] = true;
 }
 
 static bool filter_passes(const struct expfmt_filter *f, const char *p, const char *end)
@@ -313,6 +347,8 @@ static const char *strange_line(const char *p, const char *end)
 		return "it is compressed; serve the page as plain text";
 	if (*p == '<')
 		return "it is HTML; name the path of the metrics page";
+	if (*p == '"')
+		return "it is a text within JSON; the server must send the page as it is";
 	if (*p == '{' || *p == '[')
 		return "it is JSON; name the path of the metrics page";
 	return "it begins as no metric's name does; write NAME{LABEL=\"VALUE\"} NUMBER";
@@ -320,7 +356,10 @@ static const char *strange_line(const char *p, const char *end)
 
 static bool begins_well(const char *p, const char *end)
 {
-	return p == end || *p == '#' || (name_char[(unsigned char)*p] & NAME_START);
+	struct expfmt_sample s;
+
+	return p == end || *p == '#' || (name_char[(unsigned char)*p] & NAME_START) ||
+	       parse_quoted_name(p, end, &s);
 }
 
 bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t len, void *arg),
@@ -330,7 +369,7 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 		const char *p = r->at;
 		const char *end = memchr(p, '\n', (size_t)(r->end - p));
 		struct expfmt_sample s;
-		const char *what;
+		const char *what, *quoted;
 
 		r->line++;
 		r->name = NULL;
@@ -357,20 +396,28 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 		}
 		if (!begins_well(p, end))
 			return stop_bad(r, strange_line(p, end));
-		if (!filter_passes(r->filter, p, end))
+		quoted = parse_quoted_name(p, end, &s);
+		if (!filter_passes(r->filter, quoted ? s.name : p, end))
 			continue;
-		s.name = p;
-		p = skip_name(p, end);
-		s.name_len = (size_t)(p - s.name);
-		r->name = s.name;
+		if (!quoted) {
+			s.name = p;
+			p = skip_name(p, end);
+			s.name_len = (size_t)(p - s.name);
+		} else {
+			p = quoted;
+		}
+		/* A quoted name may have any bytes, and is shown only where it is a wanted one. */
+		r->name = quoted ? NULL : s.name;
 		r->name_len = s.name_len;
-		if (p == end || (*p != '{' && !is_blank(*p)))
+		if (!quoted && (p == end || (*p != '{' && !is_blank(*p))))
 			return stop_bad(
 				r,
 				"its name ends with no blank; write NAME{LABEL=\"VALUE\"} NUMBER");
 		if (!want(s.name, s.name_len, arg))
 			continue;
-		what = parse_rest(p, end, &s);
+		r->name = skip_name(s.name, s.name + s.name_len) == s.name + s.name_len ? s.name
+											: NULL;
+		what = parse_rest(p, end, quoted, &s);
 		if (what)
 			return stop_bad(r, what);
 		*out = s;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * expfmt.h - a reader of the Prometheus text format (0.0.4 and OpenMetrics 1.0.0) in one pass,
- * without copies or allocation. Lines whose name is not wanted are skipped at memchr speed. Any
- * bytes are safe input, and nothing outside the page is ever read: it needs no terminator.
+ * expfmt.h - a reader of the Prometheus text format (0.0.4 and 1.0.0, with names in quotation
+ * marks, and OpenMetrics 1.0.0) in one pass, without copies or allocation. Lines whose name is not
+ * wanted are skipped at memchr speed. Any bytes are safe input, and nothing outside the page is
+ * ever read: it needs no terminator.
  */
 #ifndef PINTLE_EXPFMT_H
 #define PINTLE_EXPFMT_H

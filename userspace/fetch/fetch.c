@@ -50,6 +50,8 @@ struct fetch {
 	size_t size, room;
 	size_t head;     /* bytes of headers so far, and of the body of a status other than 200 */
 	bool head_ended; /* by its empty line */
+	bool framed;     /* the head says how long the body is, or that it comes in chunks */
+	bool closes;     /* it says that the connection ends with the body; HTTP/1.0 does */
 	bool refused;    /* by begin() */
 	int error;       /* why we ended the transfer ourselves, -errno */
 	const char *reason; /* the same as text */
@@ -143,6 +145,31 @@ static size_t on_body(char *data, size_t one, size_t count, void *arg)
 	return size;
 }
 
+static bool head_is(const char *data, size_t size, const char *name)
+{
+	return size > strlen(name) && !strncasecmp(data, name, strlen(name));
+}
+
+static bool head_has(const char *data, size_t size, const char *word)
+{
+	for (size_t i = 0; i + strlen(word) <= size; i++)
+		if (!strncasecmp(data + i, word, strlen(word)))
+			return true;
+	return false;
+}
+
+/* What the line says of where the body ends. */
+static void look_at_framing(struct fetch *x, const char *data, size_t size)
+{
+	if (head_is(data, size, "HTTP/")) {
+		x->framed = false;
+		x->closes = head_is(data, size, "HTTP/1.0");
+	}
+	x->framed |=
+		head_is(data, size, "Content-Length:") || head_is(data, size, "Transfer-Encoding:");
+	x->closes |= head_is(data, size, "Connection:") && head_has(data, size, "close");
+}
+
 static size_t on_head(char *data, size_t one, size_t count, void *arg)
 {
 	struct fetch *x = arg;
@@ -151,6 +178,7 @@ static size_t on_head(char *data, size_t one, size_t count, void *arg)
 	x->head += size;
 	if (x->head > FETCH_MAX_HEAD)
 		return break_off(x, -EFBIG, "the headers are larger than 64 KiB");
+	look_at_framing(x, data, size);
 	/* An interim answer (100) has a head of its own, and trailers come after the empty line. */
 	if (size >= 5 && !memcmp(data, "HTTP/", 5))
 		x->head_ended = false;
@@ -283,6 +311,21 @@ static bool has_answered(const struct fetch *x, CURLcode code)
 		 code == CURLE_WEIRD_SERVER_REPLY || code == CURLE_PEER_FAILED_VERIFICATION));
 }
 
+/* "HTTP status 307, to http://10.0.0.5:8000/metrics/; name that page", without secrets. */
+static void say_status(struct fetch *x, long status)
+{
+	_cleanup_free_ char *shown = NULL;
+	char *to = NULL;
+
+	if (curl_easy_getinfo(x->easy, CURLINFO_REDIRECT_URL, &to) || !to ||
+	    fetch_check_url(to, &shown))
+		snprintf(x->message, sizeof(x->message), "HTTP status %ld", status);
+	else
+		snprintf(x->message, sizeof(x->message),
+			 "HTTP status %ld, to %.150s; name that page, redirects are not followed",
+			 status, shown);
+}
+
 static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 {
 	long status = status_of(x);
@@ -312,14 +355,20 @@ static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 	} else if (status != 200) {
 		r->error = -EPROTO;
 		r->answered = true;
-		snprintf(x->message, sizeof(x->message), "HTTP status %ld", status);
+		say_status(x, status);
 		r->reason = x->message;
 	} else if (!x->head_ended) {
 		/* The head was cut short. libcurl takes that for an answer without a body, and a
 		 * server that died here would look like one without load. */
 		r->error = -ECONNRESET;
 		r->reason = "the answer was cut short";
+	} else if (!x->framed && !x->closes) {
+		r->error = -EPROTO;
+		r->answered = true;
+		r->reason = "it ends with the connection, and its head says neither Content-Length "
+			    "nor that: nothing tells whether the page is whole";
 	} else {
+		r->unframed = !x->framed;
 		r->page = x->page ? x->page : "";
 		r->size = x->size;
 	}

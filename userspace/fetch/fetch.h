@@ -26,6 +26,7 @@ struct fetch_result {
 	bool no_connection; /* connecting failed: another address may still answer */
 	bool answered;      /* with another status than 200 */
 	bool loopback;      /* the server's address was a loopback address */
+	bool unframed;      /* nothing but the end of the connection ended the page */
 	bool refused; /* by begin(): the request was not sent, and the connection was closed */
 	bool fresh;   /* the connection was made for this request */
 	/* The server refused a new connection (ECONNREFUSED), or reset it before a byte of an

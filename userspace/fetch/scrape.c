@@ -56,7 +56,8 @@ struct scrape_target {
 	uint64_t started_ns, due_ns, said_ns;
 	unsigned int current; /* index of the URL that is tried first */
 	unsigned int failures;
-	int turned_away;  /* of the newest scrape, as in struct fetch_result */
+	int turned_away; /* of the newest scrape, as in struct fetch_result, and the next one */
+	bool unframed;
 	bool is_due;      /* in one of scraper->due */
 	bool is_young;    /* in scraper->young */
 	bool tried_other; /* in this scrape */
@@ -219,6 +220,7 @@ static void end_scrape(struct scrape_target *t, const struct fetch_result *resul
 
 	leave_young(t);
 	t->turned_away = r->turned_away;
+	t->unframed = r->unframed;
 	t->status = r->status;
 	t->in_done = true;
 	bad = t->callbacks->done(t->arg, r->error, r->page, r->size);
@@ -574,6 +576,11 @@ unsigned int scraper_status(const struct scrape_target *t)
 int scraper_turned_away(const struct scrape_target *t)
 {
 	return t->turned_away;
+}
+
+bool scraper_unframed(const struct scrape_target *t)
+{
+	return t->unframed;
 }
 
 /* -- the scraper ------------------------------------------------------------------ */

@@ -125,6 +125,12 @@ unsigned int scraper_status(const struct scrape_target *t);
  * must have failed. May be called from within done(). */
 int scraper_turned_away(const struct scrape_target *t);
 
+/** Whether nothing but the end of the connection ended the newest page, so that lines may be
+ * missing at its end: the answer was of HTTP/1.0, or said Connection: close, and had no
+ * Content-Length. (A page that ends so and says neither is an error.) May be called from within
+ * done(). */
+bool scraper_unframed(const struct scrape_target *t);
+
 void scraper_stats(const struct scraper *s, struct scrape_stats *out);
 
 #endif

@@ -736,6 +736,30 @@ static void score_publish(struct watch *w, struct pintle_score *s)
 	store_score(&w->poller->m->scores[w->ref.id], s);
 }
 
+/* A page that ended with its connection may have lost lines at its end, as where the server died
+ * meanwhile. It must have what the page before had. Returns 0 or -EBADMSG with the fault. */
+static int check_unframed(const struct watch *w, const struct signals *s)
+{
+	static const char *const names[] = {[SIGNAL_WAITING] = "waiting requests",
+					    [SIGNAL_RUNNING] = "running requests",
+					    [SIGNAL_KV_CACHE] = "KV cache"};
+	const char *gone = s->cold ? names[SIGNAL_WAITING] : NULL;
+
+	if (!scraper_unframed(w->target))
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(names) && !gone; i++)
+		if (w->counters.signals.present[i] && !s->present[i] && !s->spoiled[i])
+			gone = names[i];
+	if (!gone)
+		return 0;
+	snprintf(
+		w->poller->fault, FAULT_SIZE,
+		"it ends with the connection, without a Content-Length, and says nothing of the %s: "
+		"lines may be missing",
+		gone);
+	return -EBADMSG;
+}
+
 static void watch_spoiled(struct watch *w, const char *fault)
 {
 	char label[2 * PINTLE_NAME_SIZE + 2];
@@ -757,7 +781,8 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	sums_of(w)->scrapes++;
 	w->disbelieved |= error == -ESTALE;
 	if (!err)
-		err = engine_read(w->engine, page, size, &signals, w->poller->fault);
+		err = engine_read(w->engine, page, size, &signals, w->poller->fault)
+			      ?: check_unframed(w, &signals);
 	if (page_is_witness(w)) {
 		witness_hear(w, !err);
 		witness_turned_away(w, scraper_turned_away(w->target));
