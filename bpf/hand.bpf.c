@@ -33,6 +33,8 @@
 /* A type that is only declared would be refused by libbpf 1.1. */
 struct sock {
 	int sk_err;
+	__u32 sk_ack_backlog;
+	__u32 sk_max_ack_backlog;
 } __attribute__((preserve_access_index));
 
 struct bpf_tcp_req_attrs {
@@ -107,6 +109,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct stray);
 } MAP(hand_strays);
+
+/* Connections, by their hash, that met a full queue when they were handed over last. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, STRAYS);
+	__type(key, __u32);
+	__type(value, __u32);
+} MAP(hand_full);
 
 /* ---- TIME-WAIT ------------------------------------------------------------------------------ */
 
@@ -195,6 +205,10 @@ static __always_inline int on_syn(struct __sk_buff *skb, struct hand *h)
 	pool = pool_find(h->pool.id, h->pool.generation);
 	if (!pool || hand_rests(h, pool) || checksum_read(h) < 0)
 		return TC_ACT_UNSPEC;
+	if (hand_is_off(h, pool)) {
+		hand_count(h, PINTLE_HAND_BY_CONNECTION);
+		return TC_ACT_UNSPEC;
+	}
 	if (socket_there(skb, h) > 0) {
 		if (kernel_takes_syn(skb, h) && time_wait_end(skb, h) > 0) {
 			h->unsure = 1;
@@ -362,16 +376,77 @@ static __always_inline void attrs_fill(struct bpf_tcp_req_attrs *attrs, const st
 
 #define HAND_POD   (PINTLE_HAND_COUNT + 1) /* the listener is in a pod */
 #define HAND_THERE (PINTLE_HAND_COUNT + 2) /* the connection has a socket already */
+#define HAND_REST  (PINTLE_HAND_COUNT + 3) /* no socket became of it, so the hand-off rests */
+
+static __always_inline __u32 *full_at(const struct hand *h)
+{
+	__u32 at = h->hash % STRAYS;
+
+	return bpf_map_lookup_elem(&hand_full, &at);
+}
+
+/* Whether the server's queue was full when the segment was handed over last. */
+static __always_inline bool met_full(const struct hand *h)
+{
+	const __u32 *full = full_at(h);
+
+	return full && *full == (h->hash | 1);
+}
+
+/* A server that accepts nothing lets the kernel drop what comes: that is no failure of the
+ * hand-off. Keeps whether it is so. */
+static __always_inline bool queue_is_full(const struct hand *h, const struct tcp_sock *listener)
+{
+	const struct sock *sk = (const struct sock *)listener;
+	bool is = sk->sk_ack_backlog > sk->sk_max_ack_backlog;
+	__u32 *full = full_at(h);
+
+	if (full && (is || *full))
+		*full = is ? h->hash | 1 : 0;
+	return is;
+}
+
+/* Whether the segment was handed over before, and there is no socket. A segment that TCP refuses is
+ * no failure, nor is a copy that came along with it. Returns when that was, or 0. */
+__noinline long handed_in_vain(struct __sk_buff *skb, struct hand *h)
+{
+	struct pintle_decision *d = h ? decision_find(&h->s.tuple) : NULL;
+	__u64 when;
+
+	if (!d || d->ended || d->handed != 1 + h->acknowledged % 255)
+		return 0;
+	when = d->decided_ns;
+	if (h->now - when < REST_SAME_NS || h->now - when > PINTLE_PENDING_NS || met_full(h))
+		return 0;
+	return h->held || hold_is_sound(skb, h) > 0 ? (long)when : 0;
+}
+
+/* Counts the failure. Returns 1 if the hand-off rests for the client: its next try is the kernel's,
+ * so this one is not to be handed over again. A function of its own, because of its stack. */
+__noinline int note_in_vain(const struct hand *h, __u64 handed_ns)
+{
+	struct rest_failure f = {.weight = 1};
+
+	if (!h)
+		return 0;
+	f.now = h->now;
+	f.handed_ns = handed_ns;
+	f.hash = h->hash;
+	rest_failed(&h->pool, &h->s.tuple, &f);
+	return !h->in_pods && rest_holds(&h->pool, &h->s.tuple, h->hash, 0) > 0;
+}
 
 /* Hands the connection to the listener that the lookup hook chooses, with this segment. Returns
- * PINTLE_HAND_COUNT if that worked. A function of its own, because of its stack. */
-static __noinline int hand_over(struct __sk_buff *skb, const struct hand *h, struct hand_options *o)
+ * PINTLE_HAND_COUNT if that worked. `in_vain`: as handed_in_vain() said. A function of its own,
+ * because of its stack. */
+static __noinline int hand_over(struct __sk_buff *skb, const struct hand *h, struct hand_options *o,
+				__u64 in_vain)
 {
 	struct bpf_tcp_req_attrs attrs = {};
 	struct tcp_sock *listener;
 	struct bpf_sock *sk;
+	bool there, rests = false;
 	int result = -1;
-	bool there;
 
 	attrs_fill(&attrs, h, frame_net_device(skb)->nd_net.net, o);
 	sk = socket_look(skb, h);
@@ -380,13 +455,17 @@ static __noinline int hand_over(struct __sk_buff *skb, const struct hand *h, str
 	there = sk->state != STATE_LISTEN;
 	if (!there) {
 		listener = bpf_skc_to_tcp_sock(sk);
-		if (listener)
+		rests = listener && !queue_is_full(h, listener) && in_vain &&
+			note_in_vain(h, in_vain) > 0;
+		if (listener && !rests)
 			result = bpf_sk_assign_tcp_reqsk(skb, (struct sock *)listener, &attrs,
 							 sizeof(attrs));
 	}
 	bpf_sk_release(sk);
 	if (there)
 		return HAND_THERE;
+	if (rests)
+		return HAND_REST;
 	if (result == -ENETUNREACH)
 		return HAND_POD;
 	return result ? PINTLE_HAND_FAILED : PINTLE_HAND_COUNT;
@@ -507,17 +586,19 @@ __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 {
 	struct pintle_asking *a = asking_find();
 	struct hand_options o = {};
-	__u32 pod = 0;
 	int failed, loaded;
+	__u64 in_vain;
+	__u32 pod = 0;
 
 	if (!a || !h)
 		return TC_ACT_SHOT;
 	prompt_take(skb, h);
 	options_read(h, &o);
 	hand_unpack(&o, h->acknowledged - 1);
+	in_vain = handed_in_vain(skb, h);
 	a->state = PINTLE_ASKING_WHERE;
 	/* Nothing is decided for what was begun before the sysctl was set to 0. */
-	failed = kernel_takes(skb, h) ? hand_over(skb, h, &o) : PINTLE_HAND_FAILED;
+	failed = kernel_takes(skb, h) ? hand_over(skb, h, &o, in_vain) : PINTLE_HAND_FAILED;
 	a->state = PINTLE_ASKING_NOTHING;
 	if (failed == HAND_THERE)
 		return TC_ACT_UNSPEC;
@@ -526,7 +607,8 @@ __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 		failed = pod ? PINTLE_HAND_COUNT : PINTLE_HAND_FAILED;
 	}
 	if (failed != PINTLE_HAND_COUNT) {
-		hand_count(h, how == PINTLE_HAND_NO_MODEL ? how : failed);
+		if (failed != HAND_REST)
+			hand_count(h, how == PINTLE_HAND_NO_MODEL ? how : failed);
 		if (how == PINTLE_HAND_NO_MODEL)
 			model_count(a, false);
 		if (h->held)
@@ -704,7 +786,7 @@ __noinline int is_the_kernels(const struct hand *h)
 	pool = pool_find(h->pool.id, h->pool.generation);
 	if (pool && h->in_pods && !h->s.size && pod_flow_ended(&h->s.tuple))
 		return 0;
-	return !pool || (hand_rests(h, pool) && !is_of_handshake(h));
+	return !pool || (hand_is_off(h, pool) && !is_of_handshake(h));
 }
 
 /* Whether the segment is the first of a handshake that the hand-off has begun. */

@@ -14,6 +14,7 @@
 #include "hold.bpf.h"
 #include "netns.bpf.h"
 #include "packet.bpf.h"
+#include "rest.bpf.h"
 
 #define OPTIONS_AT 20 /* behind the TCP header */
 #define HEADER_MAX 64 /* with options, and zeros behind them */
@@ -617,6 +618,20 @@ static __always_inline bool hand_rests(const struct hand *h, const struct pintle
 {
 	return pool->decide == PINTLE_DECIDE_RESTS ||
 	       pool_mode(h->pool.id, pool, h->now) == PINTLE_MODE_OFF;
+}
+
+/* Whether it rests for want of sockets. A pod's server has no listener in this namespace, so the
+ * kernel cannot take its connections. A function of its own, because of its stack. */
+FRAME_STEP hand_lacks_sockets(const struct hand *h)
+{
+	if (!h || h->in_pods)
+		return 0;
+	return rest_holds(&h->pool, &h->s.tuple, h->hash, h->s.syn);
+}
+
+static __always_inline bool hand_is_off(const struct hand *h, const struct pintle_pool *pool)
+{
+	return hand_rests(h, pool) || hand_lacks_sockets(h) > 0;
 }
 
 /* Whether the kernel makes sockets in the packet's namespace for handshakes that it has not seen:

@@ -12,6 +12,8 @@
 #include "choose.bpf.h"
 #include "classes.bpf.h"
 #include "hand_flow.bpf.h"
+#include "held.bpf.h"
+#include "rest.bpf.h"
 #include "shadow.bpf.h"
 #include "tenants.bpf.h"
 #include "tiers.bpf.h"
@@ -479,6 +481,24 @@ static __noinline int model_refuse(struct bpf_sk_lookup *ctx, const struct pintl
 	return SK_PASS;
 }
 
+/* TCP asks for the socket of a segment to which the hand-off has given one: nat has taken that off,
+ * so there is none, and the client is reset. A function of its own, because of its stack. */
+static __noinline int hand_lost(const struct pintle_tuple *tuple, const struct pintle_ref *asked,
+				__u64 now)
+{
+	struct pintle_decision *d = decision_find(tuple);
+	struct rest_failure f = {.now = now, .weight = REST_ORPHAN};
+
+	if (!d || !d->handed || d->ended || decision_expired(d, now))
+		return 0;
+	placement_failed(d);
+	f.handed_ns = d->decided_ns;
+	f.hash = tuple_hash(tuple);
+	if (rest_holds(asked, tuple, f.hash, 0) <= 0)
+		rest_failed(asked, tuple, &f);
+	return 0;
+}
+
 SEC("sk_lookup")
 int pintle_lookup(struct bpf_sk_lookup *ctx)
 {
@@ -510,6 +530,8 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 		/* A listener of another namespace would never answer. */
 		if (pool->in_pods && begun && pool_mode(ref.id, pool, t.now) != PINTLE_MODE_OFF)
 			return SK_PASS;
+		if (begun)
+			hand_lost(&tuple, &ref, t.now);
 		if (asking_pool(&ref, t.now) && !pool_decided(&tuple, t.now, &ref))
 			return model_refuse(ctx, &tuple, &ref);
 		pool = pool_find(ref.id, ref.generation);

@@ -581,6 +581,21 @@ struct {
 	__type(value, struct pintle_learners);
 } MAP(learning);
 
+/* Pools, and clients, whose hand-overs fail. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_RESTS);
+	__type(key, __u32);
+	__type(value, struct pintle_rest);
+} MAP(resting);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PINTLE_REST_CLIENTS);
+	__type(key, struct pintle_learner_key);
+	__type(value, struct pintle_rest);
+} MAP(rest_clients);
+
 /* What was found out about prompts, by pool. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -8,6 +8,7 @@
  */
 #include "client.bpf.h"
 #include "iterator.bpf.h"
+#include "rest.bpf.h"
 
 struct bpf_iter__sockmap {
 	struct bpf_iter_meta *meta;
@@ -109,19 +110,37 @@ int pintle_recount_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
+/* Counts a request that was handed over, has no socket, and did not come again. */
+static __noinline int count_no_socket(const struct pintle_decision *d, const struct pintle_tuple *t)
+{
+	struct pintle_ref pool = {};
+
+	if (!d->handed || d->ended)
+		return 0;
+	frontend_of(t, PINTLE_HOOK_LOOKUP, &pool);
+	if (pool.generation)
+		rest_count(pool.id);
+	return 0;
+}
+
 /* A decision for a SYN without an answer, or for a stray ACK or RST, stays in `pending` until
  * another one evicts it. Once it has expired, it no longer counts as placed. */
 SEC("iter/bpf_map_elem")
 int pintle_recount_pending(struct bpf_iter__bpf_map_elem *ctx)
 {
+	const struct pintle_tuple *key = ctx->key;
 	struct pintle_decision *d = ctx->value;
+	struct pintle_tuple t;
 
-	if (!d || d->ended || !counters_kept(d->endpoint, d->generation, d->class_id))
+	if (!d || !key || d->ended || !counters_kept(d->endpoint, d->generation, d->class_id))
 		return 0;
-	if (decision_expired(d, bpf_ktime_get_ns()))
-		placement_failed(d);
-	else
+	if (!decision_expired(d, bpf_ktime_get_ns())) {
 		count_one(d->endpoint, d->class_id, PINTLE_RECOUNT_PENDING);
+		return 0;
+	}
+	t = *key; /* Linux 6.1 takes keys only from the stack */
+	count_no_socket(d, &t);
+	placement_failed(d);
 	return 0;
 }
 
@@ -157,6 +176,8 @@ int pintle_recount_flows(struct bpf_iter__bpf_map_elem *ctx)
 	/* Its end is being counted. */
 	if (f->conn.opened_ns && !f->conn.counted && f->busy != PINTLE_HAND_FLOW_ENDED)
 		return 0;
+	if (!f->conn.opened_ns)
+		count_no_socket(&f->decision, &t);
 	placement_failed(&f->decision);
 	bpf_map_delete_elem(&hand_flows, &t);
 	return 0;

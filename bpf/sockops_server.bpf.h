@@ -23,6 +23,7 @@
 #include "in_pod.bpf.h"
 #include "listener.bpf.h"
 #include "seats.bpf.h"
+#include "rest.bpf.h"
 #include "served.bpf.h"
 #include "sockops_first.bpf.h"
 
@@ -472,6 +473,7 @@ static __noinline int steered_opened(struct bpf_sock_ops *ctx, struct pintle_con
 	struct bpf_sock *sk = ctx->sk;
 
 	served_note(t, ctx->snd_nxt, ctx->rcv_nxt);
+	rest_over(t, !!f);
 	trace_adopt(ctx, t);
 	first_begin(ctx, conn->pool, conn->pool_generation, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 	bind_client(ctx, conn, f, t);

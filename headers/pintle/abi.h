@@ -254,15 +254,19 @@ enum pintle_decide { PINTLE_DECIDES(X) PINTLE_DECIDE_COUNT };
 	X(FAILED, "failed", "the kernel would not hand it to the server that was chosen: reset")    \
 	X(BY_CONNECTION, "by_connection",                                                           \
 	  "the kernel answered its SYN, and it was placed by its address: its addresses and ports " \
-	  "are those of a connection that is not over yet, net.ipv4.tcp_syncookies was 0, or it "   \
-	  "takes only segments of less than 536 bytes (IPv4) or 1,220 (IPv6)")                      \
+	  "are those of a connection that is not over yet, net.ipv4.tcp_syncookies was 0, the "     \
+	  "hand-off rested for want of sockets, or it takes only segments of less than 536 bytes "  \
+	  "(IPv4) or 1,220 (IPv6)")                                                                 \
 	X(FORWARDED, "forwarded", "its SYN is not for this machine: left alone")                    \
 	X(NO_MODEL, "no_model",                                                                     \
 	  "its request names no model that `models` has, and there is no `default`: 404, or reset") \
 	X(NO_REQUEST, "no_request", "the client closed or reset it before a request came")          \
 	X(STRAY, "stray",                                                                           \
 	  "a segment that no connection explains, which is answered with a reset: its request "     \
-	  "comes too late, or its connection was given up or is over")
+	  "comes too late, or its connection was given up or is over")                              \
+	X(NO_SOCKET, "no_socket",                                                                   \
+	  "a segment that was handed over, and no socket became of it: a firewall or nat of this "  \
+	  "node kept it from the server; it counts beside what the request was before")
 #define X(symbol, name, says) PINTLE_HAND_##symbol,
 enum pintle_hand { PINTLE_HANDS(X) PINTLE_HAND_COUNT };
 #undef X
@@ -1591,6 +1595,23 @@ struct pintle_device {
 #define PINTLE_HAND_STAT(pool, hand) ((pool)*PINTLE_MAX_HANDS + (hand))
 #define PINTLE_HAND_STAT_COUNT       (PINTLE_MAX_POOLS * PINTLE_MAX_HANDS)
 
+/* ---- resting: array, pool -> how hand-overs fail; rest_clients: LRU hash. Writer: kernel. ---- */
+
+/* What is known of hand-overs of which no socket became, to a pool's frontends or, in
+ * `rest_clients`, of one client there (pintle_learner_key). See bpf/rest.bpf.h. */
+struct pintle_rest {
+	__u64 newest_ns; /* the newest failure */
+	__u64 since_ns;  /* when the first was handed over since a socket became of one; 0: none */
+	__u64 until_ns; /* the hand-off rests until then, and until one has tried; 0: it does not */
+	__u32 failures; /* since since_ns */
+	__u32 times;    /* how often it began to rest since a socket became of one */
+	__u32 trial;    /* the connection that tries: its hash; 0: none */
+	__u32 generation; /* the pool's; 0 in `rest_clients` */
+};
+#define PINTLE_REST_NEWEST  PINTLE_MAX_POOLS /* the entry with the newest failure of all pools */
+#define PINTLE_RESTS        (PINTLE_MAX_POOLS + 1)
+#define PINTLE_REST_CLIENTS 1024
+
 /* ---- hand_served: array of hashes. Writer: kernel. See bpf/served.bpf.h. ---- */
 
 #define PINTLE_HAND_SERVED 65536
@@ -2196,6 +2217,7 @@ PINTLE_ASSERT_SIZE(struct pintle_chunk_key, 288);
 PINTLE_ASSERT_SIZE(struct pintle_learner_key, 16);
 PINTLE_ASSERT_SIZE(struct pintle_learner, 16);
 PINTLE_ASSERT_SIZE(struct pintle_learners, 16);
+PINTLE_ASSERT_SIZE(struct pintle_rest, 40);
 PINTLE_ASSERT_SIZE(struct pintle_audited, 32);
 PINTLE_ASSERT_SIZE(struct pintle_follower, 128);
 PINTLE_ASSERT_SIZE(struct pintle_follows, 64 + 128 * PINTLE_MAX_FOLLOWERS);

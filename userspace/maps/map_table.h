@@ -248,6 +248,13 @@
 	X(hand_seen, ARRAY, __u32, struct pintle_hand_seen, PINTLE_HAND_SEEN_SLOTS, COPIED,        \
 	  .since = 3, .write_only = true, .key = "index of a device % 1024",                       \
 	  .holds = "when the hand-off's TC program saw a segment there", .writer = "kernel")       \
+	X(resting, ARRAY, __u32, struct pintle_rest, PINTLE_RESTS, COPIED, .since = 4,             \
+	  .key = "pool; 256: all",                                                                 \
+	  .holds = "how hand-overs to its frontends fail, and until when the hand-off rests",      \
+	  .writer = "kernel")                                                                      \
+	X(rest_clients, LRU_HASH, struct pintle_learner_key, struct pintle_rest, ANY, COPIED,      \
+	  .since = 4, .write_only = true, .key = "pool, client",                                   \
+	  .holds = "the same, of those of one client", .writer = "kernel")                         \
 	X(hand_served, ARRAY, __u32, __u64, PINTLE_HAND_SERVED, COPIED, .since = 3,                \
 	  .write_only = true, .key = "hash % 65536",                                               \
 	  .holds = "a hash of a connection that was established, so that no copy of its first "    \

@@ -139,6 +139,10 @@ static int counts_read(const struct maps *m, struct state_pool *p)
 		err = sums_read(m, MAP_hand_stats, PINTLE_HAND_STAT(p->id, 0), PINTLE_HAND_COUNT,
 				p->hands, &p->hands_total);
 	if (!err)
+		err = maps_value(m, MAP_resting, p->id, &p->rest);
+	if (!err && p->rest.generation != p->generation)
+		p->rest = (struct pintle_rest){0};
+	if (!err)
 		err = sums_read(m, MAP_hold_stats, PINTLE_HOLD_STAT(p->id, 0), PINTLE_HOLD_COUNT,
 				p->holds, NULL);
 	return err ? err

@@ -158,6 +158,7 @@ struct state_pool {
 	uint32_t decide;                   /* enum pintle_decide */
 	uint64_t hands[PINTLE_HAND_COUNT]; /* connections, by what the hand-off did, ever */
 	uint64_t hands_total;
+	struct pintle_rest rest;                 /* how hand-overs fail; generation 0: none did */
 	uint64_t holds[PINTLE_HOLD_COUNT];       /* connections held, and their segments, ever */
 	uint32_t prompt_weight, adapter_weight;  /* as in struct pintle_pool */
 	uint64_t prompts[PINTLE_PROMPTED_COUNT]; /* what was found out about prompts, ever */

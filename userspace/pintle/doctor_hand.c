@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 
 #include "../maps/kernel.h"
+#include "../net/firewall.h"
 #include "../net/netdev.h"
 #include "../net/netns.h"
 #include "../net/tc.h"
@@ -87,6 +88,86 @@ static void say_before(struct doctor *d)
 	}
 }
 
+/* ---- firewalls and nat behind the hand-off ------------------------------------------------ */
+
+/* Longer ago, a client's failure may have been anything. */
+#define FAILED_NS (600 * NSEC_PER_SEC)
+
+static void list_chains(char *to, size_t size, const struct firewall_chains *chains,
+			const char *more)
+{
+	size_t at = 0;
+
+	to[0] = '\0';
+	for (size_t i = 0; i < chains->count && i < FIREWALL_CHAINS && at < size; i++)
+		at += (size_t)snprintf(to + at, size - at, "%s%s", i ? "; " : "", chains->names[i]);
+	if (at < size && chains->count > FIREWALL_CHAINS)
+		at += (size_t)snprintf(to + at, size - at, "; and %zu more",
+				       chains->count - FIREWALL_CHAINS);
+	if (at < size && more)
+		snprintf(to + at, size - at, "%s%s", at ? "; " : "", more);
+}
+
+static void say_causes(struct doctor *d, enum verdict verdict)
+{
+	char chains[FIREWALL_CHAINS * FIREWALL_CHAIN_SIZE + 80];
+	struct firewall f;
+	int err = firewall_read(d->netns, &f);
+
+	if (err && err != -EINVAL && err != -EOPNOTSUPP)
+		doctor_say(d, VERDICT_WARN, d->for_privilege ?: "nft list ruleset",
+			   "cannot read the rules of nftables: %s", strerror(-err));
+	list_chains(chains, sizeof(chains), &f.nat, f.legacy_nat ? "iptables-legacy" : NULL);
+	if (chains[0])
+		doctor_say(
+			d, verdict,
+			"let connection tracking leave the frontend's packets alone (`notrack`, see "
+			"docs/handoff.md, Firewalls and nat), or use decide: connection",
+			"nat takes a new connection's socket off, unless its packets are "
+			"untracked: %s",
+			chains);
+	list_chains(chains, sizeof(chains), &f.states,
+		    f.legacy_filter ? "iptables-legacy, which cannot be read" : NULL);
+	if (chains[0])
+		doctor_say(
+			d, verdict,
+			"accept the frontend's packets before those rules, whatever their state",
+			"rules that ask for a connection's state, or for a SYN, may drop its first "
+			"segment, since they never saw the SYN: %s",
+			chains);
+	if (f.strict)
+		doctor_say(
+			d, verdict, "sysctl net.netfilter.nf_conntrack_tcp_loose=1",
+			"net.netfilter.nf_conntrack_tcp_loose is 0: connections are `invalid` to "
+			"connection tracking, which never saw their SYN");
+}
+
+static void say_failing(struct doctor *d)
+{
+	bool failing = false;
+
+	for (size_t i = 0; i < d->s->pool_count; i++) {
+		const struct state_pool *p = &d->s->pools[i];
+
+		if (p->decide != PINTLE_DECIDE_REQUEST || !p->rest.newest_ns ||
+		    (!p->rest.until_ns && d->s->now_ns - p->rest.newest_ns > FAILED_NS))
+			continue;
+		failing = true;
+		doctor_say(
+			d, p->rest.until_ns && !p->in_pods ? VERDICT_FAIL : VERDICT_WARN,
+			"see below for what the firewall has, and docs/handoff.md, Firewalls and nat",
+			"pool %s: no socket became of %s requests that were handed over%s", p->name,
+			p->rest.until_ns ? "the newest" : "some",
+			p->in_pods         ? ""
+			: p->rest.until_ns ? ", so the hand-off rests: connections are decided by "
+					     "their addresses"
+					   : ": connections of those clients are decided by their "
+					     "addresses");
+	}
+	if (failing && d->netns >= 0)
+		say_causes(d, VERDICT_WARN);
+}
+
 /* ---- pools ---------------------------------------------------------------------------------- */
 
 /* Only the first request of a kept connection is decided. */
@@ -107,5 +188,6 @@ static void say_kept(struct doctor *d)
 void doctor_hand_more(struct doctor *d)
 {
 	say_before(d);
+	say_failing(d);
 	say_kept(d);
 }

@@ -357,9 +357,36 @@ static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct st
 	}
 }
 
+/* A client's rest is told of for so long after its newest failure. */
+#define REST_TOLD_NS (600 * NSEC_PER_SEC)
+
+static void rest_warning(cJSON *list, const struct state *s, const struct state_pool *p)
+{
+	char age[WORDS_SIZE];
+
+	if (!p->rest.newest_ns || p->decide != PINTLE_DECIDE_REQUEST)
+		return;
+	age_text((double)(s->now_ns - p->rest.newest_ns) / NSEC_PER_SEC, age);
+	if (p->rest.until_ns && !p->in_pods)
+		warn(list,
+		     "pool %s: the hand-off rests, because no socket became of what it handed over, "
+		     "%s ago for the last time: connections are decided by their addresses; a "
+		     "firewall or nat of this node does that, and `pintle doctor` names chains",
+		     p->name, age);
+	else if (s->now_ns - p->rest.newest_ns < REST_TOLD_NS)
+		warn(list,
+		     "pool %s: no socket became of some requests that were handed over, %s ago for "
+		     "the last time%s; a firewall or nat does that, and `pintle doctor` names chains",
+		     p->name, age,
+		     p->in_pods ? ""
+				: ": connections of such clients are decided by their addresses");
+}
+
 static void hand_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
 	(void)cli;
+	for (size_t i = 0; i < s->pool_count; i++)
+		rest_warning(list, s, &s->pools[i]);
 	if (s->node.hand_rests)
 		warn(list, "the hand-off rests, because net.ipv4.tcp_syncookies is 0: connections "
 			   "to pools with decide: request are decided by their addresses; `sysctl "

@@ -16,8 +16,10 @@ struct hand {
 	struct attachment *attachment;
 	struct devices *devices;
 	struct xdp *xdp;
-	bool wanted[PINTLE_MAX_POOLS]; /* parallel to the configuration's pools */
-	bool rests;                    /* as it was logged */
+	bool wanted[PINTLE_MAX_POOLS];  /* parallel to the configuration's pools */
+	bool rests;                     /* as it was logged */
+	uint64_t failed_ns;             /* the newest failure that was looked at */
+	bool resting[PINTLE_MAX_POOLS]; /* by id: as it was logged */
 	bool to_node;   /* some pool has connections handed over on the node itself */
 	uint32_t *seen; /* the devices, by index, whose incoming packets it sees */
 	size_t seen_n, seen_room;
@@ -52,11 +54,57 @@ void hand_configure(struct hand *h, const struct config *c)
 	hand_look(h);
 }
 
+/* Tells of a pool whose hand-overs fail, or no longer do. */
+static void tell_rest(struct hand *h, const struct maps *m, uint32_t id)
+{
+	struct pintle_name name;
+	struct pintle_rest r;
+	bool rests;
+
+	if (maps_value(m, MAP_resting, id, &r))
+		return;
+	rests = r.until_ns;
+	if (rests == h->resting[id] || maps_value(m, MAP_names, id, &name) ||
+	    (rests && r.generation != name.generation))
+		return;
+	h->resting[id] = rests;
+	if (rests)
+		log_warn(
+			"pool %.*s: the hand-off rests, because no socket became of what it handed "
+			"over: a firewall or nat keeps the first segment, whose SYN it never saw, "
+			"from the server; connections are decided by their addresses; `pintle "
+			"doctor` names chains",
+			(int)sizeof(name.name), name.name);
+	else
+		log_info(
+			"pool %.*s: the hand-off no longer rests: a socket became of what it handed "
+			"over",
+			(int)sizeof(name.name), name.name);
+}
+
+static void look_at_rests(struct hand *h)
+{
+	const struct maps *m = attachment_maps(h->attachment);
+	struct pintle_rest newest;
+	bool any = false;
+
+	if (maps_value(m, MAP_resting, PINTLE_REST_NEWEST, &newest))
+		return;
+	for (uint32_t id = 0; id < PINTLE_MAX_POOLS; id++)
+		any |= h->resting[id];
+	if (!any && newest.newest_ns == h->failed_ns)
+		return;
+	h->failed_ns = newest.newest_ns;
+	for (uint32_t id = 0; id < PINTLE_MAX_POOLS; id++)
+		tell_rest(h, m, id);
+}
+
 void hand_look(struct hand *h)
 {
 	struct pintle_node *node = attachment_maps(h->attachment)->node;
 	long value = 1;
 
+	look_at_rests(h);
 	if (h->to_node && netns_sysctl(attachment_netns(h->attachment), KERNEL_HAND_SYSCTL, &value))
 		return; /* the next look may tell */
 	node->hand_rests = !value;

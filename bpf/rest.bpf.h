@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * rest.bpf.h - the hand-off rests where no sockets become of what it hands over: behind the
+ * hand-off, nat drops the socket that the kernel has given to the segment, or a firewall drops the
+ * segment, since it never saw the SYN.
+ *
+ *   a failure   the segment comes again, and there is still no socket; or TCP gets it without the
+ *               socket that it had, and asks the lookup hook for one
+ *   a client    rests after failures that none of its connections has disproved: 10.0.0.7's next
+ *               SYNs are the kernel's, so only those who fail are kept from the hand-off
+ *   a pool      rests after failures, if nobody's connection has become a socket for 0.3 s:
+ *               then nobody needs to fail first
+ *   the end     of a rest is one connection that tries. If a socket becomes of it, all is as
+ *               before, otherwise the next rest is twice as long
+ *
+ * A client that lets its own hand-overs fail (a segment with another checksum is not counted, but a
+ * firewall may drop what this client sends) keeps itself from the hand-off, and others only while
+ * nobody is served.
+ */
+#ifndef PINTLE_REST_BPF_H
+#define PINTLE_REST_BPF_H
+
+#include "common.bpf.h"
+
+#define REST_FAILURES  2
+#define REST_QUIET_NS  300000000ULL
+#define REST_MIN_NS    4000000000ULL /* 4 s; the longest is 68 min */
+#define REST_DOUBLINGS 10
+#define REST_MAX_NS    (REST_MIN_NS << REST_DOUBLINGS)
+#define REST_TRIAL_NS  5000000000ULL
+#define REST_SAME_NS   20000000ULL /* 20 ms: two copies of a segment are no failure of the first */
+#define REST_ORPHAN    REST_FAILURES /* it is certain: the client is being reset */
+
+static __always_inline void rest_count(__u32 pool)
+{
+	__u32 at = PINTLE_HAND_STAT(pool, PINTLE_HAND_NO_SOCKET);
+	__u64 *n = bpf_map_lookup_elem(&hand_stats, &at);
+
+	if (n)
+		(*n)++;
+}
+
+/* Of the pool with the frontend; NULL if it has failed nobody. */
+static __always_inline struct pintle_rest *rest_of(const struct pintle_ref *pool)
+{
+	__u32 id = pool->id;
+	struct pintle_rest *r = bpf_map_lookup_elem(&resting, &id);
+
+	return r && pool->generation && r->generation == pool->generation ? r : NULL;
+}
+
+/* When anybody's hand-over failed last. */
+static __always_inline struct pintle_rest *rest_newest(void)
+{
+	__u32 at = PINTLE_REST_NEWEST;
+
+	return bpf_map_lookup_elem(&resting, &at);
+}
+
+static __always_inline void rest_key(struct pintle_learner_key *k, const struct pintle_ref *pool,
+				     const struct pintle_tuple *t)
+{
+	k->pool = *pool;
+	k->client = client_of(t, PINTLE_KEY_REQUEST);
+}
+
+/* ---- whether it rests ------------------------------------------------------------------ */
+
+/* Whether it rests, for a segment of the connection with that hash. After the rest, one SYN of all
+ * is the one that tries. */
+static __always_inline bool rest_goes_on(struct pintle_rest *r, __u32 hash, bool syn, __u64 now)
+{
+	__u64 until = r->until_ns;
+
+	if (!until || r->trial == (hash | 1))
+		return false;
+	if (now < until || !syn)
+		return true;
+	if (__sync_val_compare_and_swap(&r->until_ns, until, now + REST_TRIAL_NS) != until)
+		return true;
+	r->trial = hash | 1;
+	return false;
+}
+
+/* Whether the hand-off rests for the segment's client, or for all of the pool's. */
+__weak __noinline int rest_holds(const struct pintle_ref *pool, const struct pintle_tuple *t,
+				 __u32 hash, __u32 syn)
+{
+	struct pintle_learner_key k = {};
+	struct pintle_rest *r;
+	__u64 now;
+
+	if (!pool || !t)
+		return 0;
+	r = rest_of(pool);
+	if (!r)
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (r->until_ns)
+		return rest_goes_on(r, hash, syn, now);
+	if (now - r->newest_ns > 2 * REST_MAX_NS)
+		return 0;
+	rest_key(&k, pool, t);
+	r = bpf_map_lookup_elem(&rest_clients, &k);
+	return r && rest_goes_on(r, hash, syn, now);
+}
+
+/* ---- failures ---------------------------------------------------------------------------- */
+
+struct rest_failure {
+	__u64 now;
+	__u64 handed_ns; /* when it was first handed over */
+	__u32 hash;      /* of its 4-tuple */
+	__u32 weight;
+};
+
+static __always_inline void rest_add(struct pintle_rest *r, const struct rest_failure *f,
+				     __u64 quiet_ns)
+{
+	bool tries = r->trial == (f->hash | 1);
+	__u32 times = r->times;
+
+	r->newest_ns = f->now;
+	if (r->until_ns > f->now && !tries)
+		return;
+	if (!r->since_ns)
+		r->since_ns = f->handed_ns;
+	r->failures += f->weight;
+	if (!tries && (r->failures < REST_FAILURES || f->now - r->since_ns < quiet_ns))
+		return;
+	r->until_ns = f->now + (REST_MIN_NS << (times > REST_DOUBLINGS ? REST_DOUBLINGS : times));
+	r->times = times + 1;
+	r->since_ns = 0;
+	r->failures = 0;
+	r->trial = 0;
+}
+
+static __always_inline void rest_of_client(const struct pintle_learner_key *k,
+					   const struct rest_failure *f)
+{
+	struct pintle_rest fresh = {}, *r = bpf_map_lookup_elem(&rest_clients, k);
+
+	if (!r) {
+		bpf_map_update_elem(&rest_clients, k, &fresh, BPF_NOEXIST);
+		r = bpf_map_lookup_elem(&rest_clients, k);
+	}
+	if (r)
+		rest_add(r, f, 0);
+}
+
+static __always_inline void rest_of_pool(const struct pintle_ref *pool,
+					 const struct rest_failure *f)
+{
+	__u32 id = pool->id;
+	struct pintle_rest *r = bpf_map_lookup_elem(&resting, &id);
+
+	if (!r)
+		return;
+	if (r->generation != pool->generation) {
+		__builtin_memset(r, 0, sizeof(*r));
+		r->generation = pool->generation;
+	}
+	rest_add(r, f, REST_QUIET_NS);
+}
+
+/* Counts that no socket has become of what was handed over, of a connection to the pool. */
+__weak __noinline int rest_failed(const struct pintle_ref *pool, const struct pintle_tuple *t,
+				  const struct rest_failure *f)
+{
+	struct pintle_rest *newest = rest_newest();
+	struct pintle_learner_key k = {};
+
+	if (!pool || !t || !f || !newest)
+		return 0;
+	rest_count(pool->id);
+	newest->newest_ns = f->now;
+	rest_key(&k, pool, t);
+	rest_of_client(&k, f);
+	rest_of_pool(pool, f);
+	return 0;
+}
+
+/* A steered connection has its socket: if it was handed over, what failed before is disproved.
+ * `flow`: it has a record in `hand_flows`. */
+__weak __noinline int rest_over(const struct pintle_tuple *t, __u32 flow)
+{
+	struct pintle_rest *newest = rest_newest(), *r;
+	struct pintle_learner_key k = {};
+	struct pintle_ref pool = {};
+	struct pintle_decision *d;
+
+	if (!t || !newest || !newest->newest_ns)
+		return 0;
+	d = flow ? NULL : bpf_map_lookup_elem(&pending, t);
+	if (!flow && (!d || !d->handed))
+		return 0;
+	frontend_of(t, PINTLE_HOOK_LOOKUP, &pool);
+	r = rest_of(&pool);
+	if (!r)
+		return 0;
+	r->since_ns = 0;
+	r->failures = 0;
+	r->until_ns = 0;
+	r->times = 0;
+	r->trial = 0;
+	rest_key(&k, &pool, t);
+	bpf_map_delete_elem(&rest_clients, &k);
+	return 0;
+}
+
+#endif

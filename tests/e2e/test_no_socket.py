@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""decide: request where a firewall or nat of the node keeps what is handed over from its server: no socket becomes of
+it, so the hand-off rests by itself, and says so."""
+import socket
+import struct
+import time
+
+from clients import FRONTEND, source
+from harness import case
+from kernel import wait_for
+from test_handoff import HANDED, handed
+
+LOOSE = "net.netfilter.nf_conntrack_tcp_loose"
+RESTS = "the hand-off rests, because no socket became of what it handed over"
+ENDS = "the hand-off no longer rests"
+
+INPUT = "table inet wall {\nchain entry {\ntype filter hook input priority 0;\niif lo accept\n%s\n}\n}\n"
+MASQUERADE = "table %s away {\nchain post {\ntype nat hook postrouting priority 100;\n%s saddr %s masquerade\n}\n}\n"
+# name: (rules, tcp_loose, what doctor says)
+KEEPS = {
+    "nat that matches nothing": (MASQUERADE % ("ip", "ip", "172.17.0.0/16") + MASQUERADE % ("ip6", "ip6", "fd17::/64"), 1,
+                                 "table ip away, chain post"),
+    "new without SYN": (INPUT % "tcp flags & (fin|syn|rst|ack) != syn ct state new drop", 1, "table inet wall, chain entry"),
+    "established or SYN": (INPUT % "ct state established,related accept\ntcp dport 8000 tcp flags & (fin|syn|rst|ack) == "
+                           "syn accept\ntcp dport 8000 drop", 1, "table inet wall, chain entry"),
+    "invalid, strictly": (INPUT % "ct state invalid drop", 0, "nf_conntrack_tcp_loose"),
+    "all but SYNs": (INPUT % "tcp dport 8000 ct original packets 0-1 tcp flags & (syn|ack) == ack drop", 1, "chain entry"),
+}
+PASSES = {
+    "established, then new": "ct state established,related accept\ntcp dport 8000 ct state new accept\ntcp dport 8000 drop",
+    "invalid": "ct state invalid drop",
+    "each address": "tcp dport 8000 accept\ndrop",
+}
+
+
+def rules(node, text, loose=1):
+    node.run("nft", "-f", node.write("rules.nft", text))
+    node.sysctl(LOOSE, loose)
+
+
+def ask(node, number=1, *, family="v4", timeout=3):
+    """The server that answers; None: nobody."""
+    try:
+        with node.connect(FRONTEND[family], source(number, remote=True) if family == "v4" else None, remote=True,
+                          timeout=timeout) as c:
+            return c.ask(close=True, headers={"X-Session-Id": "a"})
+    except OSError:
+        return None
+
+
+def rests(daemon):
+    return daemon.metric("pintle_pool_handoff_rests", pool="pool") == 1
+
+
+def resting(node):
+    return any(RESTS in w for w in node.cli("status")[0]["warnings"])
+
+
+@case(each=tuple(KEEPS))
+def test_rests(node, which):
+    """A request fails, within a second the hand-off rests, and all are served, with IPv4 and IPv6, by their addresses.
+    Without the rule one connection tries, and then all are handed over as before."""
+    node.add_client()
+    text, loose, told = KEEPS[which]
+    daemon = node.steer(node.servers(2), **HANDED)
+    rules(node, text, loose)
+    began = time.monotonic()
+    failed = 0
+    while not ask(node):
+        failed += 1
+        assert time.monotonic() - began < 3
+    wait_for(lambda: rests(daemon) or ask(node, 2) and False)
+    served = {family: [ask(node, number, family=family) for number in range(2, 6)] for family in ("v4", "v6")}
+    assert None not in served["v4"] + served["v6"], served
+    counts = handed(node)
+    assert counts["no_socket"] >= 1 and counts["by_connection"] >= 8, counts
+    wait_for(lambda: resting(node))
+    doctor = node.pintle("doctor", check=False).stdout
+    assert told in doctor, doctor
+    node.run("nft", "flush", "ruleset")
+    node.sysctl(LOOSE, 1)
+    wait_for(lambda: ask(node) and not rests(daemon), 20)
+    assert not resting(node)
+    asked = handed(node)["asked"]
+    assert [ask(node, number) for number in range(11, 15)].count(None) == 0
+    assert handed(node)["asked"] == asked + 4
+    wait_for(lambda: daemon.log().count(ENDS) == 1)
+    assert daemon.log().count(RESTS) == 1, daemon.log()
+
+
+@case(each=tuple(PASSES))
+def test_works(node, which):
+    """Firewalls that let a connection begin in its middle change nothing."""
+    node.add_client()
+    daemon = node.steer(node.servers(2), **HANDED)
+    rules(node, INPUT % PASSES[which])
+    assert None not in [ask(node, number) for number in range(1, 7)]
+    assert handed(node) == {"asked": 6} and not rests(daemon)
+
+
+def test_without_a_daemon(node):
+    """The programs find it out by themselves, and try again."""
+    node.add_client()
+    node.steer(node.servers(2), **HANDED).kill()
+    rules(node, KEEPS["new without SYN"][0])
+    assert ask(node) is None
+    assert None not in [ask(node, number) for number in range(1, 5)]
+    assert handed(node)["by_connection"] == 4
+    node.run("nft", "flush", "ruleset")
+    wait_for(lambda: ask(node) and handed(node).get("asked", 0) > 1, 20)
+
+
+def test_one_client(node):
+    """A client whose hand-overs fail while others are served keeps itself from the hand-off, and nobody else."""
+    node.add_client()
+    daemon = node.steer(node.servers(2), **HANDED)
+    frm = source(1, remote=True)
+    rules(node, INPUT % f"ip saddr {frm} tcp flags & (fin|syn|rst|ack) != syn ct state new drop")
+    with node.connect(FRONTEND["v4"], source(1, remote=True), remote=True) as c:
+        c.sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: a\r\n\r\n")
+        wait_for(lambda: ask(node, 2) and handed(node).get("no_socket", 0) >= 2)
+    asked = handed(node)["asked"]
+    assert not rests(daemon)
+    assert ask(node, 1) and ask(node, 1)
+    assert handed(node)["by_connection"] == 2
+    assert ask(node, 2) and ask(node, 3)
+    assert handed(node)["asked"] == asked + 2
+
+
+def test_that_does_not_come_again(node):
+    """A client that goes away at once has no second segment that would tell: it is counted all the same."""
+    node.add_client()
+    daemon = node.steer(node.servers(1), **HANDED)
+    rules(node, KEEPS["new without SYN"][0])
+    with node.connect(FRONTEND["v4"], remote=True) as c:
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: a\r\n\r\n")
+    wait_for(lambda: handed(node) == {"asked": 1, "no_socket": 1}, 30)
+    assert not rests(daemon)

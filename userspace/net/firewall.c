@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "firewall.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nf_tables_compat.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <netlink/attr.h>
+#include <netlink/netlink.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../base/util.h"
+#include "netlink.h"
+#include "netns.h"
+
+static const char *family_name(uint8_t family)
+{
+	switch (family) {
+	case NFPROTO_IPV4:
+		return "ip";
+	case NFPROTO_IPV6:
+		return "ip6";
+	case NFPROTO_INET:
+		return "inet";
+	default:
+		return NULL;
+	}
+}
+
+static const char *text_of(const struct nlattr *a)
+{
+	const char *text = a ? nla_data(a) : NULL;
+
+	return text && nla_len(a) > 0 && !text[nla_len(a) - 1] ? text : NULL;
+}
+
+/* ---- what was found --------------------------------------------------------------------- */
+
+static void add_chain(struct firewall_chains *to, uint8_t family, const char *table,
+		      const char *chain)
+{
+	char name[FIREWALL_CHAIN_SIZE];
+
+	snprintf(name, sizeof(name), "table %s %.64s, chain %.64s", family_name(family), table,
+		 chain);
+	for (size_t i = 0; i < to->count && i < FIREWALL_CHAINS; i++)
+		if (!strcmp(to->names[i], name))
+			return;
+	if (to->count < FIREWALL_CHAINS)
+		memcpy(to->names[to->count], name, sizeof(name));
+	to->count++;
+}
+
+/* ---- nftables ---------------------------------------------------------------------------- */
+
+struct reading {
+	struct firewall *out;
+	/* The chain that is read: a rule of it asks for a state; and one may drop. */
+	uint8_t family;
+	char table[65], chain[65];
+	bool asks, drops;
+};
+
+/* Asks for all chains, or rules. */
+static int dump(int netns_fd, int type, netlink_fn each, struct reading *r)
+{
+	const struct nfgenmsg all = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0};
+	_cleanup_(nl_msg_freep) struct nl_msg *msg =
+		nlmsg_alloc_simple(NFNL_SUBSYS_NFTABLES << 8 | type, NLM_F_DUMP);
+
+	if (!msg || nlmsg_append(msg, (void *)&all, sizeof(all), NLMSG_ALIGNTO))
+		return -ENOMEM;
+	return netlink_ask(netns_fd, NETLINK_NETFILTER, msg, each, r);
+}
+
+static int on_chain(const struct nlmsghdr *answer, void *arg)
+{
+	struct nlattr *a[NFTA_CHAIN_MAX + 1];
+	const struct nfgenmsg *h = nlmsg_data(answer);
+	const char *table, *chain, *type;
+	struct reading *r = arg;
+
+	if (nlmsg_parse((struct nlmsghdr *)answer, sizeof(*h), a, NFTA_CHAIN_MAX, NULL) < 0)
+		return 0;
+	table = text_of(a[NFTA_CHAIN_TABLE]);
+	chain = text_of(a[NFTA_CHAIN_NAME]);
+	type = text_of(a[NFTA_CHAIN_TYPE]);
+	if (table && chain && type && !strcmp(type, "nat") && family_name(h->nfgen_family))
+		add_chain(&r->out->nat, h->nfgen_family, table, chain);
+	return 0;
+}
+
+/* Whether the expression is a verdict that lets no packet through. */
+static bool is_drop(const struct nlattr *data)
+{
+	struct nlattr *a[NFTA_IMMEDIATE_MAX + 1], *d[NFTA_DATA_MAX + 1], *v[NFTA_VERDICT_MAX + 1];
+
+	return data && !nla_parse_nested(a, NFTA_IMMEDIATE_MAX, (struct nlattr *)data, NULL) &&
+	       a[NFTA_IMMEDIATE_DATA] &&
+	       !nla_parse_nested(d, NFTA_DATA_MAX, a[NFTA_IMMEDIATE_DATA], NULL) &&
+	       d[NFTA_DATA_VERDICT] &&
+	       !nla_parse_nested(v, NFTA_VERDICT_MAX, d[NFTA_DATA_VERDICT], NULL) &&
+	       v[NFTA_VERDICT_CODE] && nla_len(v[NFTA_VERDICT_CODE]) >= 4 &&
+	       ntohl(nla_get_u32(v[NFTA_VERDICT_CODE])) == NF_DROP;
+}
+
+/* Whether the expression reads the flags of TCP. */
+static bool is_flags(const struct nlattr *data)
+{
+	struct nlattr *a[NFTA_PAYLOAD_MAX + 1];
+
+	return data && !nla_parse_nested(a, NFTA_PAYLOAD_MAX, (struct nlattr *)data, NULL) &&
+	       a[NFTA_PAYLOAD_BASE] && a[NFTA_PAYLOAD_OFFSET] &&
+	       nla_len(a[NFTA_PAYLOAD_BASE]) >= 4 && nla_len(a[NFTA_PAYLOAD_OFFSET]) >= 4 &&
+	       ntohl(nla_get_u32(a[NFTA_PAYLOAD_BASE])) == NFT_PAYLOAD_TRANSPORT_HEADER &&
+	       ntohl(nla_get_u32(a[NFTA_PAYLOAD_OFFSET])) == 13;
+}
+
+/* The name of a match or a target of iptables. */
+static const char *xtables_name(const struct nlattr *data)
+{
+	struct nlattr *a[NFTA_MATCH_MAX + 1];
+
+	_Static_assert((int)NFTA_MATCH_NAME == (int)NFTA_TARGET_NAME, "one attribute for both");
+	if (!data || nla_parse_nested(a, NFTA_MATCH_MAX, (struct nlattr *)data, NULL))
+		return "";
+	return text_of(a[NFTA_MATCH_NAME]) ?: "";
+}
+
+/* Looks at an expression of a rule of the chain. */
+static void look_at(struct reading *r, const char *name, const struct nlattr *data)
+{
+	static const char *const asks[] = {"conntrack", "state"};
+
+	if (!strcmp(name, "ct") || (!strcmp(name, "payload") && is_flags(data)))
+		r->asks = true;
+	if (!strcmp(name, "reject") || (!strcmp(name, "immediate") && is_drop(data)))
+		r->drops = true;
+	if (!strcmp(name, "target"))
+		r->drops |= !strcmp(xtables_name(data), "DROP") ||
+			    !strcmp(xtables_name(data), "REJECT");
+	if (!strcmp(name, "match"))
+		for (size_t i = 0; i < ARRAY_SIZE(asks); i++)
+			r->asks |= !strcmp(xtables_name(data), asks[i]);
+}
+
+/* Rules of a chain come one behind the other. */
+static void end_chain(struct reading *r)
+{
+	if (r->asks && r->drops)
+		add_chain(&r->out->states, r->family, r->table, r->chain);
+	r->asks = r->drops = false;
+}
+
+static int on_rule(const struct nlmsghdr *answer, void *arg)
+{
+	struct nlattr *a[NFTA_RULE_MAX + 1], *e[NFTA_EXPR_MAX + 1], *at;
+	const struct nfgenmsg *h = nlmsg_data(answer);
+	const char *table, *chain;
+	struct reading *r = arg;
+	int left;
+
+	if (!family_name(h->nfgen_family) ||
+	    nlmsg_parse((struct nlmsghdr *)answer, sizeof(*h), a, NFTA_RULE_MAX, NULL) < 0)
+		return 0;
+	table = text_of(a[NFTA_RULE_TABLE]);
+	chain = text_of(a[NFTA_RULE_CHAIN]);
+	if (!table || !chain || !a[NFTA_RULE_EXPRESSIONS])
+		return 0;
+	if (r->family != h->nfgen_family || strcmp(r->table, table) != 0 ||
+	    strcmp(r->chain, chain) != 0) {
+		end_chain(r);
+		r->family = h->nfgen_family;
+		snprintf(r->table, sizeof(r->table), "%s", table);
+		snprintf(r->chain, sizeof(r->chain), "%s", chain);
+	}
+	nla_for_each_nested(at, a[NFTA_RULE_EXPRESSIONS],
+			    left) if (!nla_parse_nested(e, NFTA_EXPR_MAX, at, NULL) &&
+				      text_of(e[NFTA_EXPR_NAME]))
+		look_at(r, text_of(e[NFTA_EXPR_NAME]), e[NFTA_EXPR_DATA]);
+	return 0;
+}
+
+/* ---- iptables-legacy --------------------------------------------------------------------- */
+
+/* The tables that this thread's namespace has. */
+static int read_legacy(void *arg)
+{
+	static const char *const lists[] = {"ip_tables_names", "ip6_tables_names"};
+	struct firewall *out = arg;
+	char path[80], line[40];
+
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%ld/net/%s", syscall(SYS_gettid),
+			 lists[i]);
+		f = fopen(path, "re");
+		while (f && fgets(line, sizeof(line), f)) {
+			out->legacy_nat |= !strcmp(line, "nat\n");
+			out->legacy_filter |= strcmp(line, "nat\n") != 0;
+		}
+		if (f)
+			fclose(f);
+	}
+	return 0;
+}
+
+int firewall_read(int netns_fd, struct firewall *out)
+{
+	struct reading r = {.out = out};
+	long loose = 1;
+	int err;
+
+	*out = (struct firewall){0};
+	netns_sysctl(netns_fd, "net/netfilter/nf_conntrack_tcp_loose", &loose);
+	out->strict = !loose;
+	netns_call(netns_fd, read_legacy, out);
+	err = dump(netns_fd, NFT_MSG_GETCHAIN, on_chain, &r);
+	if (!err)
+		err = dump(netns_fd, NFT_MSG_GETRULE, on_rule, &r);
+	end_chain(&r);
+	return err;
+}
