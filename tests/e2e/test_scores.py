@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From metrics pages to loads: which pages are believed, and what follows from them."""
+import collections
 from pathlib import Path
 
 from clients import FRONTEND, source
@@ -157,6 +158,45 @@ def test_all_sleep(node):
     node.steer(servers)
     wait_for(lambda: [e["state"] for e in node.cli("endpoints")] == ["asleep"] * 2)
     assert set(node.spread(FRONTEND["v4"], 20)) == {"s0", "s1"}
+
+
+@case(each=("address", "port alone"))
+def test_no_page_of_a_listener(node, listen):
+    """Servers of this node without a page are ready as soon as they listen, and balanced by their connections;
+    sessions stay, and the load goes with the connections."""
+    servers = node.servers(3)
+    for s in servers:
+        s.be(status=404)
+    endpoints = [{"name": s.name, "listen": s.listen if listen == "address" else s.address[1], "metrics": "none"}
+                 for s in servers]
+    daemon = node.daemon(node.config(node.pool(endpoints)))
+    states = lambda: {e["name"]: e["state"] for e in node.cli("endpoints")}
+    wait_for(lambda: set(states().values()) == {"ready"})
+    held = node.hold(FRONTEND["v4"], 30, first=100)
+    assert sorted(collections.Counter(n for _, n in held).values()) == [10, 10, 10], held
+    # One session stays with its server.
+    assert len({node.ask(FRONTEND["v4"], source(7)) for _ in range(6)}) == 1
+    row = wait_for(lambda: node.endpoint("s0")["load"] == 10 and node.endpoint("s0"))
+    assert row["waiting"] is None and row["running"] is None and not row["scrape_failed"], row
+    for c, name in held:
+        if name != "s1":
+            c.close()
+    wait_for(lambda: [node.endpoint(n)["load"] for n in ("s0", "s1", "s2")] == [0, 10, 0])
+    assert set(node.spread(FRONTEND["v4"], 12, first=200)) == {"s0", "s2"}
+    assert "failed:" not in daemon.log()
+    servers[0].kill()
+    assert set(node.spread(FRONTEND["v4"], 10, first=300)) <= {"s1", "s2"}
+    wait_for(lambda: states()["s0"] == "down")
+    servers[0].start()
+    wait_for(lambda: states()["s0"] == "ready")
+    # A page that is configured is read from then on, and the other way round.
+    for s in servers:
+        s.be(status=200)
+        s.set(waiting=5)
+    daemon.reload(node.config(node.pool(servers)))
+    wait_for(lambda: node.endpoint("s2")["waiting"] == 5)
+    daemon.reload(node.config(node.pool(endpoints)))
+    wait_for(lambda: node.endpoint("s2")["waiting"] is None)
 
 
 def test_another_metrics_quoted_name(node):

@@ -1107,8 +1107,7 @@ static const struct refusal refusals[] = {
 	 "one of them\n"},
 	{"no page of a listener",
 	 POOL_OF("[\"10.77.0.1:8000\"]", "[{name: a, listen: \"127.0.0.1:8001\", metrics: none}]"),
-	 "6:60: endpoint a has metrics: none, which is for servers that run anywhere, and listen; "
-	 "write its page's URL, or leave metrics out\n"},
+	 ""},
 	{"pods of this node",
 	 CONNECT_POOL "  decide: request\n  stickiness: {key: header/x-id}\n"
 		      "  announce: true\n",
@@ -1116,8 +1115,6 @@ static const struct refusal refusals[] = {
 	{"pods of this node that say too little",
 	 POOL_OF("[\"10.77.0.1:8000\"]",
 		 "[{name: a, address: \"10.1.0.1:80\", metrics: none}]") "  decide: request\n  stickiness: {key: [header/x-id, cgroup]}\n",
-	 "6:58: endpoint a has metrics: none, which is for servers that run anywhere, and its pool "
-	 "decide: request; write its page's URL, or leave metrics out\n"
 	 "8:21: stickiness.key is cgroup, which Pintle cannot see for endpoints with address; write "
 	 "one of none, source, destination\n"},
 	{"pods of this node and other servers",

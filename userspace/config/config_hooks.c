@@ -136,20 +136,6 @@ static void check_owner(const struct config_endpoint *e, const struct yaml_node 
 	}
 }
 
-/* A listener is believed only once its own page was read since it listens. */
-static void check_page(const struct config_pool *p, const struct config_endpoint *e,
-		       const struct yaml_node *n, struct yaml_report *r)
-{
-	const struct yaml_node *place = yaml_node_towards(n, "metrics", NULL);
-
-	if (e->metrics_none && p->reach == PINTLE_REACH_LISTENER)
-		yaml_report_error(r, place->line, place->column,
-				  "endpoint %s has metrics: none, which is for servers that run "
-				  "anywhere, and %s; write its page's URL, or leave metrics out",
-				  endpoint_label(e),
-				  p->in_pods ? "its pool decide: request" : "listen");
-}
-
 static void check_in_pod(const struct config_pool *p, const struct config_endpoint *e,
 			 const struct yaml_node *n, struct yaml_report *r)
 {
@@ -174,7 +160,6 @@ static void check_endpoint(const struct config_pool *p, const struct config_endp
 	if (n->kind != YAML_MAP)
 		return;
 	check_owner(e, n, reach, r);
-	check_page(p, e, n, r);
 	check_in_pod(p, e, n, r);
 	if (reach == pool_says(p))
 		return;

@@ -289,9 +289,9 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].endpoints[].metrics", &config_page, .max = 1023, ENDPOINT(metrics_url),
 	 .absent = "`scrape.scheme`, the address and port, and `scrape.path`; for a port alone "
 		   "127.0.0.1, then ::1",
-	 .help = "The endpoint's metrics page. With `address`: `none` where there is no page, as at "
-		 "a provider; the load is then what the kernel sees of this node's connections to "
-		 "the endpoint."},
+	 .help = "The endpoint's metrics page; or `none` where there is none, as at a provider, or "
+		 "of a server such as Ollama. The load is then what the kernel sees of this node's "
+		 "connections to the endpoint."},
 	{"pools[].endpoints[].drained", &yaml_bool, .preset = "false", ENDPOINT(drained),
 	 .help = "Whether the endpoint takes no further connection, as after `pintle drain`. Its "
 		 "open connections continue."},

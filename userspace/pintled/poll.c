@@ -975,6 +975,8 @@ static int configure_page(struct watch *w, const struct scrape_options *options)
 {
 	if (!options->url) {
 		scraper_remove(TAKE_PTR(w->target));
+		w->counters.known = false;
+		w->counters.signals = (struct signals){0};
 		return 0;
 	}
 	return w->target ? scraper_set_options(w->target, options)
@@ -1145,6 +1147,9 @@ static bool is_odd(const struct watch *w)
 
 	if (w->pool->reach != PINTLE_REACH_LISTENER)
 		return false;
+	/* No page tells that a listener has ended. */
+	if (w->endpoint->metrics_none && listens)
+		return true;
 	return unsteerable_stranger(w->poller->m->health[w->ref.id].unsteerable) ||
 	       (w->disbelieved && !listens) ||
 	       (w->counters.known && !scraper_failures(w->target) != listens);

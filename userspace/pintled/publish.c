@@ -393,7 +393,8 @@ static __u32 family_flag(const struct addr *ip)
 
 /* For an endpoint that is configured by its port alone, such as 8001. Its page is read from
  * 127.0.0.1:8001: so only a listener that accepts connections there is the endpoint, and a stranger
- * at 10.0.0.5:8001 is not. Where the page comes from elsewhere, any listener at the port is. */
+ * at 10.0.0.5:8001 is not. Where there is no page, or it comes from elsewhere, any listener at the
+ * port is. */
 static int add_port(struct map_rows *to, const struct address_row *row,
 		    const struct config_endpoint *c)
 {
@@ -402,7 +403,8 @@ static int add_port(struct map_rows *to, const struct address_row *row,
 	uint16_t port;
 	int err;
 
-	if (!url_address(c->metrics_url, &ip, &port) || port != c->listen.port || addr_is_any(&ip))
+	if (!c->metrics_url || !url_address(c->metrics_url, &ip, &port) || port != c->listen.port ||
+	    addr_is_any(&ip))
 		return add_address(to, row, &any, PINTLE_ADDRESS_ANY);
 	err = add_address(to, row, &ip, 0);
 	if (!err && c->metrics_fallback_v6)
