@@ -388,7 +388,7 @@ struct accept_queue {
 /* By the listener's cookie. Not pinned. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, PINTLE_MAX_ENDPOINTS * 2);
+	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
 	__type(key, __u64);
 	__type(value, struct accept_queue);
 } MAP(accept_queues);

@@ -1321,6 +1321,8 @@ struct pintle_class_sums {
 #define PINTLE_UNSTEERABLE_USER    5 /* not of the configured user */
 #define PINTLE_UNSTEERABLE_CGROUP  6 /* not in a configured cgroup */
 #define PINTLE_UNSTEERABLE_ADDRESS 7 /* at another address than the page is read from */
+/* Not the listener, but another socket takes connections to its port: the daemon's were. */
+#define PINTLE_UNSTEERABLE_ELSEWHERE 8
 
 struct pintle_health {
 	__u64 listening_since_ns; /* 0: nothing listens */

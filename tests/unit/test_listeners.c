@@ -534,6 +534,37 @@ static void test_connections(void **state)
 	close(v6);
 }
 
+/* One connection is found by its addresses and ports, and says whether it was accepted. */
+static void test_one_connection(void **state)
+{
+	static const char *const addresses[] = {"127.0.0.1:1001", "[::1]:1001"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(addresses); i++) {
+		int listener = listen_on(addresses[i], false, false), accepted;
+		int client = connect_to(addresses[i]);
+		struct diag_connection c = {0};
+
+		assert_count(1001, TCP_ESTABLISHED, 1);
+		c = count(1001).last;
+		c.inode = 7;
+		assert_int_equal(connection_find(-1, &c), 1);
+		assert_int_equal(c.state, TCP_ESTABLISHED);
+		assert_int_equal(c.inode, 0);
+		accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		assert_int_equal(connection_find(-1, &c), 1);
+		assert_int_equal(c.cookie, cookie_of(accepted));
+		assert_int_not_equal(c.inode, 0);
+		/* For another port there is only the listener, and then nothing. */
+		c.remote_port ^= 1;
+		assert_int_equal(connection_find(-1, &c), 0);
+		close(listener);
+		assert_int_equal(connection_find(-1, &c), 0);
+		close(accepted);
+		close(client);
+	}
+}
+
 /* The server closes first. Its end is in FIN_WAIT2, which after close() is only a TIME_WAIT record
  * that the kernel lists as FIN_WAIT2 for a minute. Only the client's end is a connection. */
 static void test_time_wait_is_no_connection(void **state)
@@ -585,6 +616,7 @@ int main(void)
 		netns_test(test_certain_or_nothing),
 		netns_test(test_what_is_missing_is_said),
 		netns_test(test_connections),
+		netns_test(test_one_connection),
 		netns_test(test_time_wait_is_no_connection),
 		netns_test(test_syn_recv_is_no_connection),
 	};

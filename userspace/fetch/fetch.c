@@ -206,10 +206,11 @@ static int on_connected(void *arg, char *ip, char *local_ip, int port, int local
 		.fresh = is_fresh(x),
 		.v6 = strchr(ip, ':') && strncmp(ip, "::ffff:", 7) != 0,
 		.local_port = (uint16_t)local_port,
+		.remote_port = (uint16_t)port,
 	};
 
-	(void)local_ip;
-	(void)port;
+	addr_parse_ip(local_ip, &c.local);
+	addr_parse_ip(ip, &c.remote);
 	x->size = x->head = 0; /* the request may be sent for the second time */
 	x->head_ended = false;
 	if (x->callbacks)

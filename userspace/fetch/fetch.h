@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "../net/addr.h"
+
 #define FETCH_MAX_PAGE (4U << 20)  /* bytes of body */
 #define FETCH_MAX_HEAD (64U << 10) /* bytes of all headers together */
 
@@ -38,7 +40,8 @@ struct fetch_result {
 struct fetch_connection {
 	bool fresh; /* made for this request */
 	bool v6;    /* to an IPv6 address; an IPv4-mapped one is IPv4 */
-	uint16_t local_port;
+	struct addr local, remote;
+	uint16_t local_port, remote_port;
 };
 
 enum fetch_how {

@@ -41,6 +41,11 @@ static const struct words reasons[] = {
 		{"unsteerable: address",
 		 "it listens at another address than the metrics page is read from; write the "
 		 "server's own address as `listen`"},
+	[PINTLE_UNSTEERABLE_ELSEWHERE] =
+		{"unsteerable: elsewhere",
+		 "connections to its port go past its listener, by a nat rule such as Podman's or "
+		 "Docker's for a published port; configure the container by its own `address`, or "
+		 "start it in the host's network"},
 };
 
 static const struct words unknown = {"unknown", ""};

@@ -127,6 +127,11 @@ static bool parse_ip(const char *text, size_t length, bool v6, struct addr *ip)
 	return true;
 }
 
+bool addr_parse_ip(const char *text, struct addr *out)
+{
+	return parse_ip(text, strlen(text), strchr(text, ':'), out);
+}
+
 /* "HOST:PORT" cut in two: `host` may be an address or a prefix. */
 struct host_port {
 	const char *host;

@@ -37,6 +37,9 @@ void addr_mask(struct addr *ip, unsigned int bits);
 bool addr_prefixes_overlap(const struct addr *a, unsigned int a_bits, const struct addr *b,
 			   unsigned int b_bits);
 
+/** Parses an address, without a port. Returns whether it is one; else *out may be anything. */
+bool addr_parse_ip(const char *text, struct addr *out);
+
 /** Each of these two parses the whole of `text`. Returns 0 and *out; or -EINVAL, with *out
  * untouched and in *what (unless NULL) a static sentence that says what would be right. */
 /* "127.0.0.1:8001", "[::1]:8001", "8001" */

@@ -194,6 +194,48 @@ int listeners_dump(int netns_fd, struct listener **out, size_t *n)
 	return 0;
 }
 
+/* Where no socket has these addresses and ports, the kernel answers with a listener's. */
+static int take_connection(const struct inet_diag_msg *m, struct nlattr **attributes, void *arg)
+{
+	struct diag_connection *of = arg;
+
+	(void)attributes;
+	of->state = m->idiag_state;
+	of->inode = m->idiag_inode;
+	of->cookie = diag_cookie(m);
+	return 0;
+}
+
+static void diag_raw(const struct addr *ip, bool v4, __be32 *raw)
+{
+	memcpy(raw, ip->bytes + (v4 ? 12 : 0), v4 ? 4 : 16);
+}
+
+int connection_find(int netns_fd, struct diag_connection *of)
+{
+	bool v4 = addr_is_v4(&of->local);
+	struct inet_diag_req_v2 request = {
+		.sdiag_family = v4 ? AF_INET : AF_INET6,
+		.sdiag_protocol = IPPROTO_TCP,
+		.id = {.idiag_sport = htons(of->local_port),
+		       .idiag_dport = htons(of->remote_port),
+		       .idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}},
+	};
+	_cleanup_(nl_msg_freep) struct nl_msg *msg = nlmsg_alloc_simple(SOCK_DIAG_BY_FAMILY, 0);
+	struct diag d = {.each = take_connection, .arg = of};
+	int r;
+
+	diag_raw(&of->local, v4, request.id.idiag_src);
+	diag_raw(&of->remote, v4, request.id.idiag_dst);
+	of->state = TCP_LISTEN;
+	if (!msg || nlmsg_append(msg, &request, sizeof(request), NLMSG_ALIGNTO) < 0)
+		return -ENOMEM;
+	r = netlink_ask(netns_fd, NETLINK_SOCK_DIAG, msg, diag_answer, &d);
+	if (r && r != -ENOENT)
+		return r;
+	return !r && of->state != TCP_LISTEN;
+}
+
 struct connection_dump {
 	int (*each)(const struct diag_connection *c, void *arg);
 	void *arg;

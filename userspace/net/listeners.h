@@ -63,6 +63,13 @@ struct diag_connection {
 };
 
 /**
+ * Looks for the socket of connection *of, of which only addresses and ports matter: also of one
+ * that no process has accepted yet, or whose handshake the kernel has not finished. Returns 1 with
+ * its state and inode (0: no process has it) in *of; 0: there is none; or -errno.
+ */
+int connection_find(int netns_fd, struct diag_connection *of);
+
+/**
  * Calls `each` for every TCP socket that has, or is about to have, a connection: SYN_SENT and
  * ESTABLISHED up to LAST_ACK and CLOSING. Leaves out LISTEN, CLOSE, handshakes that the server has
  * not finished (SYN_RECV), and TIME_WAIT records (also those of state FIN_WAIT2): so on the

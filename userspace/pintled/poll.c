@@ -6,6 +6,7 @@
 
 #include "../base/log.h"
 #include "../maps/state.h"
+#include "../net/listeners.h"
 #include "../base/util.h"
 #include "adapters.h"
 #include "register.h"
@@ -79,6 +80,7 @@ struct gpu_source {
 struct poller {
 	uv_loop_t *loop;
 	const struct maps *m;
+	int netns_fd;
 	struct adapters *adapters;
 	struct scraper *scraper;
 	const struct config *config;
@@ -444,6 +446,49 @@ static bool elsewhere(const struct config_endpoint *e)
 	return !e->metrics_own && !e->metrics_fallback_v6;
 }
 
+static bool is_in_pod(const struct watch *w)
+{
+	struct pintle_endpoint e;
+
+	return maps_value(w->poller->m, MAP_endpoints, w->ref.id, &e) ||
+	       e.scope != PINTLE_SCOPE_NODE;
+}
+
+static int is_same(const struct diag_connection *c, void *arg)
+{
+	const struct diag_connection *of = arg;
+
+	return c->remote_port == of->remote_port &&
+	       !memcmp(&c->local, &of->local, sizeof(c->local)) &&
+	       !memcmp(&c->remote, &of->remote, sizeof(c->remote));
+}
+
+/*
+ * Whether a new connection to the endpoint's own port came to a socket of this network namespace.
+ * Podman publishes the port of a container by a nat rule, and keeps a socket that listens at the
+ * host's port, from which nobody accepts: 127.0.0.1:8001 goes to 10.88.0.2:8000, where the page is
+ * good, and clients that were steered to that socket would wait for ever. Where the kernel does
+ * not say, it did; where the socket is bound to a device, only the list of all has it.
+ */
+static bool came_to_listener(struct watch *w, const struct fetch_connection *c)
+{
+	struct diag_connection there = {
+		.local = c->remote,
+		.local_port = c->remote_port,
+		.remote = c->local,
+		.remote_port = c->local_port,
+	};
+	struct pintle_health *h = &w->poller->m->health[w->ref.id];
+	bool came = is_in_pod(w) || connection_find(w->poller->netns_fd, &there) ||
+		    connections_dump(w->poller->netns_fd, c->remote_port, is_same, &there);
+
+	if (!came)
+		h->unsteerable = PINTLE_UNSTEERABLE_ELSEWHERE;
+	else if (h->unsteerable == PINTLE_UNSTEERABLE_ELSEWHERE)
+		h->unsteerable = 0;
+	return came;
+}
+
 /* Whether one of the endpoint's own listeners can have accepted the connection. The server at port
  * 8000 is down from 12:00 to 12:05; meanwhile another process listens there, and accepts the
  * daemon's connection at 12:01. At 12:10 that connection may still be open, and its pages are the
@@ -468,8 +513,10 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 	if (!since)
 		return (h->unsteerable || elsewhere(w->endpoint)) &&
 		       !unsteerable_stranger(h->unsteerable);
-	return !w->endpoint->metrics_fallback_v6 ||
-	       h->families & (c->v6 ? PINTLE_FAMILY_V6 : PINTLE_FAMILY_V4);
+	if (w->endpoint->metrics_fallback_v6 &&
+	    !(h->families & (c->v6 ? PINTLE_FAMILY_V6 : PINTLE_FAMILY_V4)))
+		return false;
+	return !c->fresh || elsewhere(w->endpoint) || came_to_listener(w, c);
 }
 
 static bool watch_begin(void *arg, const struct fetch_connection *connection)
@@ -1101,6 +1148,7 @@ int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct polle
 		return log_err_r(ENOMEM, "poll");
 	p->loop = loop;
 	p->m = m;
+	p->netns_fd = netns_fd;
 	p->round = 1;
 	err = adapters_new(m, &p->adapters) ?: scraper_new(loop, netns_fd, &p->scraper);
 	if (err) {

@@ -325,7 +325,10 @@ static void set_unsteerable(struct pintle_health *h, const struct slots *p)
  * listener is steered, whatever its other listeners are; a stranger beside it is still reported. */
 static void health_settle(struct pintle_health *h, const struct slots *p)
 {
-	static const struct slots steerable;
+	/* What the daemon's own connection to it showed stays until the next one. */
+	const struct slots steerable = {
+		.unsteerable = h->unsteerable == PINTLE_UNSTEERABLE_ELSEWHERE ? h->unsteerable : 0,
+	};
 
 	__atomic_fetch_and(&h->unwatched, p->used, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->listeners, count_sockets(p->cookies) + p->watched, __ATOMIC_RELAXED);

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A socket that listens, and from which nobody accepts: it keeps the port of a container that a nat rule publishes."""
+import shutil
+import socket
+
+from clients import FRONTEND, source
+from harness import case
+from kernel import Skip, inside, wait_for
+
+
+class Published:
+    """A node on which Podman, or dockerd without its proxy, publishes ports of containers."""
+
+    def __init__(self, node, *ports):
+        if not shutil.which("nft"):
+            raise Skip("no nft")
+        self.node, self.kept, self.servers = node, [], []
+        node.sysctl("net.ipv4.ip_forward", 1)
+        node.sysctl("net.ipv4.conf.all.route_localnet", 1)
+        for number, port in enumerate(ports, 1):
+            self.servers.append(self.container(f"c{number}", number))
+            with inside(node.netns):
+                self.kept.append(socket.create_server(("0.0.0.0", port)))
+        self.publish(ports)
+
+    def container(self, name, number):
+        """A network namespace behind a veth pair, with a server."""
+        node = self.node
+        netns = node.netns.with_name(f"{node.id}-{name}")
+        node.make_netns(netns)
+        node.ip("link", "add", f"v{number}", "type", "veth", "peer", "name", "eth0", "netns", netns.name)
+        node.ip("addr", "add", f"10.88.{number}.1/24", "dev", f"v{number}")
+        node.ip("link", "set", f"v{number}", "up")
+        node.ip("addr", "add", f"10.88.{number}.2/24", "dev", "eth0", netns=netns)
+        node.ip("link", "set", "eth0", "up", netns=netns)
+        node.ip("route", "add", "default", "via", f"10.88.{number}.1", netns=netns)
+        return node.server(name, f"10.88.{number}.2:8000", netns=netns)
+
+    def publish(self, ports):
+        rules = "\n".join(f"tcp dport {port} fib daddr type local dnat to 10.88.{number}.2:8000"
+                          for number, port in enumerate(ports, 1))
+        self.node.run("nft", "-f", self.node.write("nat.nft", f"""
+            table ip published {{
+              chain pre {{ type nat hook prerouting priority -100; {rules}
+              }}
+              chain out {{ type nat hook output priority -100; {rules}
+              }}
+              chain post {{ type nat hook postrouting priority 100; ip saddr 127.0.0.0/8 oifname "v*" masquerade; }}
+            }}"""))
+
+    def end(self):
+        self.node.run("nft", "delete", "table", "ip", "published")
+        for s in self.kept:
+            s.close()
+
+
+def states(node):
+    return {e["name"]: (e["state"], e["unsteerable"]) for e in node.cli("endpoints")}
+
+
+def test_beside_a_server(node):
+    """Its page comes, but not from its listener: it gets no client, and status says why. A server that listens there
+    itself, later, is ready."""
+    p = Published(node, 8001)
+    assert node.ask("127.0.0.1:8001") == "c1"  # its page comes the same way
+    s0 = node.server("s0", "8002")
+    node.steer([{"name": "c1", "listen": "8001"}, s0])
+    wait_for(lambda: states(node) == {"c1": ("unheard", "unsteerable: elsewhere"), "s0": ("ready", None)})
+    assert node.spread(FRONTEND["v4"], 20) == {"s0": 20}
+    assert "pool/c1 is unsteerable: elsewhere" in node.pintle("status").stdout
+    assert {c["endpoint"]: c["why"] for c in node.cli("explain", "pool", "--source", "127.1.0.1")["candidates"]} == {
+        "c1": "unheard", "s0": None}
+    p.end()
+    node.server("c1", "8001")
+    wait_for(lambda: states(node) == {"c1": ("ready", None), "s0": ("ready", None)})
+    assert set(node.spread(FRONTEND["v4"], 40)) == {"c1", "s0"}
+
+
+@case(timeout=90)
+def test_nothing_else(node):
+    """With FailOpen, clients go to any listener: the first one that waits shows that nobody accepts there. The others
+    are refused at once, and none waits."""
+    p = Published(node, 8001, 8002)
+    node.steer([{"name": "c1", "listen": "8001"}, {"name": "c2", "listen": "8002"}])
+    waiting, number = [], 0
+
+    def left_out():
+        nonlocal number
+        number += 1
+        if number <= 50 and "unheard" in (s for s, _ in states(node).values()):
+            try:
+                waiting.append(node.connect(FRONTEND["v4"], source(number)))
+            except ConnectionRefusedError:
+                pass
+        return {s for s, _ in states(node).values()} == {"stopped"}
+
+    wait_for(left_out, 20)
+    for i in range(100, 120):
+        try:
+            node.connect(FRONTEND["v4"], source(i)).close()
+            raise AssertionError("nobody accepts")
+        except ConnectionRefusedError:
+            pass
+    # Those who wait give up: still nobody accepts.
+    for c in waiting:
+        c.close()
+    assert {s for s, _ in states(node).values()} == {"stopped"}
+    p.end()
