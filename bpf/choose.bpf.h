@@ -162,7 +162,7 @@ static __always_inline void endpoint_fill(const struct terms *t, struct pintle_p
 					  struct decide_candidate *c)
 {
 	__u32 id = c->endpoint;
-	struct pintle_inflight *counts = inflight_find(&id);
+	struct pintle_inflight *counts = bpf_map_lookup_elem(&inflight, &id);
 	struct pintle_health *h = bpf_map_lookup_elem(&health, &id);
 
 	if (counts && h)
@@ -260,7 +260,7 @@ __weak __noinline int endpoint_load(const struct terms *t, struct decide_candida
 	id = c->endpoint;
 	pool = pool_of(t);
 	score = bpf_map_lookup_elem(&scores, &id);
-	counts = inflight_find(&id);
+	counts = bpf_map_lookup_elem(&inflight, &id);
 	if (!pool || !score || !counts)
 		return 0;
 	endpoint_loads(t, pool, score, counts, NULL, c, bound, asked);
@@ -515,7 +515,7 @@ static __always_inline __u32 sample_ask(const struct terms *t, struct pintle_poo
 	__u32 id = c->endpoint, why;
 
 	score = bpf_map_lookup_elem(&scores, &id);
-	counts = inflight_find(&id);
+	counts = bpf_map_lookup_elem(&inflight, &id);
 	sums = bpf_map_lookup_elem(&ends, &id);
 	if (!score || !counts || !sums)
 		return INELIGIBLE_DOWN;
@@ -783,7 +783,7 @@ _Static_assert(!(__builtin_offsetof(struct pintle_score, passed_ns) % 64) &&
 static __always_inline void endpoint_fetch(__u32 id)
 {
 	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
-	struct pintle_inflight *counts = inflight_find(&id);
+	struct pintle_inflight *counts = bpf_map_lookup_elem(&inflight, &id);
 	struct pintle_health *h = bpf_map_lookup_elem(&health, &id);
 	struct pintle_score *score = bpf_map_lookup_elem(&scores, &id);
 	struct pintle_override *o = endpoint_override(id);

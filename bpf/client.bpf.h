@@ -53,53 +53,10 @@ static __always_inline void disown(struct pintle_connect *c)
 	__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_DIVERTED);
 }
 
-/* Carries a record of the former layout over. Only the program that swaps the former generation to
- * 0 carries the connection. The new record gets its generation last, because without one it is not
- * valid. A record with nothing but a hint has no generation; carrying it twice is harmless. */
-static __always_inline void connect_carry(struct pintle_connect *c, pintle_former_connect *former)
-{
-	__u32 generation = __sync_lock_test_and_set(&former->generation, 0);
-	__u32 placed, counted;
-
-	if (!generation) {
-		if (!c->generation && !c->hint.flags)
-			c->hint = former->hint;
-		return;
-	}
-	/* A program of this layout has steered a further connect() of the socket: its count ends.
-	 */
-	if (c->generation)
-		count_end(c);
-	c->generation = 0;
-	placed = __sync_lock_test_and_set(&former->placed, 0);
-	counted = __sync_lock_test_and_set(&former->counted, 0);
-	__builtin_memcpy(c, former, PINTLE_FORMER_CONNECT_SIZE);
-	c->client = 0;
-	c->first_step = PINTLE_FIRST_NONE;
-	c->first_in = 0;
-	c->before_in = 0;
-	c->before_out = 0;
-	c->placed = placed;
-	c->counted = counted;
-	barrier();
-	c->generation = generation;
-}
-
 /* The socket's record, if it has one. */
 static __always_inline struct pintle_connect *connect_find(struct bpf_sock *sk)
 {
-	struct pintle_connect *c = bpf_sk_storage_get(&connects, sk, NULL, 0);
-	pintle_former_connect *former;
-
-	if (c || !carrying)
-		return c;
-	former = bpf_sk_storage_get(&connects_former, sk, NULL, 0);
-	if (!former)
-		return NULL;
-	c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (c)
-		connect_carry(c, former);
-	return c;
+	return bpf_sk_storage_get(&connects, sk, NULL, 0);
 }
 
 #endif

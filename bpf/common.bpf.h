@@ -179,24 +179,9 @@ static __always_inline bool ejected(const struct pintle_health *h, __u64 now)
 	return health_ejected(h->ejected_until_ns, h->answered_ns, h->failed_ns, now);
 }
 
-/* True while pins of the former layout are taken over: a socket's record may still be in the former
- * `connects`. */
-const volatile bool carrying __weak = false;
-
-/* While carrying: whether `inflight` has the former counts. Until then programs of both layouts
- * count in the former map, so that each sees what the other counts. */
-bool counts_moved __weak = false;
-
-static __always_inline struct pintle_inflight *inflight_find(const __u32 *endpoint)
-{
-	if (carrying && !*(volatile bool *)&counts_moved)
-		return bpf_map_lookup_elem(&inflight_former, endpoint);
-	return bpf_map_lookup_elem(&inflight, endpoint);
-}
-
 static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u32 class_id)
 {
-	struct pintle_inflight *f = inflight_find(&endpoint);
+	struct pintle_inflight *f = bpf_map_lookup_elem(&inflight, &endpoint);
 
 	if (!f)
 		return NULL;

@@ -456,24 +456,6 @@ struct {
 	__type(value, struct pintle_turn);
 } MAP(turns);
 
-/* The `connects` of the former layout, while its pins are taken over; otherwise there is no such
- * map. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, pintle_former_connect);
-} MAP(connects_former);
-
-/* The same of `inflight`. Otherwise it is a map of one entry that no program reads. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct pintle_inflight);
-} MAP(inflight_former);
-
 /* The client to which a cgroup belongs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

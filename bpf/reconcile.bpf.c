@@ -10,13 +10,6 @@
 #include "iterator.bpf.h"
 #include "rest.bpf.h"
 
-struct bpf_iter__sockmap {
-	struct bpf_iter_meta *meta;
-	void *map;
-	void *key;
-	struct sock *sk;
-} __attribute__((preserve_access_index));
-
 static __always_inline void count_one(__u32 endpoint, __u32 class_id, __u64 one)
 {
 	__u32 at = endpoint * PINTLE_MAX_CLASSES + (class_id & (PINTLE_MAX_CLASSES - 1));
@@ -216,38 +209,6 @@ int pintle_tenant_correct(struct pintle_tenant_error *ctx)
 		return 0;
 	__sync_fetch_and_add(&n->opened, ctx->opened);
 	__sync_fetch_and_add(&n->closed, ctx->closed);
-	return 0;
-}
-
-/* Walks over the `connects` of the former layout when all programs are of this layout, and carries
- * the records that no program has carried yet, because nothing has happened to their sockets. */
-SEC("iter/bpf_sk_storage_map")
-int pintle_carry(struct bpf_iter__bpf_sk_storage_map *ctx)
-{
-	pintle_former_connect *former = ctx->value;
-	struct sock *sk = ctx->sk;
-	struct pintle_connect *c;
-
-	if (!sk || !former || (!former->generation && !former->hint.flags))
-		return 0;
-	c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (c)
-		connect_carry(c, former);
-	return 0;
-}
-
-/* Walks over the `sockets` of the former layout, and puts each listener into the same slot of this
- * one's, unless a program of this layout has filled it meanwhile. */
-SEC("iter/sockmap")
-int pintle_carry_sockets(struct bpf_iter__sockmap *ctx)
-{
-	struct sock *sk = ctx->sk;
-	__u32 *slot = ctx->key, key;
-
-	if (!sk || !slot)
-		return 0;
-	key = *slot; /* the helper takes keys only from the stack */
-	bpf_map_update_elem(&sockets, &key, sk, BPF_NOEXIST);
 	return 0;
 }
 

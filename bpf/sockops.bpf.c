@@ -76,15 +76,4 @@ int pintle_clients(struct bpf_sock_ops *ctx)
 	return 1;
 }
 
-/* In layout 2 both sides were one program. When that layout is taken over, this program replaces it
- * in one step, and is detached once the two above are attached. For a moment all three run: each
- * count has a flag, so an op that is handled twice is counted once. */
-SEC("sockops")
-int pintle_sockops(struct bpf_sock_ops *ctx)
-{
-	server_op(ctx);
-	client_op(ctx);
-	return 1;
-}
-
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -300,7 +300,7 @@ __weak __noinline int note_candidate(__u32 note, const struct decide_candidate *
 		n->compared++;
 	pool = pool_find(n->key.pool, n->key.pool_generation);
 	score = bpf_map_lookup_elem(&scores, &id);
-	counts = inflight_find(&id);
+	counts = bpf_map_lookup_elem(&inflight, &id);
 	if (!pool || !score || !counts || at >= PINTLE_TRACED ||
 	    (ineligible && pool->member_count > PINTLE_SAMPLE))
 		return 0;

@@ -20,9 +20,8 @@
 
 #include <linux/types.h>
 
-#define PINTLE_ABI_VERSION    3
-#define PINTLE_FORMER_VERSION 2 /* the only older layout that a takeover understands */
-/* The node has room for so many. Layout 2 had 64 pools and 1024 endpoints. */
+#define PINTLE_ABI_VERSION 4
+/* The node has room for so many. */
 #define PINTLE_MAX_POOLS     256
 #define PINTLE_MAX_ENDPOINTS 4096
 #define PINTLE_MAX_FRONTENDS 4096
@@ -32,7 +31,7 @@
 #define PINTLE_MAX_CLASSES 8
 #define PINTLE_MAX_WEIGHT  100 /* of an endpoint */
 /* With the terminating NUL. "NAMESPACE/NAME:PORT" of a cluster takes 324: 63, 253 and 5 characters.
- * Layout 2 had 64. */
+ */
 #define PINTLE_NAME_SIZE        332
 #define PINTLE_CLIENT_NAME_SIZE 64  /* there are many clients, and "pod/UID" is short */
 #define PINTLE_TEXT_SIZE        128 /* a path or a version, with the NUL */
@@ -363,7 +362,7 @@ struct pintle_node {
 	__u32 kube;                     /* PINTLE_KUBE_*; 0: no Kubernetes */
 	__u32 kube_left;                /* Services and InferencePools left to kube-proxy */
 	__u32 kube_no_room;             /* of these: for want of room */
-	__u32 carried;                  /* 1: the counts of the former layout are in `inflight` */
+	__u32 zero;
 	char kube_missing[PINTLE_LINES_SIZE]; /* what the API server lacks or refuses, in lines */
 	char kube_why[PINTLE_LINES_SIZE];     /* "NAMESPACE/NAME: REASON" of one that is left */
 	struct pintle_responder responders[PINTLE_RESPONDERS]; /* at PINTLE_RESPONDER_AT() */
@@ -376,6 +375,7 @@ struct pintle_node {
 	/* 1: some pool was decided by request, for servers of this node: `hand_flows` may have
 	 * connections. */
 	__u32 handed;
+	__u64 layout; /* hash of all maps' layouts, in the build that made them */
 };
 
 #define PINTLE_KUBE_THERE  0x1 /* there is a Kubernetes */
@@ -1700,8 +1700,7 @@ struct pintle_conn {
 	__u32 counted; /* 1: opened, not closed; the program that swaps 1 for 0 counts the end */
 	__u8 class_id;
 	__u8 outcome;
-	/* These follow the connection's first request; see bpf/sockops_first.bpf.h. Connections
-	 * from layout 2, which had other things here, have a `first_step` of 0. */
+	/* These follow the connection's first request; see bpf/sockops_first.bpf.h. */
 	__u8 first_step; /* enum pintle_first_step */
 	__u8 zero;
 	__u32 first_in;  /* bytes of the request that came */
@@ -1829,12 +1828,6 @@ struct pintle_hand_flow {
 	__u32 prompt_steps;              /* as in struct pintle_affinity */
 	__u32 busy;                      /* enum pintle_hand_flow_busy */
 };
-
-/* In layout 2 `client` held the id of a cgroup, the fields of the newest request other things, and
- * the record ended with `hint`. */
-typedef struct pintle_connect pintle_former_connect;
-#define PINTLE_FORMER_CONNECT_SIZE 160
-typedef struct pintle_connect pintle_former_connect;
 
 /* ---- clients: hash, cgroup id -> who that is. Writer: daemon. -------------- */
 
@@ -2134,7 +2127,7 @@ struct pintle_trace {
 
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
 	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
-PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 24);
+PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 24 + 8);
 PINTLE_ASSERT_SIZE(struct pintle_name, 336);
 PINTLE_ASSERT_SIZE(struct pintle_hand_seen, 16);
 PINTLE_ASSERT_SIZE(struct pintle_scope, 8);
@@ -2200,7 +2193,7 @@ PINTLE_ASSERT_SIZE(struct pintle_held, 72 + 17 * 1024);
 PINTLE_ASSERT_SIZE(struct pintle_sweeper, 24);
 PINTLE_ASSERT_SIZE(struct pintle_asked, 256);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
-PINTLE_ASSERT_SIZE(struct pintle_connect, PINTLE_FORMER_CONNECT_SIZE + 24);
+PINTLE_ASSERT_SIZE(struct pintle_connect, 184);
 PINTLE_ASSERT_SIZE(struct pintle_named, 32);
 PINTLE_ASSERT_SIZE(struct pintle_turn, 120);
 PINTLE_ASSERT_SIZE(struct pintle_hand_flow, 216);

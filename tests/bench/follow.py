@@ -17,7 +17,7 @@ UNRELATED, OTHERS = PORTS[-1] + 1, PORTS[-1] + 2  # servers: no endpoint's, and 
 FRONTENDS = {"lookup": f"{VIP}:8000", "connect": SERVICE["v4"]}
 # A client that shares its CPU with its server waits for nothing but work.
 ONE_CPU = ["taskset", "-c", max(os.sched_getaffinity(0))]
-FORMER = TOP / "build/former/pintled"
+FORMER = TOP / "build/former/early-3/pintled"
 
 
 class Site:

@@ -615,22 +615,9 @@ static int detach(void **state)
 
 #define attached_test(f) cmocka_unit_test_setup_teardown(f, attach, detach)
 
-/* Both variants of each program pass the verifier; the other tests load the other variant. */
-static void test_programs_that_carry_load(void **state)
-{
-	struct pintle_bpf *skel = pintle_bpf__open();
-
-	(void)state;
-	assert_non_null(skel);
-	skel->rodata->carrying = true;
-	assert_int_equal(pintle_bpf__load(skel), 0);
-	pintle_bpf__destroy(skel);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_programs_that_carry_load),
 		attached_test(test_listen_registers),
 		attached_test(test_listeners_of_others_are_left_alone),
 		attached_test(test_a_wildcard_listener_serves_an_endpoint_by_port),

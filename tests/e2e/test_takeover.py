@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This pintled takes over what the pintled of the former layout of the maps has attached. That one
-is built from this repository's history (scripts/former)."""
+"""This pintled takes over what a pintled of an earlier layout of the maps has attached. Those are built from
+this repository's history (scripts/former): layout-3, and early-3, whose layout has the same number and is
+another all the same, with fewer pools and endpoints, and other programs."""
 import contextlib
 import json
 import re
@@ -21,9 +22,10 @@ class Upgrade:
     """One machine that the former pintled steers: a lookup pool with a route and filters of its
     own, a connect pool, and one with hints."""
 
-    def __init__(self, node):
-        if not (FORMER / "pintled").exists():
-            raise Skip("no pintled of the former layout (scripts/former)")
+    def __init__(self, node, former="layout-3"):
+        self.former = FORMER / former
+        if not (self.former / "pintled").exists():
+            raise Skip(f"no pintled of {former} (scripts/former)")
         self.node, self.cluster = node, Cluster(node)
         machine = self.cluster.machines[0]
         pods = self.cluster.servers(6)
@@ -34,11 +36,11 @@ class Upgrade:
         lookup = node.pool(local, "lookup", stickiness={"ttl": "300s", "group": "source"}, requests="one-per-connection")
         connect = self.cluster.pool(pods[:3], "connect", stickiness={"key": "client"})
         hinted = self.cluster.pool(pods[3:], "hinted", to=HINTED, stickiness={"key": "hint"})
-        # The former layout knows no metricsDetail.
+        # An early pintled knows no metricsDetail.
         self.config = self.cluster.config(lookup, connect, hinted, metricsDetail=None)
 
     def start_former(self):
-        self.daemon = self.cluster.daemon(self.config, binary=FORMER / "pintled")
+        self.daemon = self.cluster.daemon(self.config, binary=self.former / "pintled")
         wait_for(lambda: {e["state"] for e in self.former_cli("endpoints")} == {"ready"})
         return self.daemon
 
@@ -47,7 +49,7 @@ class Upgrade:
         return self.daemon
 
     def former_cli(self, *words):
-        return json.loads(self.node.run(FORMER / "pintle", "--bpffs", self.bpffs, *words, "-o", "json").stdout)
+        return json.loads(self.node.run(self.former / "pintle", "--bpffs", self.bpffs, *words, "-o", "json").stdout)
 
     def versions(self):
         return sorted(p.name for p in self.bpffs.iterdir())
@@ -58,9 +60,9 @@ class Upgrade:
         return (HINT_LEVEL, HINT_SESSION, text.encode())
 
     def answers(self):
-        """Who answers each session; asked again, the same ones must. Layout 2 knew hinted sessions by
-        their text alone, so those are bound anew."""
+        """Who answers each session; asked again, the same ones must."""
         return [*(self.machine.ask(FRONTEND["v4"], f"127.1.0.{i}") for i in range(1, 9)),
+                *(self.client.ask(HINTED, options=[self.hint(f"user-{i}")]) for i in range(4)),
                 self.client.ask(SERVICE["v4"])]
 
     @contextlib.contextmanager
@@ -83,19 +85,23 @@ class Upgrade:
     def taken_over(self, in_flight):
         """All of it is of this layout, and every count was right when it was held against the
         sockets."""
-        assert self.versions() == ["v3"], self.versions()
+        assert self.versions() == ["v4"], self.versions()
         wait_for(lambda: sum(self.cluster.in_flight().values()) == in_flight, 20,
                  f"{in_flight} connections in flight")
-        assert self.daemon.metric("pintle_in_flight_drift_total") == 0, self.daemon.log()
+        # Where the former build's one sockops program runs beside the two that follow it, for a moment,
+        # both count; that is corrected as soon as there is a pause.
+        if self.former.name != "early-3":
+            assert self.daemon.metric("pintle_in_flight_drift_total") == 0, self.daemon.log()
 
 
 # Alone: a server without processor time would look stopped, and its sessions would leave it.
-@case(timeout=120, alone=True, each=("stopped", "killed"))
-def test_under_load(node, how):
+@case(timeout=120, alone=True, each=("layout-3 stopped", "layout-3 killed", "early-3 stopped", "early-3 killed"))
+def test_under_load(node, what):
     """No connection fails; bindings, overrides, counts and open connections are carried over."""
-    up = Upgrade(node)
+    which, how = what.split()
+    up = Upgrade(node, which)
     former = up.start_former()
-    node.run(FORMER / "pintle", "--bpffs", up.bpffs, "drain", "connect/s2")
+    node.run(up.former / "pintle", "--bpffs", up.bpffs, "drain", "connect/s2")
     answers = up.answers()
     with up.held() as held, up.load() as go_on:
         go_on(100)
@@ -112,12 +118,29 @@ def test_under_load(node, how):
     assert up.cluster.endpoint("s2")["drained"]
     for e in up.cluster.cli("endpoints"):
         assert e["opened"] >= opened[e["name"]], e
-    assert "layout 2" in up.daemon.log()
+    assert "took over pins of layout 3" in up.daemon.log()
     # What was added to the machine is known to be ours: it goes.
     up.daemon.stop()
     up.cluster.detach()
     assert "pintle" not in node.run("ip", "route", "show", "table", "local", netns=up.netns).stdout
     assert tc.attached(node, up.netns, "pintle") == {} and tc.clsacts(node, up.netns) == set()
+
+
+@case(each=("layout-3", "early-3"))
+def test_what_was_set_survives(node, which):
+    """A pool that is off stays off, and keys that were set hold from the first connection on."""
+    up = Upgrade(node, which)
+    up.start_former()
+    set_ = [("mode", "connect", "off")] + [("set", "lookup", "stickiness.ttl=100s")] * (which == "layout-3")
+    for words in set_:
+        node.run(up.former / "pintle", "--bpffs", up.bpffs, *words)
+    up.daemon.stop()
+    up.start()
+    up.taken_over(0)
+    pools = {p["name"]: p for p in up.cluster.cli("pools")}
+    assert pools["connect"]["mode"] == "off" and pools["lookup"]["mode"] == "enforce", pools
+    if which == "layout-3":
+        assert "100s" in up.cluster.pintle("diff").stdout
 
 
 def steps(node, up):
@@ -196,10 +219,10 @@ def test_a_downgrade_is_refused(node):
     up.start()
     up.daemon.stop()
     path = node.write("former.yaml", up.config)
-    for command in ([FORMER / "pintled", "--config", path], [FORMER / "pintle", "--bpffs", up.bpffs, "status"]):
+    for command in ([up.former / "pintled", "--config", path], [up.former / "pintle", "--bpffs", up.bpffs, "status"]):
         result = node.run(*command, netns=up.netns, check=False)
         assert result.returncode == 1 and "3" in result.stderr and "--detach" in result.stderr, result
-    assert up.versions() == ["v3"]
+    assert up.versions() == ["v4"]
     assert up.client.ask(SERVICE["v4"]).startswith("s")
 
 
@@ -220,10 +243,10 @@ def test_a_map_that_is_missing(node):
     up.start_former().kill()
     answers = up.answers()
     for pin in ("affinity", "connects", "node"):
-        (up.bpffs / "v2" / pin).unlink()
+        (up.bpffs / "v3" / pin).unlink()
     with up.held() as held, up.load() as go_on:
         up.start()
-        assert "v2/affinity was missing; found again" in up.daemon.log()
+        assert "v3/affinity was missing; found again" in up.daemon.log()
         go_on(20)
         assert up.answers() == answers
         assert [c.ask() for c, _ in held] == [name for _, name in held]
@@ -231,10 +254,10 @@ def test_a_map_that_is_missing(node):
     up.daemon.stop()
     up.cluster.detach()
     up.start_former().kill()
-    (up.bpffs / "v2/names").unlink()
+    (up.bpffs / "v3/names").unlink()
     result = node.run(BUILD / "pintled", "--config", node.write("c.yaml", up.config), netns=up.netns, check=False)
     assert result.returncode == 1 and "still steer; remove them first" in result.stderr, result
-    assert up.versions() == ["v2"] and up.client.ask(SERVICE["v4"]).startswith("s")
+    assert up.versions() == ["v3"] and up.client.ask(SERVICE["v4"]).startswith("s")
 
 
 def test_the_former_daemon_runs(node):
@@ -244,7 +267,7 @@ def test_the_former_daemon_runs(node):
     result = node.run(BUILD / "pintled", "--config", node.write("c.yaml", up.config), netns=up.netns, check=False)
     assert result.returncode == 1 and f"another pintled (PID {former.pid})" in result.stderr, result
     assert "holds maps of version" not in result.stderr, result
-    assert up.versions() == ["v2"]
+    assert up.versions() == ["v3"]
 
 
 def test_a_start_that_fails_changes_nothing(node):
@@ -254,7 +277,7 @@ def test_a_start_that_fails_changes_nothing(node):
     config = up.config.replace("127.0.0.1:9464", "203.0.113.1:9464", 1)
     result = node.run(BUILD / "pintled", "--config", node.write("bad.yaml", config), netns=up.netns, check=False)
     assert result.returncode == 1, result
-    assert up.versions() == ["v2"], up.versions()
+    assert up.versions() == ["v3"], up.versions()
     assert up.client.ask(SERVICE["v4"]).startswith("s")
     up.start()
     up.taken_over(0)

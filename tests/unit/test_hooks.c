@@ -118,7 +118,7 @@ static void test_several_ways(void **state)
 
 #define IS_FOR(link, ...) link_is_for(&link_kinds[link], &(struct link_pool){__VA_ARGS__})
 
-/* Every link belongs to pools of a hook, or is always there, or is of the former layout. */
+/* Every link belongs to pools of a hook, or is always there. */
 static void test_links(void **state)
 {
 	(void)state;
@@ -126,12 +126,11 @@ static void test_links(void **state)
 		const struct link_kind *k = &link_kinds[i];
 
 		assert_false(IS_FOR(i, .key_kind = PINTLE_KEY_NONE));
-		if (link_is_always(k) || k->former)
+		if (link_is_always(k))
 			continue;
 		assert_true(IS_FOR(i, .decided_by = k->decided_by, .key_kind = k->key));
 		assert_true(IS_FOR(i, .decided_by = k->decided_by, .group_kind = k->key));
 	}
-	assert_false(link_is_always(&link_kinds[LINK_SOCKOPS]));
 	assert_true(link_is_always(&link_kinds[LINK_LOOKUP]));
 	assert_true(IS_FOR(LINK_SERVERS, .decided_by = PINTLE_HOOK_LOOKUP,
 			   .key_kind = PINTLE_KEY_SOURCE));

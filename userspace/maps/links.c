@@ -2,8 +2,6 @@
 #include "links.h"
 
 const struct link_kind link_kinds[LINK_COUNT] = {
-	[LINK_SOCKOPS] = {"link_sockops", "pintle_sockops", BPF_CGROUP_SOCK_OPS, .sees_ends = true,
-			  .former = true},
 	[LINK_SERVERS] = {"link_sockops_servers", "pintle_servers", BPF_CGROUP_SOCK_OPS,
 			  PINTLE_HOOK_LOOKUP, .sees_ends = true},
 	[LINK_CLIENTS] = {"link_sockops_clients", "pintle_clients", BPF_CGROUP_SOCK_OPS,

@@ -11,7 +11,6 @@
 #include "traits.bpf.h"
 
 enum link_id {
-	LINK_SOCKOPS,
 	LINK_SERVERS,
 	LINK_CLIENTS,
 	LINK_LOOKUP,
@@ -29,7 +28,7 @@ struct link_kind {
 	const char *program; /* its name in the object */
 	enum bpf_attach_type type;
 	/* The link exists while there is a pool that this hook decides, or that has this key for
-	 * its sessions or groups. A link with neither always exists, unless it is `former`. */
+	 * its sessions or groups. A link with neither always exists. */
 	enum pintle_hook decided_by;
 	enum pintle_key key;
 	bool classes; /* also while a pool has several classes, and its hook sees `key` */
@@ -37,9 +36,6 @@ struct link_kind {
 	/* The program sees how connections end. It stays attached after the last pool that needs
 	 * it has left, until the connections to that pool's endpoints have ended. */
 	bool sees_ends;
-	/* Only pins of the former layout have the link. It is taken over, and then detached as one
-	 * that no pool needs. */
-	bool former;
 	/* The program runs before those of others where the kernel has BPF_F_PREORDER (Linux
 	 * 6.15). A load balancer that ran first would replace the frontend 10.96.0.10:80 by a
 	 * pod's address, and the connect hook would see no frontend any more. */
@@ -52,7 +48,7 @@ extern const struct link_kind link_kinds[LINK_COUNT];
 
 static inline bool link_is_always(const struct link_kind *k)
 {
-	return !k->decided_by && !k->key && !k->former;
+	return !k->decided_by && !k->key;
 }
 
 /* What tells which links a pool needs. */

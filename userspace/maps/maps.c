@@ -86,7 +86,7 @@ bool maps_other_version(const char *bpffs, unsigned int *version)
 		char end;
 
 		if (sscanf(d->d_name, "v%4u%c", &n, &end) != 1 || n == PINTLE_ABI_VERSION ||
-		    (found && n == PINTLE_FORMER_VERSION))
+		    (found && n < *version))
 			continue;
 		*version = n;
 		found = true;
@@ -95,7 +95,7 @@ bool maps_other_version(const char *bpffs, unsigned int *version)
 	return found;
 }
 
-int maps_check(const char *path, enum map_id id, uint32_t value_size, uint32_t entries, int fd)
+static int map_check(const char *path, enum map_id id, int fd)
 {
 	const struct map_layout *want = &map_layouts[id];
 	struct bpf_map_info got = {0};
@@ -104,11 +104,12 @@ int maps_check(const char *path, enum map_id id, uint32_t value_size, uint32_t e
 	if (bpf_obj_get_info_by_fd(fd, &got, &size))
 		return log_err_r(errno, "%s: cannot ask for its layout", path);
 	if (got.type == want->type && got.key_size == want->key_size &&
-	    got.value_size == value_size && (!entries || got.max_entries == entries))
+	    got.value_size == want->value_size &&
+	    (!want->entries || got.max_entries == want->entries))
 		return 0;
 	log_error("%s has another layout than this program knows (type %u, key %u, value %u bytes, "
-		  "%u entries); use the pintled and pintle of one version, or remove the pins with "
-		  "the pintled that made them: pintled --detach",
+		  "%u entries): another build made it. Start the pintled of this build, which "
+		  "takes the pins over, or use the pintle of that one",
 		  path, got.type, got.key_size, got.value_size, got.max_entries);
 	return -EPROTO;
 }
@@ -133,7 +134,7 @@ static int map_open(struct maps *m, const char *dir, enum map_id id)
 			  path);
 		return -EPROTO;
 	}
-	return maps_check(path, id, map_layouts[id].value_size, map_layouts[id].entries, m->fd[id]);
+	return map_check(path, id, m->fd[id]);
 }
 
 /* The kernel maps a map only with VM_SHARED, and clears that flag where the descriptor was opened
@@ -202,7 +203,7 @@ int maps_open(const char *bpffs, enum maps_access access_mode, struct maps **out
 	if (!stat(dir, &st))
 		return maps_open_dir(dir, access_mode, out);
 	err = -errno;
-	if (err == -ENOENT && maps_other_version(bpffs, &other) && other == PINTLE_FORMER_VERSION) {
+	if (err == -ENOENT && maps_other_version(bpffs, &other) && other < PINTLE_ABI_VERSION) {
 		log_error(
 			"%s holds maps of version %u; start the pintled of this version, which takes "
 			"them over, or use the pintle of that one",

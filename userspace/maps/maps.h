@@ -26,17 +26,26 @@ enum map_id {
 /* Whose ids a map's keys are made of: one day an id is given to another pool or endpoint. */
 enum map_owner { MAP_OF_NONE, MAP_OF_POOLS, MAP_OF_ENDPOINTS };
 
+/* How a takeover carries a map over whose layout is not the same in both builds. Ring buffers and
+ * arrays of maps begin empty, and sockets' storages have programs (bpf/carry.bpf.c). */
+enum map_carry {
+	CARRY_ONCE,    /* before programs change over: the daemon alone writes it */
+	CARRY_CHANGES, /* what former programs, or a former `pintle`, wrote meanwhile, comes after
+			*/
+	CARRY_NEWER,   /* the same; of two entries the one that was used later stays */
+	CARRY_COUNTS,  /* the same; numbers that were counted meanwhile are added */
+	CARRY_NOT,     /* means nothing to programs of another build */
+};
+
 /* A map's layout, as abi.h and bpf/maps.bpf.h define it, and what the map is for. */
 struct map_layout {
 	uint32_t type, key_size, value_size;
-	uint32_t entries;          /* 0: any number, which is not checked */
-	unsigned int since;        /* the first layout (PINTLE_ABI_VERSION) that has it; 0: all */
+	uint32_t entries; /* 0: any number, which is not checked */
+	enum map_carry carry;
 	enum map_owner cleared_of; /* arrays: an id's entries are zeroed when the id goes to another
 				    * pool or endpoint; each id has entries / (number of ids) */
 	bool write_only;           /* a reader has no use for the map, or no access to it */
 	bool remade;               /* no program uses the map: a missing pin is made anew, empty */
-	bool added;                /* earlier builds of the layout that has it first do not have it:
-				    * as `remade`, unless an attached program uses it */
 	bool root_only;            /* its group may not read it */
 	const char *key_type, *value_type;
 	const char *key, *holds, *writer; /* for docs/maps.md, which adds the two types */
@@ -104,14 +113,8 @@ int maps_put(const struct maps *m, enum map_id id, const void *key, const void *
 int maps_prune(const struct maps *m, enum map_id id,
 	       bool (*is_wanted)(const void *key, const void *arg), const void *arg);
 
-/** Checks that the map behind `fd` has the layout of `id`, but values of `value_size` bytes and
- * `entries` entries (0: any number): a takeover gives those that the former layout had. Returns 0;
- * or -EPROTO or another -errno, logged with `path`. */
-int maps_check(const char *path, enum map_id id, uint32_t value_size, uint32_t entries, int fd);
-
-/** Whether pins of another layout than PINTLE_ABI_VERSION are under bpffs. Fills *version with such
- * a layout: with PINTLE_FORMER_VERSION only if that is the only one, because a takeover cures that
- * one alone. */
+/** Whether pins of another layout than PINTLE_ABI_VERSION are under bpffs. Fills *version: with the
+ * newest, if there are several. */
 bool maps_other_version(const char *bpffs, unsigned int *version);
 
 #endif

@@ -265,7 +265,7 @@ void doctor_daemon(struct doctor *d)
 			   "maps are pinned under %s, but pintled "
 			   "does not run",
 			   d->cli->bpffs);
-	else if (maps_other_version(d->cli->bpffs, &version) && version == PINTLE_FORMER_VERSION)
+	else if (maps_other_version(d->cli->bpffs, &version) && version < PINTLE_ABI_VERSION)
 		doctor_say(d, VERDICT_WARN,
 			   "start the pintled of this version, which takes them over",
 			   "%s holds maps of version %u", d->cli->bpffs, version);

@@ -32,7 +32,8 @@ struct attachment {
 	uint64_t netns_inode, netns_cookie;
 	bool made, resumed, committed;
 	gid_t group;
-	__u64 key[2]; /* of node.keyFile; 0: none is configured */
+	__u64 key[2];    /* of node.keyFile; 0: none is configured */
+	uint64_t layout; /* hash of this build's layouts */
 	char *bpffs;
 	char dir[PATH_MAX];     /* BPFFS/vN */
 	char staging[PATH_MAX]; /* BPFFS/new */
@@ -42,7 +43,7 @@ struct attachment {
 	struct recount *recount;   /* NULL: the kernel does not recount */
 	struct seats *seats;       /* NULL: the same of tenants */
 	struct pass *pass;         /* NULL: the kernel does not let requests be followed */
-	struct takeover *takeover; /* of pins of the former layout; NULL: there are none */
+	struct takeover *takeover; /* of pins of another build; NULL: there are none */
 	bool staged;               /* pins are in `staging` */
 	struct tend tend;
 	bool lost[LINK_COUNT];                /* wanted, and not attached as of the last look */
@@ -161,7 +162,9 @@ static int load_wanted(struct attachment *a, const struct config *c)
 	struct maps kept;
 
 	for (int i = 0; i < LINK_COUNT; i++)
-		which.links[i] = link_wanted(&link_kinds[i], c);
+		which.links[i] = link_wanted(&link_kinds[i], c) ||
+				 (a->takeover && (takeover_has_link(a->takeover, (enum link_id)i) ||
+						  link_pinned(&link_kinds[i], a->dir)));
 	if (!maps && a->takeover) {
 		takeover_kept(a->takeover, &kept);
 		maps = &kept;
@@ -170,18 +173,6 @@ static int load_wanted(struct attachment *a, const struct config *c)
 }
 
 /* ---- pins there are -------------------------------------------------------------- */
-
-static int refuse_other_layout(const struct config *c)
-{
-	unsigned int other;
-
-	if (!maps_other_version(c->bpffs, &other) || other == PINTLE_FORMER_VERSION)
-		return 0;
-	log_error("%s has pins of layout %u, this pintled has layout %d; they still steer. "
-		  "Remove them first: pintled --detach --bpffs %s",
-		  c->bpffs, other, PINTLE_ABI_VERSION, c->bpffs);
-	return -EPROTO;
-}
 
 /* Bindings, counts and listeners of one network namespace mean nothing in another. */
 static int refuse_other_netns(const struct attachment *a)
@@ -211,10 +202,10 @@ static int refuse_other_cgroup(const struct attachment *a, const char *dir)
 	return -EXDEV;
 }
 
-/* Sets a->takeover, if there are pins of the former layout to take over. */
+/* Sets a->takeover, if there are pins of another build to take over. */
 static int find_former(struct attachment *a)
 {
-	int err = takeover_find(a->bpffs, !access(a->dir, F_OK), &a->takeover);
+	int err = takeover_find(a->bpffs, a->dir, &a->layout, &a->takeover);
 	const char *dir;
 
 	if (err || !a->takeover)
@@ -232,12 +223,12 @@ static int find_former(struct attachment *a)
  * the missing maps can be found again through links that still steer. */
 static int clear_ruins(const struct attachment *a)
 {
-	/* `staging` was left by a daemon that was killed before its commit. Beside pins of the
-	 * former layout that daemon had added no route or filter yet: those that exist belong to
-	 * the former layout, and stay. */
+	/* `staging` was left by a daemon that was killed before its commit. Beside pins of another
+	 * build that daemon had added no route or filter yet: those that exist belong to the other
+	 * build, and stay. */
 	int err = a->takeover ? pins_remove(a->staging) : pins_undo(a->staging);
 
-	if (err)
+	if (err || (a->takeover && takeover_in_place(a->takeover)))
 		return err;
 	if (access(a->dir, F_OK) || pins_whole(a->dir) || pins_repair(a->dir))
 		return 0;
@@ -251,7 +242,7 @@ static int find_pins(struct attachment *a)
 {
 	int err = clear_ruins(a);
 
-	if (err || access(a->dir, F_OK))
+	if (err || access(a->dir, F_OK) || (a->takeover && takeover_in_place(a->takeover)))
 		return err;
 	err = maps_open_dir(a->dir, MAPS_WRITE, &a->maps);
 	if (err)
@@ -299,16 +290,15 @@ static int stage_pins(struct attachment *a)
 	return err ? err : maps_open_dir(a->staging, MAPS_WRITE, &a->maps);
 }
 
-/* Stages the maps of this layout, unless an earlier takeover, which was killed, has pinned them
- * already. */
+/* Stages the maps of this build, unless an earlier takeover, which was killed, has pinned them,
+ * with all that was copied. */
 static int prepare_takeover(struct attachment *a)
 {
-	int err = a->maps ? 0 : stage_pins(a);
+	bool fresh = !a->maps;
+	int err = fresh ? stage_pins(a) : 0;
 
 	if (!err)
-		err = takeover_load(a->takeover, a->maps, a->dir);
-	if (!err)
-		err = takeover_copy(a->takeover, a->maps);
+		err = takeover_prepare(a->takeover, a->maps, fresh);
 	if (!err)
 		err = refuse_other_netns(a);
 	if (!err)
@@ -345,6 +335,7 @@ static void describe_node(struct attachment *a, const struct config *c)
 	struct pintle_node *n = a->maps->node;
 
 	n->abi_version = PINTLE_ABI_VERSION;
+	n->layout = a->layout;
 	n->pid = (__u32)getpid();
 	n->started_ns = monotonic_ns();
 	/* Over pins the former daemon's heartbeat stays until the endpoints were asked: see
@@ -399,9 +390,7 @@ static int attach_prepare(struct attachment *a, const struct config *c)
 	a->lock_fd = pins_lock(c->bpffs);
 	if (a->lock_fd < 0)
 		return a->lock_fd == -ENOENT ? log_err_r(ENOENT, "%s", c->bpffs) : a->lock_fd;
-	err = refuse_other_layout(c);
-	if (!err)
-		err = open_places(a, c);
+	err = open_places(a, c);
 	if (!err)
 		err = find_former(a);
 	if (!err)
@@ -503,26 +492,34 @@ static int commit_link(struct attachment *a, const struct link_kind *k, const st
 	return link_replace(k, fd, to, a->dir);
 }
 
-/* After the rename the takeover can only go forward; if this process is killed, the next start goes
- * on with it. */
-static int commit_takeover(struct attachment *a, const struct link_place *to)
+/* After the renames the takeover can only go forward; if this process is killed, the next start
+ * goes on with it. */
+static int commit_takeover(struct attachment *a, const struct config *c,
+			   const struct link_place *to)
 {
-	int err = a->staged ? unstage(a) : 0;
+	bool wanted[LINK_COUNT];
+	int err = a->staged ? takeover_step_aside(a->takeover, a->bpffs) ?: unstage(a) : 0;
 
-	if (!err)
-		err = takeover_commit(a->takeover, a->maps, a->dir, to);
-	takeover_free(TAKE_PTR(a->takeover));
+	for (int i = 0; i < LINK_COUNT; i++)
+		wanted[i] = link_wanted(&link_kinds[i], c);
+	return err ?: takeover_commit(a->takeover, a->skel, wanted, a->dir, to);
+}
+
+static int commit_links(struct attachment *a, const struct config *c, const struct link_place *to)
+{
+	int err = 0;
+
+	for (int i = 0; !err && i < LINK_COUNT; i++)
+		if (link_wanted(&link_kinds[i], c))
+			err = commit_link(a, &link_kinds[i], to);
 	return err;
 }
 
 static int commit_resumed(struct attachment *a, const struct config *c)
 {
 	struct link_place to = place_of(a);
-	int err = a->takeover ? commit_takeover(a, &to) : 0;
+	int err = a->takeover ? commit_takeover(a, c, &to) : commit_links(a, c, &to);
 
-	for (int i = 0; !err && i < LINK_COUNT; i++)
-		if (link_wanted(&link_kinds[i], c))
-			err = commit_link(a, &link_kinds[i], &to);
 	/* node.group may have changed since the pins were made. */
 	return err || a->group == a->maps->node->group ? err : own_pins(a);
 }
@@ -543,6 +540,14 @@ int attachment_commit(struct attachment *a, const struct config *c)
 	programs_unload(&a->skel);
 	tend_hold(&a->tend, a->dir);
 	return 0;
+}
+
+int attachment_settle(struct attachment *a)
+{
+	int err = a->takeover ? takeover_end(a->takeover, a->netns_fd) : 0;
+
+	takeover_free(TAKE_PTR(a->takeover));
+	return err;
 }
 
 int attachment_extend(struct attachment *a, const struct config *c)
@@ -597,16 +602,10 @@ static bool former_connections(const struct maps *m)
 	return false;
 }
 
-/* Whether the link must stay, although no pool needs it. The program of the former layout need not
- * where both of its successors are attached. */
+/* Whether the link must stay, although no pool needs it. */
 static bool link_lingers(const struct attachment *a, const struct link_kind *k)
 {
-	if (!k->sees_ends || !link_pinned(k, a->dir))
-		return false;
-	if (k->former && link_pinned(&link_kinds[LINK_SERVERS], a->dir) &&
-	    link_pinned(&link_kinds[LINK_CLIENTS], a->dir))
-		return false;
-	return former_connections(a->maps);
+	return k->sees_ends && link_pinned(k, a->dir) && former_connections(a->maps);
 }
 
 void attachment_trim(struct attachment *a, const struct config *c)
@@ -884,6 +883,11 @@ const char *attachment_dir(const struct attachment *a)
 bool attachment_resumed(const struct attachment *a)
 {
 	return a->resumed;
+}
+
+bool attachment_takes_over(const struct attachment *a)
+{
+	return a->takeover;
 }
 
 struct pass *attachment_pass(const struct attachment *a)

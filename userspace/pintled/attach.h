@@ -8,8 +8,10 @@
  *                          or puts the new programs in the place of the old.
  *
  * A daemon that starts afresh publishes the configuration into attachment_maps() before the commit,
- * so that the programs find it when they are attached. A daemon that takes over pins publishes
- * after the commit, so that a failure to attach leaves the configuration that steers as it was.
+ * so that the programs find it when they are attached; so does one that takes over pins of another
+ * build, whose maps may lack what these programs look for. A daemon that finds pins of its own
+ * build publishes after the commit, so that a failure to attach leaves the configuration that
+ * steers as it was.
  *
  * Some programs are attached only while a pool needs them: see links.h. On a reload,
  *
@@ -42,6 +44,10 @@ int attachment_prepare(const struct config *c, struct attachment **out);
  * still steer as before. */
 int attachment_commit(struct attachment *a, const struct config *c);
 
+/** Once the programs of devices were replaced, too: ends a takeover of another build's pins.
+ * Returns 0; or -errno, logged: the next start ends it. */
+int attachment_settle(struct attachment *a);
+
 /** Loads and attaches the programs that `c` needs and that are not attached yet. Returns 0; or
  * -errno, logged: some may be attached, which attachment_trim() to the current configuration
  * detaches again. */
@@ -66,6 +72,8 @@ int attachment_netns(const struct attachment *a);
 const char *attachment_dir(const struct attachment *a);
 /** Whether pins were found, and so bindings and counts are older than this process. */
 bool attachment_resumed(const struct attachment *a);
+/** Whether those pins are of another build, until attachment_settle(). */
+bool attachment_takes_over(const struct attachment *a);
 /** Puts back what was pinned and attached for `c`, the current configuration, and is no longer:
  * pins, their directory, and links that were detached by force or with their cgroup (those as soon
  * as a cgroup exists at that path again). To be called a few times a second; cheap where nothing is

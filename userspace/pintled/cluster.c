@@ -10,7 +10,6 @@
 #include "../kubernetes/kube_cluster.h"
 #include "../maps/maps.h"
 #include "../maps/state_found.h"
-#include "restore.h"
 
 struct cluster {
 	struct kube_access *access;    /* until cluster_start() */
@@ -130,16 +129,12 @@ const char *cluster_node(const struct cluster *c)
 	return c->node;
 }
 
-int cluster_restore(struct cluster *c, const char *bpffs)
+int cluster_restore(struct cluster *c, const struct state *s)
 {
-	struct state *s = NULL;
-	int err = restore_state(bpffs, &s);
+	int err = s ? state_found(s, &c->pinned) : 0;
 
-	if (!err && s)
-		err = state_found(s, &c->pinned);
-	state_free(s);
 	if (err)
-		return log_err_r(err, "failed to read the pools of the cluster under %s", bpffs);
+		return log_err_r(err, "failed to read the pinned pools of the cluster");
 	if (c->pinned.count)
 		log_info("Kubernetes: going on with %zu pinned pool%s until the API server answers",
 			 c->pinned.count, plural(c->pinned.count));

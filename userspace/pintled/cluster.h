@@ -10,6 +10,7 @@
 #include "../kubernetes/kube_store.h"
 
 struct cluster;
+struct state;
 
 /** Finds out where the API server is, by the configuration and by what a kubelet gives to a pod.
  * Asks it nothing yet. Returns 0 with *out (cluster_free() it), which is NULL where there is no
@@ -24,9 +25,9 @@ int cluster_watch_pods(struct cluster *c, void (*changed)(void *arg), void *arg)
 /** The loop must then run until it has no handles left. NULL is fine. */
 void cluster_free(struct cluster *c);
 
-/** Takes up the pools that are pinned under bpffs: they stand for those of the cluster until it was
- * asked. Without pins there are none. Returns 0 or -errno, logged. */
-int cluster_restore(struct cluster *c, const char *bpffs);
+/** Takes up the pools that are pinned: they stand for those of the cluster until it was asked. `s`:
+ * what is pinned; NULL: nothing. Returns 0 or -errno, logged. */
+int cluster_restore(struct cluster *c, const struct state *s);
 
 /** Says in an Event of this node why it does not steer. `why` must stay valid. */
 void cluster_tell_node(struct cluster *c, const char *why);

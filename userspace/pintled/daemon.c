@@ -34,6 +34,7 @@
 #include "metrics_page.h"
 #include "process.h"
 #include "publish.h"
+#include "restore.h"
 #include "reconcile.h"
 #include "register.h"
 #include "seats.h"
@@ -546,10 +547,13 @@ static int daemon_configure(struct daemon *d)
 static int daemon_steer(struct daemon *d)
 {
 	bool resumed = attachment_resumed(d->attachment);
-	int err = resumed ? attachment_commit(d->attachment, d->config) : daemon_configure(d);
+	bool first = !resumed || attachment_takes_over(d->attachment);
+	int err = first ? daemon_configure(d) : attachment_commit(d->attachment, d->config);
 
 	if (!err)
-		err = resumed ? daemon_configure(d) : attachment_commit(d->attachment, d->config);
+		err = first ? attachment_commit(d->attachment, d->config) : daemon_configure(d);
+	if (!err && attachment_takes_over(d->attachment))
+		err = attachment_extend(d->attachment, d->config);
 	if (err)
 		return err;
 	attachment_trim(d->attachment, d->config);
@@ -571,6 +575,9 @@ static int daemon_steer(struct daemon *d)
 	oneshot_configure(d->oneshot, d->config, d->publication);
 	hand_configure(d->hand, d->config);
 	in_pods_configure(d->in_pods, d->config, d->publication);
+	err = attachment_settle(d->attachment);
+	if (err)
+		return err;
 	settings_done(d->settings, NULL);
 	log_info("%s; steering in %s, pinned under %s",
 		 resumed ? "took over what was pinned" : "attached", d->config->netns,
@@ -585,16 +592,11 @@ static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int 
 	uv_signal_start(s, cb, number);
 }
 
-static int find_pools(struct daemon *d)
+static int find_pools(struct daemon *d, const struct state *s)
 {
 	_cleanup_(config_founds_free) struct config_founds f = {0};
-	int err = cluster_new(d->config, &d->cluster);
+	int err = cluster_restore(d->cluster, s) ?: cluster_pools(d->cluster, &f);
 
-	if (err || !d->cluster)
-		return err;
-	err = cluster_restore(d->cluster, d->config->bpffs);
-	if (!err)
-		err = cluster_pools(d->cluster, &f);
 	if (err || !f.count)
 		return err;
 	d->found_hash = hash_found(&f);
@@ -602,27 +604,20 @@ static int find_pools(struct daemon *d)
 	return 0;
 }
 
-static int find_hosts(struct daemon *d)
-{
-	int err = hosts_new(&d->hosts) ?: hosts_restore(d->hosts, d->config);
-
-	if (!err)
-		settings_resolve(d->settings, d->hosts);
-	return err;
-}
-
 /* Until the API server and DNS have answered, the cluster's pools and hosts' addresses are those
  * that are pinned. */
-static int daemon_find(struct daemon *d)
+static int daemon_find(struct daemon *d, const struct state *s, bool again)
 {
 	struct config *c = NULL;
 	size_t answers = 0;
-	int err = find_pools(d) ?: find_hosts(d);
+	int err = d->cluster ? find_pools(d, s) : 0;
 
 	if (err)
 		return err;
+	hosts_restore(d->hosts, d->config, s);
+	settings_resolve(d->settings, d->hosts);
 	hosts_answers(d->hosts, &answers);
-	if (!settings_found(d->settings)->count && !answers)
+	if (!again && !settings_found(d->settings)->count && !answers)
 		return 0;
 	err = settings_configure(d->settings, &c);
 	if (err)
@@ -632,10 +627,37 @@ static int daemon_find(struct daemon *d)
 	return 0;
 }
 
+static int daemon_find_first(struct daemon *d)
+{
+	struct state *s = NULL;
+	int err = restore_state(d->config->bpffs, &s);
+
+	if (err)
+		return log_err_r(err, "failed to read what is pinned under %s", d->config->bpffs);
+	err = cluster_new(d->config, &d->cluster) ?: hosts_new(&d->hosts);
+	if (!err)
+		err = daemon_find(d, s, false);
+	state_free(s);
+	return err;
+}
+
+/* What another build pinned, settings among it, can be read only now. */
+static int daemon_find_carried(struct daemon *d)
+{
+	struct state *s = NULL;
+	int err = state_read(d->maps, &s);
+
+	if (err)
+		return log_err_r(err, "failed to read what was carried over");
+	err = daemon_find(d, s, true);
+	state_free(s);
+	return err;
+}
+
 /* Whatever is likely to fail comes before the first change to what steers. */
 static int daemon_start(struct daemon *d)
 {
-	int err = daemon_find(d);
+	int err = daemon_find_first(d);
 
 	if (!err)
 		err = hand_check(d->config, NULL);
@@ -647,6 +669,10 @@ static int daemon_start(struct daemon *d)
 		return err;
 	d->maps = attachment_maps(d->attachment);
 	settings_use(d->settings, d->maps);
+	if (attachment_takes_over(d->attachment))
+		err = daemon_find_carried(d);
+	if (err)
+		return err;
 	d->bindings = bindings_new(d->maps);
 	err = d->bindings ? telemetry_new(d->maps, &d->telemetry) : log_err_r(ENOMEM, "bindings");
 	err = err ?: tenant_minutes_new(d->maps, &d->tenant_minutes);

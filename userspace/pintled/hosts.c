@@ -10,8 +10,8 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../fetch/dns.h"
+#include "../maps/state.h"
 #include "../net/netns.h"
-#include "restore.h"
 
 /* An answer that may not be kept at all (TTL 0) is kept for a moment: each question is work for a
  * DNS server, and each change a new configuration. A wrong or forged answer, which may claim a TTL
@@ -546,17 +546,9 @@ static void restore_host(struct host *h, const struct state *s, const char *pool
 	}
 }
 
-int hosts_restore(struct hosts *x, const struct config *c)
+void hosts_restore(struct hosts *x, const struct config *c, const struct state *s)
 {
-	struct state *s = NULL;
-	int err;
-
 	want_hosts(x, c);
-	if (!x->all)
-		return 0;
-	err = restore_state(c->bpffs, &s);
-	if (err)
-		return log_err_r(err, "failed to read what is pinned under %s", c->bpffs);
 	for (size_t i = 0; s && i < c->pool_count; i++)
 		for (size_t k = 0; k < c->pools[i].host_count; k++) {
 			const struct config_endpoint *as = &c->pools[i].hosts[k].as;
@@ -565,8 +557,6 @@ int hosts_restore(struct hosts *x, const struct config *c)
 			if (h && !h->count)
 				restore_host(h, s, c->pools[i].name, as->name);
 		}
-	state_free(s);
-	return 0;
 }
 
 int hosts_start(struct hosts *x, uv_loop_t *loop, int netns_fd, const struct maps *m,

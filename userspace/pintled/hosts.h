@@ -21,15 +21,16 @@
 #include "publish.h"
 
 struct hosts;
+struct state;
 
 /** Returns 0 and *out (hosts_free() it), or -ENOMEM, logged. */
 int hosts_new(struct hosts **out);
 /** The loop must then run until it has no handles left. NULL is fine. */
 void hosts_free(struct hosts *h);
 
-/** Takes the addresses that a former daemon pinned for the configuration's hosts. Returns 0; or
- * -errno, logged. */
-int hosts_restore(struct hosts *h, const struct config *c);
+/** Takes the addresses that a former daemon pinned for the configuration's hosts; `s`: what it
+ * pinned, or NULL. */
+void hosts_restore(struct hosts *h, const struct config *c, const struct state *s);
 
 /** From now on asks in the network namespace `netns_fd`, and calls `changed` when there are other
  * addresses than at its last call. Returns 0 or -errno, logged. */

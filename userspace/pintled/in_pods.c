@@ -854,6 +854,20 @@ static int on_remove(int fd, const char *path, void *arg)
 	return 0;
 }
 
+static int on_sweep(int fd, const char *path, void *arg)
+{
+	(void)path;
+	tc_detach_all(fd, *(const uint32_t *)arg);
+	return 0;
+}
+
+void in_pods_sweep(int flows_fd)
+{
+	uint32_t handle = tc_handle(flows_fd);
+
+	netns_each(on_sweep, &handle);
+}
+
 void in_pods_remove(int scopes_fd, int flows_fd)
 {
 	struct removal r = {scopes_fd, tc_handle(flows_fd)};

@@ -35,4 +35,7 @@ void in_pods_free(struct in_pods *x);
 /** Removes from all pods what the Pintle whose maps these are has made there. */
 void in_pods_remove(int scopes_fd, int flows_fd);
 
+/** Removes from all network namespaces the filters of the Pintle whose map `pod_flows` that is. */
+void in_pods_sweep(int flows_fd);
+
 #endif

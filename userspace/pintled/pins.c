@@ -57,28 +57,25 @@ int pins_make_dir(const char *bpffs, bool *made)
 	return 0;
 }
 
-/* Works for both layouts, because `pid` has the same offset in both. */
-static unsigned int pid_of_layout(const char *bpffs, int version)
+/* The PID of the daemon that holds the lock, as pins of any layout have it, because `pid` has the
+ * same offset in all; 0: not known. */
+static unsigned int pid_of_pins(const char *bpffs)
 {
 	_cleanup_close_ int fd = -1;
 	_cleanup_free_ struct pintle_node *node = NULL;
+	unsigned int version = PINTLE_ABI_VERSION;
 	struct bpf_map_info info = {};
 	char dir[PIN_PATH_SIZE];
 	__u32 size = sizeof(info), zero = 0;
 
-	maps_dir_of(bpffs, version, dir, sizeof(dir));
+	maps_dir(bpffs, dir, sizeof(dir));
+	if (access(dir, F_OK) && maps_other_version(bpffs, &version))
+		maps_dir_of(bpffs, (int)version, dir, sizeof(dir));
 	fd = pin_open(dir, map_names[MAP_node], 0);
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size))
 		return 0;
 	node = calloc(1, MAX(info.value_size, (__u32)sizeof(*node)));
 	return node && !bpf_map_lookup_elem(fd, &zero, node) ? node->pid : 0;
-}
-
-/* The PID of the daemon that holds the lock, as the pins have it; 0: not known. */
-static unsigned int pid_of_pins(const char *bpffs)
-{
-	return pid_of_layout(bpffs, PINTLE_ABI_VERSION)
-		       ?: pid_of_layout(bpffs, PINTLE_FORMER_VERSION);
 }
 
 int pins_lock(const char *bpffs)
@@ -167,26 +164,40 @@ static int map_of_links(const char *dir, const char *name)
 	return found;
 }
 
-bool pins_repair_map(const char *dir, enum map_id id)
+static bool pin_again(const char *dir, enum map_id id, int fd)
 {
-	const char *name = map_names[id];
-	int there = map_layouts[id].remade ? -ENOENT : map_of_links(dir, name);
-	bool remade = map_layouts[id].remade || (map_layouts[id].added && there == -ENOENT);
-	_cleanup_close_ int fd = remade ? programs_make_map(name) : there;
 	char path[PIN_PATH_SIZE];
 	struct stat st;
 
-	pin_path(dir, name, path);
-	if (fd < 0 || stat(dir, &st) || bpf_obj_pin(fd, path) ||
-	    pins_own(path, pins_mode(id), st.st_gid)) {
-		log_warn("%s is missing, and cannot be %s: %s", path,
+	pin_path(dir, map_names[id], path);
+	return fd >= 0 && !stat(dir, &st) && !bpf_obj_pin(fd, path) &&
+	       !pins_own(path, pins_mode(id), st.st_gid);
+}
+
+void pins_find_map(const char *dir, enum map_id id)
+{
+	_cleanup_close_ int fd = map_of_links(dir, map_names[id]);
+
+	if (pin_again(dir, id, fd))
+		log_warn("%s/%s was missing; found again by the programs that are attached", dir,
+			 map_names[id]);
+}
+
+static bool repair_map(const char *dir, enum map_id id)
+{
+	const char *name = map_names[id];
+	bool remade = map_layouts[id].remade;
+	_cleanup_close_ int fd = remade ? programs_make_map(name) : map_of_links(dir, name);
+
+	if (!pin_again(dir, id, fd)) {
+		log_warn("%s/%s is missing, and cannot be %s: %s", dir, name,
 			 remade ? "made anew" : "found again",
 			 remade         ? "the kernel refused"
 			 : fd == -EPERM ? "looking at the attached programs needs CAP_SYS_ADMIN"
 					: "no attached program uses that map");
 		return false;
 	}
-	log_warn("%s was missing; %s", path,
+	log_warn("%s/%s was missing; %s", dir, name,
 		 remade ? "made anew, empty" : "found again by the programs that are attached");
 	return true;
 }
@@ -194,7 +205,7 @@ bool pins_repair_map(const char *dir, enum map_id id)
 bool pins_repair(const char *dir)
 {
 	for (enum map_id id = 0; id < MAP_COUNT; id++)
-		if (!pin_is_there(dir, map_names[id]) && !pins_repair_map(dir, id))
+		if (!pin_is_there(dir, map_names[id]) && !repair_map(dir, id))
 			return false;
 	return true;
 }
@@ -406,7 +417,8 @@ static bool is_ours(const char *name)
 	unsigned int version;
 	char end;
 
-	return !strcmp(name, PINS_STAGING) || sscanf(name, "v%4u%c", &version, &end) == 1;
+	return !strcmp(name, PINS_STAGING) || !strcmp(name, PINS_FORMER) ||
+	       sscanf(name, "v%4u%c", &version, &end) == 1;
 }
 
 static int undo_all(const char *bpffs, unsigned int *undone)

@@ -4,6 +4,7 @@
  *
  *	BPFFS/vN	what steers: maps and links, N being PINTLE_ABI_VERSION
  *	BPFFS/new	the same while it is made; renamed when it is whole
+ *	BPFFS/former	pins of another build with the same N, while they are taken over
  *
  * Only the holder of the lock on BPFFS may change what is in it: one daemon, or one detach, at a
  * time. The kernel drops the lock when the process ends, however it ends. So a directory `new` that
@@ -22,6 +23,7 @@
 #define PINS_DIR_MODE  0750
 #define PINS_FILE_MODE 0640
 #define PINS_STAGING   "new" /* bpffs has no names with dots */
+#define PINS_FORMER    "former"
 
 /** Makes the directory BPFFS unless it exists. Returns 0, and in *made whether it was made; or
  * -errno, logged with what has to be mounted where. */
@@ -46,8 +48,10 @@ bool pins_whole(const char *dir);
  * (`remade`). Returns whether every map is pinned now. Each repair, and the first map that could
  * not be repaired, is logged. Needs CAP_SYS_ADMIN. */
 bool pins_repair(const char *dir);
-/** Repairs one map, which must be missing. Returns whether it is pinned now. */
-bool pins_repair_map(const char *dir, enum map_id id);
+
+/** Pins a map again that is missing in `dir`, if programs that are attached there use it. Needs
+ * CAP_SYS_ADMIN. */
+void pins_find_map(const char *dir, enum map_id id);
 
 /** Whether the lookup hook's link is pinned in `dir` and its network namespace still exists. */
 bool pins_steer(const char *dir);

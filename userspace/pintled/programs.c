@@ -43,23 +43,11 @@ static struct pintle_bpf *open_skeleton(const struct load_list *which)
 			ask_for(skel, link_kinds[i].program);
 	if (which->other)
 		ask_for(skel, which->other);
-	bpf_program__set_autoload(skel->progs.pintle_carry, which->carry);
-	bpf_program__set_autoload(skel->progs.pintle_carry_sockets, which->carry);
-	skel->rodata->carrying = which->carry;
-	skel->bss->counts_moved = which->counts_moved;
 	if (!clock_getres(CLOCK_MONOTONIC_COARSE, &tick)) /* which goes by the tick */
 		skel->rodata->tick_ns = (__u64)tick.tv_sec * NSEC_PER_SEC + (__u64)tick.tv_nsec;
+	if (which->prepare)
+		which->prepare(skel, which->arg);
 	return skel;
-}
-
-/* Unless it carries, the object has no code that reads the former maps. `connects_former` is not
- * made then. */
-static int former_maps(const struct load_list *which, const struct pintle_bpf *skel)
-{
-	if (!which->carry)
-		return bpf_map__set_autocreate(skel->maps.connects_former, false);
-	return bpf_map__reuse_fd(skel->maps.connects_former, which->carry_from)
-		       ?: bpf_map__reuse_fd(skel->maps.inflight_former, which->carry_inflight);
 }
 
 static int reuse_maps(const struct pintle_bpf *skel, const struct maps *maps)
@@ -87,8 +75,6 @@ static int programs_try(const struct load_list *which, const struct maps *maps,
 		return -errno;
 	err = reuse_maps(skel, maps);
 	if (!err)
-		err = former_maps(which, skel);
-	if (!err)
 		err = pintle_bpf__load(skel);
 	if (err)
 		pintle_bpf__destroy(skel);
@@ -114,6 +100,34 @@ int programs_load(const struct load_list *which, const struct maps *maps, struct
 	return err;
 }
 
+/* Of the maps only the object's own variables are made, and the one with this name. */
+static void make_only(const struct pintle_bpf *skel, const char *name)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, skel->obj)
+	{
+		if (!bpf_map__is_internal(map) && (!name || strcmp(bpf_map__name(map), name) != 0))
+			bpf_map__set_autocreate(map, false);
+	}
+}
+
+int programs_load_alone(const char *name, struct pintle_bpf **out)
+{
+	struct pintle_bpf *skel = open_skeleton(&(struct load_list){.other = name});
+	int err;
+
+	if (!skel)
+		return -errno;
+	make_only(skel, NULL);
+	err = pintle_bpf__load(skel);
+	if (err)
+		programs_unload(&skel);
+	else
+		*out = skel;
+	return err;
+}
+
 int programs_make_map(const char *name)
 {
 	struct pintle_bpf *skel = open_skeleton(&(struct load_list){0});
@@ -122,11 +136,7 @@ int programs_make_map(const char *name)
 
 	if (!skel)
 		return -errno;
-	bpf_object__for_each_map(map, skel->obj)
-	{
-		if (!bpf_map__is_internal(map) && strcmp(bpf_map__name(map), name) != 0)
-			bpf_map__set_autocreate(map, false);
-	}
+	make_only(skel, name);
 	err = pintle_bpf__load(skel);
 	map = bpf_object__find_map_by_name(skel->obj, name);
 	fd = err || !map ? -1 : fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 0);

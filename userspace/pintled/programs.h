@@ -13,17 +13,18 @@ struct load_list {
 	bool links[LINK_COUNT]; /* the programs of those links */
 	bool recount;           /* the iterators that count and that follow requests */
 	const char *other;      /* one more, by its name; NULL: none */
-	bool carry;             /* pintle_carry* too; all of them carry records over */
-	/* With `carry`: descriptors of the former layout's `connects` and `inflight`, and whether
-	 * the counts of the latter were moved already. */
-	int carry_from, carry_inflight;
-	bool counts_moved;
+	/* Prepares the object before it is loaded; NULL: nothing is to be done. */
+	void (*prepare)(struct pintle_bpf *skel, void *arg);
+	void *arg;
 };
 
 /** Loads those programs with these maps. A map whose descriptor is -1 is made anew; where `maps` is
  * NULL, all are. Returns 0 and *out (programs_unload() it); or -errno, logged with the verifier's
  * reasons. */
 int programs_load(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out);
+
+/** Loads one program that uses no map. Returns as programs_load(), not logged. */
+int programs_load_alone(const char *name, struct pintle_bpf **out);
 
 /** Makes the map of that name, empty, without a program. Returns a descriptor, which the caller
  * closes, or -errno. */

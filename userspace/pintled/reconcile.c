@@ -88,7 +88,7 @@ static void counters_correct(struct pintle_counters *c, enum kind kind, int64_t 
 }
 
 static uint64_t reconcile_counts(const struct maps *m, const int64_t first[COUNTS],
-				 const int64_t second[COUNTS])
+				 const int64_t second[COUNTS], bool tell)
 {
 	unsigned int endpoints = 0, last = PINTLE_MAX_ENDPOINTS;
 	uint64_t drift = 0;
@@ -111,7 +111,7 @@ static uint64_t reconcile_counts(const struct maps *m, const int64_t first[COUNT
 		endpoints += endpoint != last;
 		last = endpoint;
 	}
-	if (drift)
+	if (drift && tell)
 		log_warn(
 			"counters of connections in flight were wrong by %llu at %u endpoint%s (the "
 			"last has id %u); corrected from the socket table",
@@ -121,6 +121,7 @@ static uint64_t reconcile_counts(const struct maps *m, const int64_t first[COUNT
 
 uint64_t reconcile(struct attachment *a)
 {
+	bool tell = !attachment_takes_over(a);
 	const struct timespec moment = {.tv_nsec = 2000000};
 	const struct maps *m = attachment_maps(a);
 	_cleanup_free_ int64_t *first = calloc(COUNTS, sizeof(*first));
@@ -135,11 +136,12 @@ uint64_t reconcile(struct attachment *a)
 		nanosleep(&moment, NULL);
 		wrong = recount_pass(a, second);
 		if (wrong > 0)
-			drift = reconcile_counts(m, first, second);
+			drift = reconcile_counts(m, first, second, tell);
 	}
 	if (wrong < 0)
 		return 0;
-	m->node->drift += drift;
+	if (tell)
+		m->node->drift += drift;
 	m->node->reconciled_ns = monotonic_ns();
 	return drift;
 }

@@ -6,8 +6,9 @@
 #include <unistd.h>
 
 #include "../maps/maps.h"
+#include "kinds.h"
 
-/* Pins of another layout hold nothing that this daemon could read; attach.c says more of pins that
+/* What pins of another build hold is read once it was carried over; attach.c says more of pins that
  * are not whole. */
 int restore_state(const char *bpffs, struct state **out)
 {
@@ -17,7 +18,7 @@ int restore_state(const char *bpffs, struct state **out)
 	int err = 0;
 
 	maps_dir(bpffs, dir, sizeof(dir));
-	if (!access(dir, F_OK) && !maps_open_dir(dir, MAPS_READ, &m))
+	if (!access(dir, F_OK) && !map_kinds_differ(dir) && !maps_open_dir(dir, MAPS_READ, &m))
 		err = state_read(m, &s);
 	maps_close(m);
 	if (!err)

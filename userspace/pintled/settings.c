@@ -10,6 +10,7 @@
 #include "../base/util.h"
 #include "../maps/pin.h"
 #include "hosts.h"
+#include "kinds.h"
 #include "policies.h"
 
 /* When a key is deleted during a walk, the walk begins again: so its steps are limited. */
@@ -492,20 +493,14 @@ void settings_done(struct settings *s, const char *why)
  * are loaded and attached. */
 static int settings_peek(struct settings *s, const char *bpffs)
 {
-	char dir[PATH_MAX], path[PIN_PATH_SIZE];
+	char dir[PATH_MAX];
 
 	maps_dir(bpffs, dir, sizeof(dir));
-	pin_path(dir, map_names[MAP_settings], path);
+	/* What another build pinned is carried over first. */
+	if (map_kinds_differ(dir))
+		return 0;
 	s->fd = pin_open(dir, map_names[MAP_settings], 0);
-	if (s->fd < 0)
-		return 0;
-	/* Pins of another layout are refused later, with a better message. */
-	if (maps_check(path, MAP_settings, map_layouts[MAP_settings].value_size, 0, s->fd)) {
-		close(s->fd);
-		s->fd = -1;
-		return 0;
-	}
-	return read_rows(s);
+	return s->fd < 0 ? 0 : read_rows(s);
 }
 
 int settings_load(const char *path, const struct yaml_sink *sink, struct settings **out,

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * takeover.h - takes over pins of the former layout (abi.h: PINTLE_FORMER_VERSION) while they
- * steer. At each moment a connection is decided, counted and ended by programs that know its
- * record. The pins tell how far a takeover got:
+ * takeover.h - takes over the pins of another build while they steer: those of an earlier layout,
+ * and those of a build whose layout has the same number and is another all the same. The pins tell
+ * how far a takeover got:
  *
- *   BPFFS/v2             the former layout steers
- *   BPFFS/v2, BPFFS/new  maps of this layout are being made; the next start begins again
- *   BPFFS/v2, BPFFS/v3   links are being moved from v2 to v3; the next start goes on
- *   BPFFS/v3             done
+ *   BPFFS/v3             the former build steers
+ *   BPFFS/v3, BPFFS/new  maps of this build are being made; the next start begins again
+ *   BPFFS/v3, BPFFS/v4   links are being moved from v3 to v4; the next start goes on
+ *   BPFFS/v4             done
  *
- * Maps whose key and value have not changed are kept, and pinned twice meanwhile. The others are
- * copied before the first link is moved, and what the former programs wrote since is added after
- * the last link was moved. Until then the programs of this layout look for a socket's record in
- * both maps, and count connections in the former `inflight`.
+ * Former pins whose number is ours are BPFFS/v4 at first, and BPFFS/former from when `new` becomes
+ * v4.
+ *
+ * A map that means the same in both builds (kinds.h) is kept, and pinned twice meanwhile. The
+ * others are carried over by carry.h and, where they hold sockets or their records, by
+ * bpf/carry.bpf.c: all of it before the first link is moved, what was written meanwhile after the
+ * last one, and once more when the programs of devices were replaced. Then nothing uses the former
+ * maps.
  */
 #ifndef PINTLE_TAKEOVER_H
 #define PINTLE_TAKEOVER_H
@@ -22,36 +26,45 @@
 #include "../maps/maps.h"
 #include "linking.h"
 
+struct pintle_bpf;
 struct takeover;
 
-/** Opens the pins of the former layout. `begun`: this layout is pinned as well. Pins that are not
- * whole are removed: alone, if `begun`, because they are what a takeover left; with pins_undo(), if
- * not `begun` and nothing steers by them. Returns 0 and *out (takeover_free() it), NULL where there
- * is nothing to take over; or -errno, logged: -EPROTO: maps that are not of that layout, or pins
- * that are not whole and steer. */
-int takeover_find(const char *bpffs, bool begun, struct takeover **out);
+/** Looks for pins of another build under `bpffs`; `dir`: where those of this build are, or will be.
+ * Former pins that are not whole are removed, if nothing steers by them or a takeover left them.
+ * *hash becomes that of this build's layouts. Returns 0 and *out (takeover_free() it), NULL where
+ * there is nothing to take over; or -errno, logged: -EPROTO: pins of a later layout, of several, or
+ * such as are not whole and steer. */
+int takeover_find(const char *bpffs, const char *dir, uint64_t *hash, struct takeover **out);
 void takeover_free(struct takeover *t);
 
 /** The directory of the former pins. Owned by `t`. */
 const char *takeover_dir(const struct takeover *t);
 
-/** Fills m->fd with the descriptors of the maps that both layouts share, owned by `t`; -1 for the
- * others. */
+/** Whether the former pins are still where those of this build will be. */
+bool takeover_in_place(const struct takeover *t);
+
+/** Fills m->fd with the descriptors of the maps that are kept, owned by `t`; -1 for the others. */
 void takeover_kept(const struct takeover *t, struct maps *m);
 
-/** Loads the programs of this layout, with those that carry connections over, on the maps `m`,
- * which are pinned in `dir` if an earlier takeover was killed after that. Returns 0 or -errno,
+/** Whether the former pins have that link. */
+bool takeover_has_link(const struct takeover *t, enum link_id id);
+
+/** Loads what carries records over into the maps `m`; `copy`: and copies what the former maps hold,
+ * into `m`, where the others are still empty. Changes nothing that steers. Returns 0 or -errno,
  * logged. */
-int takeover_load(struct takeover *t, const struct maps *m, const char *dir);
+int takeover_prepare(struct takeover *t, const struct maps *m, bool copy);
 
-/** Copies what the former maps hold into `m`, where `m` is still empty. Changes nothing that
- * steers. To be called after takeover_load(). Returns 0 or -errno, logged. */
-int takeover_copy(const struct takeover *t, const struct maps *m);
+/** Makes room at `dir` for pins of this build. Returns 0 or -errno, logged. */
+int takeover_step_aside(struct takeover *t, const char *bpffs);
 
-/** Moves the links to `dir`, where `m` is pinned; carries over what the former programs wrote since
- * takeover_copy(); removes the former pins. To be called once, after takeover_load(). Returns 0; or
- * -errno, logged: the next start goes on from there. */
-int takeover_commit(struct takeover *t, const struct maps *m, const char *dir,
-		    const struct link_place *to);
+/** Puts the programs of `skel` into the former links, and moves all links to `dir`; attaches those
+ * that are wanted besides, and detaches those that this build does not know; carries over what was
+ * written meanwhile. Returns 0; or -errno, logged: the next start goes on from there. */
+int takeover_commit(struct takeover *t, const struct pintle_bpf *skel,
+		    const bool wanted[LINK_COUNT], const char *dir, const struct link_place *to);
+
+/** Once no program uses the former maps: carries over the rest, and removes the former pins and
+ * filters. Returns as takeover_commit(). */
+int takeover_end(struct takeover *t, int netns_fd);
 
 #endif
