@@ -13,6 +13,7 @@
 #include "classes.bpf.h"
 #include "hand_flow.bpf.h"
 #include "held.bpf.h"
+#include "question.bpf.h"
 #include "rest.bpf.h"
 #include "shadow.bpf.h"
 #include "tenants.bpf.h"
@@ -515,7 +516,7 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	tuple_read(&tuple, ctx);
 	t.frontend_bits = frontend_of(&tuple, PINTLE_HOOK_LOOKUP, &ref);
 	pool = pool_find(ref.id, ref.generation);
-	if (!pool)
+	if (!pool || !is_packet())
 		return SK_PASS;
 
 	t.now = bpf_ktime_get_ns();

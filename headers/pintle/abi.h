@@ -1516,6 +1516,13 @@ struct pintle_decision {
 	__u32 ended;   /* 1: the placement has failed; the program that swaps 0 for 1 counts it */
 };
 
+/* Where the kernel counts the softirqs that run, or are disabled (bpf/question.bpf.h). */
+enum pintle_count_of {
+	PINTLE_COUNT_UNKNOWN, /* nowhere that a program could read */
+	PINTLE_COUNT_OF_TASK, /* in the task: arm64, and all with PREEMPT_RT */
+	PINTLE_COUNT_OF_CPU,  /* in a per-CPU variable: x86 */
+};
+
 /* ---- asking: per-CPU array of 1: what the hand-off is at on this CPU. Writer: kernel. ---- */
 
 /* The hand-off asks the kernel for the socket of a connection; where there is none, the kernel asks

@@ -2,8 +2,12 @@
 /* Both hooks attached, and real connections over loopback: what listen(), connect() and close()
  * leave in the maps. No daemon runs; the test fills the maps as a daemon would. */
 #define PROGRAMS "pintle_lookup", "pintle_servers", "pintle_recount", "pintle_recount_pending"
+#define PACKETS_ARE_REAL
 #include "support_attached.h"
 
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 
 #ifndef IPPROTO_MPTCP
@@ -572,6 +576,62 @@ static void test_a_handshake_longer_than_it_is_waited_for(void **state)
 	close(fd);
 }
 
+/* ---- questions
+ * ------------------------------------------------------------------------------------------ */
+
+/* Asks by sock_diag which socket a segment from this port of 127.0.0.1 would reach. Returns 0 or
+ * -errno. */
+static int ask(const char *address, uint16_t to_port, uint16_t from_port)
+{
+	struct {
+		struct nlmsghdr header;
+		struct inet_diag_req_v2 asked;
+	} question = {
+		.header = {.nlmsg_len = sizeof(question),
+			   .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			   .nlmsg_flags = NLM_F_REQUEST},
+		.asked = {.sdiag_family = AF_INET,
+			  .sdiag_protocol = IPPROTO_TCP,
+			  .idiag_states = ~0U,
+			  .id = {.idiag_sport = htons(to_port),
+				 .idiag_dport = htons(from_port),
+				 .idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}},
+	};
+	struct {
+		struct nlmsghdr header;
+		struct nlmsgerr error;
+		char more[1024];
+	} answer;
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+	assert_true(fd >= 0);
+	assert_int_equal(inet_pton(AF_INET, address, question.asked.id.idiag_src), 1);
+	assert_int_equal(inet_pton(AF_INET, "127.0.0.1", question.asked.id.idiag_dst), 1);
+	assert_int_equal(send(fd, &question, sizeof(question), 0), sizeof(question));
+	assert_true(recv(fd, &answer, sizeof(answer), 0) >= (ssize_t)sizeof(answer.header));
+	close(fd);
+	return answer.header.nlmsg_type == NLMSG_ERROR ? answer.error.error : 0;
+}
+
+static void test_a_question_decides_nothing(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	if (ask("127.0.0.1", port_of(w.listener[0]), 2000)) {
+		print_message("this kernel answers no question by sock_diag\n");
+		skip();
+	}
+	for (int round = 1; round <= 2; round++) {
+		for (uint16_t i = 0; i < 100; i++)
+			assert_int_equal(ask(FRONTEND_V4, PORT, 2000 + i), -ENOENT);
+		p = open_pair(FRONTEND_V4, w.listener[0]);
+		close_pair(p);
+		assert_int_equal(counters_of(0).placed, round);
+	}
+}
+
 /* ---- each test
  * ------------------------------------------------------------------------------------------ */
 
@@ -636,6 +696,7 @@ int main(void)
 		attached_test(test_a_closed_connection_is_reported),
 		attached_test(test_whose_share),
 		attached_test(test_a_recount_finds_those_in_flight),
+		attached_test(test_a_question_decides_nothing),
 		attached_test(test_a_handshake_longer_than_it_is_waited_for),
 	};
 

@@ -244,10 +244,12 @@ def test_doctor_without_capabilities(node):
 
 
 def test_doctor_without_btf(node):
-    """Without BTF, only the check of BTF fails."""
+    """Without BTF, only the check of BTF fails; what else it takes away is told."""
     mount("tmpfs", "/sys/kernel/btf", "tmpfs")  # in this case's mount namespace
     found = doctor(node=node)
     assert [result for result, _, _ in found["btf"]] == ["fail"], found
+    (result, said, cure), = found["questions"]
+    assert result == "warn" and "cannot tell packets from questions" in said and "see btf" in cure, found
     assert found["programs"] == [("warn", "iter: cannot be tried without BTF", "see btf")], found
     assert [result for check in ("maps", "helpers", "link") for result, _, _ in found[check]] == ["ok"] * 3
 

@@ -3,7 +3,9 @@
 #ifndef PINTLE_KERNEL_H
 #define PINTLE_KERNEL_H
 
+#include <bpf/btf.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #define KERNEL_NO_HAND                                                                             \
 	"decide: request needs bpf_sk_assign_tcp_reqsk(), which this kernel lacks; use Linux 6.9 " \
@@ -20,5 +22,19 @@
 /** Whether a program can hand a connection to a listener together with its first segment. Also
  * false if the kernel's BTF cannot be read. */
 bool kernel_hands_over(void);
+
+/* Where the kernel counts the softirqs that run, or are disabled, by which the lookup hook tells a
+ * packet from a question. */
+struct kernel_softirq {
+	uint32_t count_of;  /* enum pintle_count_of */
+	int64_t count_at;   /* from the task, or the CPU's run queue, on */
+	int64_t current_at; /* of a CPU's: where its current task is, from its run queue on */
+};
+
+/** Finds it in a kernel's types. */
+struct kernel_softirq kernel_softirq_of(const struct btf *types);
+
+/** Finds it in this kernel's; PINTLE_COUNT_UNKNOWN if its BTF cannot be read, too. */
+struct kernel_softirq kernel_softirq(void);
 
 #endif

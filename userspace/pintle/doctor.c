@@ -24,7 +24,7 @@ static const struct check {
 	{"sk_lookup", doctor_lookup_hook}, {"sockops", doctor_sockops_hook},
 	{"connect", doctor_connect_hook},  {"mptcp", doctor_mptcp},
 	{"oneshot", doctor_oneshot},       {"names", doctor_names},
-	{"hand-off", doctor_hand},
+	{"hand-off", doctor_hand},         {"questions", doctor_questions},
 };
 
 static const struct {

@@ -49,6 +49,7 @@ void doctor_helpers(struct doctor *d);
 void doctor_link(struct doctor *d);
 void doctor_connect_link(struct doctor *d);
 void doctor_lockdown(struct doctor *d);
+void doctor_questions(struct doctor *d);
 
 /* doctor_system.c */
 void doctor_capabilities(struct doctor *d);

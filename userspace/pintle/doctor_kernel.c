@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "../base/text.h"
+#include "../maps/kernel.h"
 #include "../maps/links.h"
 #include "doctor.h"
 
@@ -64,6 +65,19 @@ void doctor_lockdown(struct doctor *d)
 			"kernel memory");
 	else
 		doctor_say(d, VERDICT_OK, NULL, "the kernel lets BPF programs read its memory");
+}
+
+void doctor_questions(struct doctor *d)
+{
+	if (kernel_softirq().count_of != PINTLE_COUNT_UNKNOWN)
+		doctor_say(d, VERDICT_OK, NULL,
+			   "the lookup hook tells packets from questions (sock_diag)");
+	else
+		doctor_say(
+			d, VERDICT_WARN,
+			"use x86-64 with CONFIG_FAIR_GROUP_SCHED=y, or arm64; and see btf",
+			"the lookup hook cannot tell packets from questions (sock_diag): any user "
+			"of this machine can take places of classes by them");
 }
 
 /* return SK_PASS; */

@@ -8,11 +8,22 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../maps/kernel.h"
 #include "pintle.skel.h"
 
 static void ask_for(struct pintle_bpf *skel, const char *name)
 {
 	bpf_program__set_autoload(bpf_object__find_program_by_name(skel->obj, name), true);
+}
+
+/* Tells the lookup hook how a packet is told from a question. */
+static void tell_packets(struct pintle_bpf *skel)
+{
+	struct kernel_softirq s = kernel_softirq();
+
+	skel->rodata->count_of = s.count_of;
+	skel->rodata->count_at = s.count_at;
+	skel->rodata->current_at = s.current_at;
 }
 
 static struct pintle_bpf *open_skeleton(const struct load_list *which)
@@ -43,6 +54,8 @@ static struct pintle_bpf *open_skeleton(const struct load_list *which)
 			ask_for(skel, link_kinds[i].program);
 	if (which->other)
 		ask_for(skel, which->other);
+	if (which->links[LINK_LOOKUP])
+		tell_packets(skel);
 	if (!clock_getres(CLOCK_MONOTONIC_COARSE, &tick)) /* which goes by the tick */
 		skel->rodata->tick_ns = (__u64)tick.tv_sec * NSEC_PER_SEC + (__u64)tick.tv_nsec;
 	if (which->prepare)
