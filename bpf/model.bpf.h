@@ -32,7 +32,9 @@ enum model_state {
 	MODEL_CHUNK_SIZE, /* a digit of the first chunk's size, in a chunked body */
 	MODEL_CHUNK_LINE, /* the rest of that line, */
 	MODEL_CHUNK_END,  /* its LF */
-	MODEL_START,      /* the object */
+	MODEL_START,      /* the object, or a byte order mark before it: EF BB BF; */
+	MODEL_MARK,       /* the mark's second byte, */
+	MODEL_MARK_END,   /* its third */
 	MODEL_KEY,        /* in the object: a key, */
 	MODEL_IN_KEY,     /* one of its characters, */
 	MODEL_COLON,      /* the colon behind it, */
@@ -279,6 +281,16 @@ static __always_inline void model_nested(struct model_scan *s, __u8 c)
 		s->state = MODEL_AFTER;
 }
 
+/* .NET and Windows write a byte order mark before the object; most servers skip it (RFC 8259 8.1).
+ */
+static __always_inline void model_mark(struct model_scan *s, __u8 c)
+{
+	if (s->state == MODEL_MARK)
+		s->state = c == 0xbb ? MODEL_MARK_END : MODEL_OVER;
+	else
+		s->state = c == 0xbf ? MODEL_START : MODEL_OVER;
+}
+
 /* Between the parts of the object itself. */
 static __always_inline void model_between(struct model_scan *s, __u8 c)
 {
@@ -289,6 +301,8 @@ static __always_inline void model_between(struct model_scan *s, __u8 c)
 	s->state = MODEL_OVER;
 	if (state == MODEL_START && c == '{')
 		s->state = MODEL_KEY;
+	else if (state == MODEL_START && c == 0xef)
+		s->state = MODEL_MARK;
 	else if (state == MODEL_KEY && c == '"')
 		model_text_begin(s, MODEL_IN_KEY);
 	else if (state == MODEL_COLON && c == ':')
@@ -310,6 +324,10 @@ static __always_inline void model_byte(struct model_scan *s, __u32 at, __u8 c)
 		break;
 	case MODEL_CHUNK_END:
 		model_chunk_end(s, at, c);
+		break;
+	case MODEL_MARK:
+	case MODEL_MARK_END:
+		model_mark(s, c);
 		break;
 	case MODEL_IN_KEY:
 	case MODEL_IN_NAME:

@@ -87,7 +87,7 @@ REQUEST_STEP oneshot_decide(const struct request_scan *s, const struct pintle_re
 		return oneshot_leave(e, PINTLE_ONESHOT_LEFT_UNFINISHED);
 	/* With two Connection headers that have `upgrade`, only one could be changed. */
 	if (known & (REQUEST_PROTOCOL | REQUEST_UPGRADE_AGAIN) ||
-	    (known & REQUEST_UPGRADE && !(known & REQUEST_H2C)))
+	    (known & REQUEST_UPGRADE && !(known & REQUEST_OFFER)))
 		return oneshot_leave(e, PINTLE_ONESHOT_LEFT_UPGRADE);
 	if (known & REQUEST_CLOSE)
 		return oneshot_leave(e, PINTLE_ONESHOT_LEFT_CLOSE);

@@ -67,7 +67,7 @@ struct request_span {
 #define REQUEST_OVER          0x01d  /* any of those except LINE: nothing more need be read */
 #define REQUEST_CLOSE         0x020  /* Connection has `close` */
 #define REQUEST_UPGRADE       0x040  /* Connection has `upgrade` */
-#define REQUEST_H2C           0x080  /* Upgrade has `h2c` */
+#define REQUEST_OFFER         0x080  /* Upgrade has `h2c` or TLS, which the server may ignore */
 #define REQUEST_PROTOCOL      0x100  /* Upgrade has another protocol, or the method is CONNECT */
 #define REQUEST_CHUNKED       0x200  /* there is a Transfer-Encoding */
 #define REQUEST_UPGRADE_AGAIN 0x400  /* a second Connection header has `upgrade`, too */
@@ -181,6 +181,17 @@ struct request_list {
 	__u32 zero;
 };
 
+/* Whether a client that names this protocol in Upgrade goes on with HTTP/1.1 where the server does
+ * not answer the offer: "h2c" (Java), or TLS of any version (RFC 2817; "TLS/1.2" of Apache's
+ * HttpClient). A client that insists on TLS asks by OPTIONS. */
+static __always_inline int request_is_offer(const struct request_scan *s, __u64 word, __u32 length)
+{
+	if (length == 3)
+		return request_starts(word, REQUEST_TEXT("h2c\0\0\0\0"));
+	return length >= 5 && request_starts(word, REQUEST_TEXT("tls/\0\0\0")) &&
+	       request_load(s, 0) != REQUEST_TEXT("OPTIONS ");
+}
+
 /* Reads a word of a list; `end` is the offset of the comma after it, or of the value's end. */
 static __always_inline void request_read_item(const struct request_list *l, __u32 end)
 {
@@ -190,9 +201,7 @@ static __always_inline void request_read_item(const struct request_list *l, __u3
 	__u32 length = s->item.to - s->item.from;
 
 	if (l->header == REQUEST_PROTOCOLS)
-		s->known |= length == 3 && request_starts(word, REQUEST_TEXT("h2c\0\0\0\0"))
-				    ? REQUEST_H2C
-				    : REQUEST_PROTOCOL;
+		s->known |= request_is_offer(s, word, length) ? REQUEST_OFFER : REQUEST_PROTOCOL;
 	else if (length == 5 && request_starts(word, REQUEST_TEXT("close\0\0")))
 		s->known |= REQUEST_CLOSE;
 	else if (length == 7 && request_starts(word, REQUEST_TEXT("upgrade")))
@@ -562,6 +571,15 @@ static __always_inline int request_has_two(const struct request_scan *s, __u32 i
 	return s->lines >> (16 + i) & 1;
 }
 
+/* Whether all that is there of the body is the beginning of a byte order mark, or all of it. */
+static __always_inline int request_has_mark(const struct request_scan *s, __u32 size)
+{
+	__u32 n = size - s->line, line = s->line & (REQUEST_MAX - 1);
+
+	return n <= 3 && n < s->length && size <= s->size && s->bytes[line] == 0xef &&
+	       (n < 2 || s->bytes[line + 1] == 0xbb) && (n < 3 || s->bytes[line + 2] == 0xbf);
+}
+
 /* Whether the request has a body of which nothing is in the `size` bytes that are there, and which
  * comes without being asked for. `chunked`: whether a chunked body is one, too; its client may want
  * to hear of the answer first. Where a malformed request ends is not known. */
@@ -570,8 +588,11 @@ static __always_inline int request_awaits_body(const struct request_scan *s, __u
 {
 	const __u32 none = REQUEST_EXPECT | REQUEST_PROTOCOL | REQUEST_MALFORMED;
 
-	return s->known & REQUEST_ENDED && !(s->known & none) &&
-	       (s->length || (chunked && s->known & REQUEST_CHUNKED)) && s->line >= size;
+	if (!(s->known & REQUEST_ENDED) || s->known & none)
+		return 0;
+	if (chunked && s->known & REQUEST_CHUNKED)
+		return s->line >= size;
+	return s->length && (s->line >= size || request_has_mark(s, size));
 }
 
 #ifdef __bpf__

@@ -246,6 +246,22 @@ static const struct request {
 	 "GET / HTTP/1.1\r\nConnection:  close\r\nUpgrade: h2c\r\n\r\n",
 	 PINTLE_ONESHOT_REWRITTEN_CONNECTION},
 
+	/* an offer of TLS */
+	{"Apache's HttpClient",
+	 "POST / HTTP/1.1\r\nAccept-Encoding: gzip, x-gzip\r\nUpgrade: TLS/1.2\r\n"
+	 "Connection: Upgrade\r\n\r\n",
+	 "POST / HTTP/1.1\r\nAccept-Encoding: gzip, x-gzip\r\nUpgrade: TLS/1.2\r\n"
+	 "Connection:   close\r\n\r\n",
+	 PINTLE_ONESHOT_REWRITTEN_CONNECTION},
+	{"TLS of any version, or h2c",
+	 "GET / HTTP/1.1\r\nConnection: keep-alive, Upgrade\r\nUpgrade: tls/1.3, h2c,TLS/1.0\r\n\r\n",
+	 "GET / HTTP/1.1\r\nConnection:               close\r\nUpgrade: tls/1.3, h2c,TLS/1.0\r\n\r\n",
+	 PINTLE_ONESHOT_REWRITTEN_CONNECTION},
+	{"TLS, in two lines",
+	 "GET / HTTP/1.1\r\nUpgrade: TLS/1.2\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
+	 "GET / HTTP/1.1\r\nUpgrade: TLS/1.2\r\nUpgrade: h2c\r\nConnection:   close\r\n\r\n",
+	 PINTLE_ONESHOT_REWRITTEN_CONNECTION},
+
 	/* (b) a header that is not needed */
 	{"Go, aiohttp", "GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\nA: b\r\n\r\n",
 	 "GET / HTTP/1.1\r\nHost: a\r\nConnection:     close\r\nA: b\r\n\r\n",
@@ -308,8 +324,14 @@ static const struct request {
 	{"h2c or a WebSocket",
 	 "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c, websocket\r\n\r\n", NULL,
 	 PINTLE_ONESHOT_LEFT_UPGRADE},
-	{"TLS inside", "OPTIONS * HTTP/1.1\r\nUpgrade: TLS/1.0\r\nConnection: Upgrade\r\n\r\n",
+	{"TLS or a WebSocket",
+	 "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: TLS/1.2, websocket\r\n\r\n", NULL,
+	 PINTLE_ONESHOT_LEFT_UPGRADE},
+	{"what begins like TLS", "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: TLS\r\n\r\n",
 	 NULL, PINTLE_ONESHOT_LEFT_UPGRADE},
+	{"TLS, which the client insists on",
+	 "OPTIONS * HTTP/1.1\r\nUpgrade: TLS/1.0\r\nConnection: Upgrade\r\n\r\n", NULL,
+	 PINTLE_ONESHOT_LEFT_UPGRADE},
 	{"h2c, offered in two lines",
 	 "GET / HTTP/1.1\r\nConnection: upgrade\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
 	 NULL, PINTLE_ONESHOT_LEFT_UPGRADE},

@@ -177,6 +177,29 @@ def test_the_body_behind_the_headers(node, where):
     assert w.counts() == {"qwen": 9, "default": 1}
 
 
+MARK = b"\xef\xbb\xbf"
+
+
+@case(each=WHERE)
+def test_a_byte_order_mark(node, where):
+    """A body that begins with the mark of UTF-8, as .NET and Windows write it, names its model like any other: in the
+    headers' segment, behind them, and cut within the mark."""
+    w, how = World(node), {"family": where[:2], "remote": "remote" in where}
+    body = MARK + chat("qwen", 5000)
+    request = post(body)
+    head = request[:-len(body)]
+    cuts = [[request], [head, body], *([request[:len(head) + n], body[n:]] for n in (1, 2, 3)),
+            [head[:30], head[30:] + body[:2], body[2:]]]
+    for pieces in cuts:
+        got = exchange(node, pieces, **how)
+        assert got.rsplit("\r\n", 1)[1].split() == ["b0", hashlib.sha256(body).hexdigest()], (pieces[0][-50:], got)
+    # Nothing follows the mark: nobody waits for more.
+    assert w.ask(post(MARK), **how) == "a"
+    chunked = post(b"", b"Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"")
+    assert w.ask(chunked + b"13\r\n" + MARK + b'{"model":"qwen"}\r\n0\r\n\r\n', body=b"", **how) == "b"
+    assert w.counts() == {"qwen": len(cuts) + 1, "default": 1}, w.counts()
+
+
 @case(timeout=120)
 def test_openai(node):
     """The package openai, unmodified: chats with two models and an adapter, and what an unknown one gets."""

@@ -127,6 +127,41 @@ def test_what_is_changed(node):
         daemon.stop()
 
 
+CLIENTS = {
+    # headers as libraries send them, what one-shot does, connections for three requests
+    "Apache HttpClient 5.4": ({"Accept-Encoding": "gzip, x-gzip, deflate", "Upgrade": "TLS/1.2", "Connection": "Upgrade",
+                               "User-Agent": "Apache-HttpClient/5.4.1 (Java/21)"}, "rewritten_connection", 3),
+    "TLS 1.3, or h2c": ({"Connection": "keep-alive, Upgrade", "Upgrade": "TLS/1.3, h2c"}, "rewritten_connection", 3),
+    "Java HttpClient": ({"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAAB"},
+                        "rewritten_connection", 3),
+    "TLS, or a WebSocket": ({"Connection": "Upgrade", "Upgrade": "TLS/1.2, websocket"}, "left_upgrade", 1),
+    "Perl LWP": ({"TE": "deflate,gzip;q=0.3", "Connection": "TE", "User-Agent": "libwww-perl/6.70"},
+                 "rewritten_other_header", 3),
+    "Ruby Net::HTTP": ({"Accept-Encoding": "gzip;q=1.0,deflate;q=0.6,identity;q=0.3", "User-Agent": "Ruby"},
+                       "rewritten_other_header", 3),
+    "Mint": ({"user-agent": "mint/1.6.2"}, "rewritten_other_header", 3),
+    ".NET HttpClient": ({"Content-Type": "application/json; charset=utf-8"}, "left_no_room", 1),
+    ".NET HttpClient with a name": ({"Content-Type": "application/json", "User-Agent": "my-program/1.0"},
+                                    "rewritten_other_header", 3),
+    "reqwest": ({"accept": "*/*"}, "left_no_room", 1),
+    "for a proxy": ({"Proxy-Connection": "Keep-Alive", "Connection": "Keep-Alive"}, "left_malformed", 1),
+}
+
+
+@case(each=("connection", "request"))
+def test_headers_of_clients(node, decide):
+    """What one-shot and the hand-off make of the headers that libraries send."""
+    more = {"decide": decide, "stickiness": {"key": "header/x-session-id, source"}} if decide == "request" else {}
+    node.steer(node.servers(2), **ONE, **more)
+    for name, (headers, result, connections) in CLIENTS.items():
+        before = oneshots(node).get(result, 0)
+        client = Client(lambda: node.connect(FRONTEND["v4"]), headers)
+        for _ in range(3):
+            client.ask("/v1/x", body='{"a":1}')
+        assert client.connections == connections, (name, client.connections)
+        assert oneshots(node)[result] == before + connections, (name, oneshots(node))
+
+
 @case(each=("as-they-come", "one-per-connection"))
 def test_pipelined(node, requests):
     """Of requests that a client sends without waiting for answers the first is answered: then the

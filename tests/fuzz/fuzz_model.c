@@ -76,6 +76,8 @@ static bool is_odd(const char *text, size_t size)
 	return false;
 }
 
+#define MARK "\xef\xbb\xbf" /* cJSON skips it, too */
+
 static bool is_prompt(const char *key)
 {
 	return !strcmp(key, "messages") || !strcmp(key, "prompt") || !strcmp(key, "input") ||
@@ -158,10 +160,11 @@ static void compare(const char *name, const struct model_scan *prompt, const uin
 		    size_t size)
 {
 	_cleanup_free_ char *text = strndup((const char *)data, size);
+	size_t mark = size > 3 && !memcmp(data, MARK, 3) ? 3 : 0;
 	const char *end = NULL;
 	cJSON *body;
 
-	if (!text || is_odd(text, size))
+	if (!text || is_odd(text + mark, size - mark))
 		return;
 	body = cJSON_ParseWithOpts(text, &end, false);
 	if (cJSON_IsObject(body)) {

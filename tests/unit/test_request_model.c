@@ -39,6 +39,8 @@ static const char *name_in(const char *body, size_t size, bool chunked, int beyo
 	"0123456789012345678901234567890123456789012345678901234567890123456789"                   \
 	"012345678901234567890123456789012345678901234567890123456"
 
+#define MARK "\357\273\277"
+
 static void test_names(void **state)
 {
 	static const struct {
@@ -52,6 +54,14 @@ static void test_names(void **state)
 		{"{\"a\":{},\"b\":[],\"c\":{\"d\":[[{}]]},\"model\":\"a\"}", "a"},
 		{"{\"model\":\"a\",\"model\":\"b\"}", "a"},
 		{"{\"model\":\"a\"", "a"}, /* the rest may come later */
+		/* a byte order mark */
+		{MARK "{\"model\":\"a\"}", "a"},
+		{MARK "\r\n{\"messages\":[],\"model\":\"a\"}", "a"},
+		{"\357\273{\"model\":\"a\"}", ""},
+		{"\357 \273\277{\"model\":\"a\"}", ""},
+		{"\376\377{\"model\":\"a\"}", ""},
+		{"{" MARK "\"model\":\"a\"}", ""},
+		{MARK, ""},
 		/* of another key, or within something else */
 		{"{\"prompt\":\"model\",\"a\":1}", ""},
 		{"{\"prompt\":\"\\\"model\\\":\\\"b\\\"\",\"model\":\"a\"}", "a"},
@@ -119,6 +129,7 @@ static void test_chunks(void **state)
 		{"0D\r\n{\"model\":\"a\"}\r\n0\r\n\r\n", "a"},
 		{"d;x=y\r\n{\"model\":\"a\"}\r\n0\r\n\r\n", "a"},
 		{"fffffff\r\n{\"model\":\"a\"}", "a"},
+		{"10\r\n" MARK "{\"model\":\"a\"}\r\n0\r\n\r\n", "a"},
 		{"c\r\n{\"model\":\"a\"\r\n1\r\n}\r\n0\r\n\r\n", "a"},
 		/* what is in the second chunk is not read */
 		{"a\r\n{\"model\":\"\r\n3\r\na\"}\r\n0\r\n\r\n", ""},
