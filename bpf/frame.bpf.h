@@ -34,6 +34,13 @@ static __always_inline __u32 frame_device(const frame *f)
 	return f->ingress_ifindex;
 }
 
+/* Of a VLAN, which a device or the kernel has taken off. */
+static __always_inline bool frame_has_tag(const frame *f)
+{
+	(void)f;
+	return false;
+}
+
 static __always_inline __u32 frame_size(frame *f)
 {
 	return bpf_xdp_get_buff_len(f);
@@ -69,12 +76,6 @@ static __always_inline long frame_resize(frame *f, __u32 at, __u32 size)
 	return bpf_xdp_store_bytes(f, 0, link, at);
 }
 
-/* Sends the packet back by the device by which it came. */
-static __always_inline int frame_return(frame *f, bool redirect)
-{
-	return redirect ? bpf_redirect(f->ingress_ifindex, 0) : XDP_TX;
-}
-
 #else
 
 typedef struct __sk_buff frame;
@@ -94,6 +95,11 @@ static __always_inline __u32 frame_device(const frame *f)
 	return f->ifindex;
 }
 
+static __always_inline bool frame_has_tag(const frame *f)
+{
+	return f->vlan_present;
+}
+
 /* Includes the padding of short frames. */
 static __always_inline __u32 frame_size(const frame *f)
 {
@@ -110,12 +116,6 @@ static __always_inline long frame_resize(frame *f, __u32 at, __u32 size)
 {
 	(void)at;
 	return bpf_skb_change_tail(f, size, 0);
-}
-
-static __always_inline int frame_return(const frame *f, bool redirect)
-{
-	(void)redirect;
-	return bpf_redirect(f->ifindex, 0);
 }
 
 #endif

@@ -199,6 +199,7 @@ static __always_inline bool hand_take_up(struct __sk_buff *skb, struct hand *h)
 static __always_inline int on_syn(struct __sk_buff *skb, struct hand *h)
 {
 	struct pintle_pool *pool;
+	int result;
 
 	if (!hand_take_up(skb, h))
 		return TC_ACT_UNSPEC;
@@ -210,7 +211,7 @@ static __always_inline int on_syn(struct __sk_buff *skb, struct hand *h)
 		return TC_ACT_UNSPEC;
 	}
 	if (socket_there(skb, h) > 0) {
-		if (kernel_takes_syn(skb, h) && time_wait_end(skb, h) > 0) {
+		if (kernel_takes(skb, h) && time_wait_end(skb, h) > 0) {
 			h->unsure = 1;
 			return answer_syn(skb, h);
 		}
@@ -221,11 +222,14 @@ static __always_inline int on_syn(struct __sk_buff *skb, struct hand *h)
 		hand_count(h, PINTLE_HAND_FORWARDED);
 		return TC_ACT_UNSPEC;
 	}
-	if (!kernel_takes_syn(skb, h)) {
+	if (!kernel_takes(skb, h)) {
 		hand_count(h, PINTLE_HAND_BY_CONNECTION);
 		return TC_ACT_UNSPEC;
 	}
-	return answer_syn(skb, h);
+	result = answer_syn(skb, h);
+	if (result == TC_ACT_UNSPEC)
+		hand_count(h, PINTLE_HAND_BY_CONNECTION);
+	return result;
 }
 
 /* One-shot ends the connections that the kernel begins. A function of its own, because of its

@@ -30,8 +30,6 @@ static __always_inline struct hand_scratch *scratch_find(void)
 	return bpf_map_lookup_elem(&hand_scratch, &zero);
 }
 
-#define LOOPBACK 1 /* the index of that device, in each network namespace */
-
 /* A copy of the packet comes once more, behind those that came already. What leaves by the loopback
  * device comes by it; queued as if it had come, it would lose its route, and the kernel lets no
  * packet with an address of 127/8 in without one. */

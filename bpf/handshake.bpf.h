@@ -55,7 +55,7 @@ struct hand {
 	__u8 flags;
 	__u8 v4;
 	__u8 partial;    /* 1: the checksum is to be completed where the packet leaves */
-	__u8 redirect;   /* how an answer leaves in XDP; see frame_return() */
+	__u8 redirect;   /* how an answer leaves in XDP; see way_leave() */
 	__u8 held;       /* 1: what was held is in the packet, too */
 	__u8 in_pods;    /* 1: the pool's servers are in pods */
 	__u8 marked : 1; /* segments that are held met congestion */
@@ -235,6 +235,8 @@ FRAME_STEP options_read(const struct hand *h, struct hand_options *o)
 	return 0;
 }
 
+#include "way.bpf.h"
+
 /* ---- answers ---------------------------------------------------------------------------- */
 
 #define ANSWER_SIZE 40 /* of a TCP header with 20 bytes of options */
@@ -304,11 +306,14 @@ static __always_inline void answer_sum(const struct hand *h, struct answer *a)
 	a->tcp.check = h->partial ? fold(sum) : ~fold(sum);
 }
 
-/* Turns the segment into an answer, and sends it back by the device by which it came. */
+/* Turns the segment into an answer, and sends it by the client's route. What has no way in XDP may
+ * have one in TC. */
 FRAME_STEP answer(frame *f, const struct hand *h, struct answer *a)
 {
 	if (!h || !a)
 		return FRAME_DROP;
+	if (!a->tcp.syn && way_find(f, h) < 0)
+		return FRAME_UNABLE;
 	a->tcp.source = bpf_htons(h->s.tuple.local_port);
 	a->tcp.dest = bpf_htons(h->s.tuple.remote_port);
 	answer_sum(h, a);
@@ -319,7 +324,7 @@ FRAME_STEP answer(frame *f, const struct hand *h, struct answer *a)
 	if (answer_ip(f, h) || frame_store(f, h->s.tcp, a, ANSWER_SIZE, BPF_F_RECOMPUTE_CSUM) ||
 	    answer_link(f, h))
 		return FRAME_DROP;
-	return frame_return(f, h->redirect);
+	return way_leave(f, h);
 }
 
 static __always_inline void answer_begin(struct answer *a, const struct hand *h)
@@ -448,17 +453,6 @@ static __always_inline __u32 epoch_now(void)
 	return bpf_ktime_get_boot_ns() >> HAND_EPOCH_SHIFT;
 }
 
-/* The largest segment that the client may send: what the device takes. */
-static __always_inline __u32 mss_of_device(frame *f, const struct hand *h)
-{
-	__u32 mtu = 0, headers = h->v4 ? 40 : 60;
-
-	bpf_check_mtu(f, 0, &mtu, 0, 0);
-	if (mtu > 65535)
-		mtu = 65535;
-	return mtu < 576 ? 536 : mtu - headers;
-}
-
 /* The bits of ECN in the second byte of the IP header. */
 static __always_inline __u8 ecn_mask(const struct hand *h)
 {
@@ -548,18 +542,9 @@ static __always_inline __u32 mss_least(const struct hand *h)
 	return h->v4 ? 536 : 1220;
 }
 
-/* Whether the client takes segments of that size. One that takes none so large is the kernel's,
- * which sends it smaller ones: "fd99::7", behind a tunnel that writes 1200 into SYNs. */
-FRAME_STEP mss_suffices(const struct hand *h)
-{
-	struct hand_options o = {};
-
-	if (!h)
-		return 0;
-	options_read(h, &o);
-	return !o.mss || o.mss >= mss_least(h);
-}
-
+/* Answers the SYN, or leaves it to the kernel: where there is no way, and where the client takes no
+ * segments of that size; the kernel sends it smaller ones. "fd99::7", behind a tunnel that writes
+ * 1200 into SYNs. Nobody but the hand-off brings a client to a pod. */
 FRAME_STEP answer_syn(frame *f, const struct hand *h)
 {
 	const struct hand_secret *secret;
@@ -576,6 +561,8 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 		options_keep(frame_net_device(f)->nd_net.net, &o);
 	if (!o.mss)
 		o.mss = mss_least(h);
+	if ((o.mss < mss_least(h) && !h->in_pods) || way_find(f, h) < 0)
+		return FRAME_PASS;
 	secret = secret_find();
 	if (!secret)
 		return FRAME_DROP;
@@ -590,7 +577,7 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 	a.tcp.ack = 1;
 	a.tcp.ece = o.has_time && takes_ecn(f, h) > 0;
 	a.tcp.window = bpf_htons(64240);
-	a.options[0] = bpf_htonl(0x02040000 | mss_of_device(f, h));
+	a.options[0] = bpf_htonl(0x02040000 | way_mss(h));
 	if (o.has_sack)
 		a.options[1] = bpf_htonl(0x01010402);
 	if (o.has_time) {
@@ -646,13 +633,6 @@ static __always_inline bool netns_takes(frame *f)
 static __always_inline bool kernel_takes(frame *f, const struct hand *h)
 {
 	return h->in_pods || netns_takes(f);
-}
-
-/* Whether the kernel makes a socket for what this SYN begins. Nobody but the hand-off brings a
- * client to a pod. */
-static __always_inline bool kernel_takes_syn(frame *f, const struct hand *h)
-{
-	return h->in_pods || (netns_takes(f) && mss_suffices(h) > 0);
 }
 
 /* ---- TC behind XDP ----------------------------------------------------------------------- */

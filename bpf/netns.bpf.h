@@ -13,6 +13,7 @@
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct netns_ipv4 {
 	__u8 sysctl_tcp_ecn;
+	__u8 sysctl_tcp_l3mdev_accept;
 	__u8 sysctl_tcp_rfc1337;
 	__u8 sysctl_tcp_sack;
 	__u8 sysctl_tcp_syncookies;
@@ -29,9 +30,24 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct list_head {
+	struct list_head *next;
+};
+
+/* What a device has in common with one above it, such as a bond. */
+struct netdev_adjacent {
+	struct net_device *dev;
+	bool master;
+	struct list_head list;
+};
+
 struct net_device {
+	int ifindex;
 	possible_net_t nd_net;
 	__u8 dev_addr_shadow[32]; /* a copy of its address, in the structure itself */
+	struct {
+		struct list_head upper;
+	} adj_list;
 };
 
 struct xdp_rxq_info {

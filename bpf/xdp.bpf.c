@@ -114,7 +114,7 @@ static __always_inline int xdp_segment(frame *f, bool veth)
 	/* A driver sends a frame as it is: its checksum must be whole, also in answer to a segment
 	 * of this machine's own, as on a veth, whose was not. */
 	h.partial = 0;
-	if (h.s.syn && (hand_is_off(&h, pool) || !kernel_takes_syn(f, &h)))
+	if (h.s.syn && (hand_is_off(&h, pool) || !kernel_takes(f, &h)))
 		return XDP_PASS;
 	if ((h.in_pods && pod_flow(&h.s.tuple)) || socket_there(f, &h) > 0 || is_local(f, &h) <= 0)
 		return XDP_PASS;

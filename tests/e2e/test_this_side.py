@@ -6,9 +6,9 @@ import os
 import socket
 import struct
 
-from clients import NODE_ADDRESS
+from clients import CLIENT_ADDRESS, FRONTEND, NODE_ADDRESS, REMOTE_SOURCES, source, split
 from harness import case
-from kernel import inside
+from kernel import inside, wait_for
 from test_handoff import HANDED, handed, hashing, post
 from test_hold import none_held
 from test_ways import Client
@@ -23,12 +23,13 @@ Answer = collections.namedtuple("Answer", "mss sack times scale ecn")
 
 
 class Watch:
-    """Sees the segments that come to a client by a device."""
+    """Sees the segments that come to a client by a device; None: by any."""
 
     def __init__(self, netns, device="veth0"):
         with inside(netns):
             self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
-            self.sock.bind((device, 3))
+            if device:
+                self.sock.bind((device, 3))
         self.sock.settimeout(10)
 
     def __enter__(self):
@@ -37,15 +38,15 @@ class Watch:
     def __exit__(self, *_):
         self.sock.close()
 
-    def answer(self, family, port):
-        """The SYN's answer to that port of a client."""
+    def answer(self, family, port, device=False):
+        """The SYN's answer to that port of a client; with `device`, by which it came, too."""
         header, protocol, skip = (9, 0x0800, 20) if family == "v4" else (6, 0x86DD, 40)
         while True:
-            packet, (_, kind, way, _, _) = self.sock.recvfrom(2048)
+            packet, (by, kind, way, _, _) = self.sock.recvfrom(2048)
             tcp = packet[skip:]
             if kind == protocol and way != socket.PACKET_OUTGOING and packet[header] == socket.IPPROTO_TCP \
                     and struct.unpack("!H", tcp[2:4])[0] == port and tcp[13] & 0x12 == 0x12:
-                return parsed(tcp)
+                return (by, parsed(tcp)) if device else parsed(tcp)
 
 
 def parsed(tcp):
@@ -167,3 +168,99 @@ def test_small_segments(node, where):
             want["asked" if mss >= least else "by_connection"] += 1
             assert handed(node) == want
     assert sum(node.decisions().values()) == 6
+
+
+# -- the way to the client ------------------------------------------------------------------
+
+
+VIAS = {"v4": {"veth0": CLIENT_ADDRESS["v4"], "veth1": "10.98.0.2"}, "v6": {"veth0": CLIENT_ADDRESS["v6"], "veth1": "fd98::2"}}
+FORWARDS = ("TC, forwarding", "XDP, forwarding")
+
+
+def forward(node, on=1):
+    """Where a machine does not forward, the kernel tells a program nothing of its routes."""
+    for name in ("net.ipv4.conf.all.forwarding", "net.ipv6.conf.all.forwarding"):
+        node.sysctl(name, on)
+
+
+def two_uplinks(node, where):
+    """The clients reach the node by veth0, and are to be reached by veth1, too."""
+    forward(node, int("forwarding" in where))
+    daemon = begin(node, where.split(",")[0])
+    node.ip("link", "add", "veth1", "type", "veth", "peer", "name", "veth1", "netns", node.client_netns.name)
+    for netns, own in ((node.netns, 1), (node.client_netns, 2)):
+        node.sysctl("net.ipv4.conf.all.rp_filter", 0, netns=netns)
+        for device in ("veth0", "veth1"):
+            node.sysctl(f"net.ipv4.conf.{device}.rp_filter", 0, netns=netns)
+        node.ip("link", "set", "veth1", "up", netns=netns)
+        node.ip("addr", "add", f"10.98.0.{own}/24", "dev", "veth1", netns=netns)
+        node.ip("addr", "add", f"fd98::{own}/64", "dev", "veth1", "nodad", netns=netns)
+    becomes(node, "peer", "veth1")
+    return daemon
+
+
+def route(node, family, *arguments):
+    node.ip(f"-{family[1]}", "route", *arguments)
+
+
+def by_route(node, family):
+    route(node, family, "replace", REMOTE_SOURCES[family], "via", VIAS[family]["veth1"])
+
+
+def by_longer_route(node, family):
+    """A route to some of the clients, within that to all."""
+    frm = source(7, family, remote=True)
+    route(node, family, "add", frm, "via", VIAS[family]["veth1"])
+
+
+def by_source_rule(node, family):
+    """Another table for the frontend's address, as on machines with two networks."""
+    route(node, family, "add", "default", "via", VIAS[family]["veth1"], "table", "100")
+    node.ip(f"-{family[1]}", "rule", "add", "from", split(FRONTEND[family])[0], "lookup", "100")
+
+
+def by_mark_rule(node, family):
+    """What is not marked is routed by the other tables."""
+    route(node, family, "add", "default", "via", VIAS[family]["veth1"], "table", "101")
+    node.ip(f"-{family[1]}", "rule", "add", "fwmark", "7", "lookup", "101")
+
+
+def by_input_rule(node, family):
+    """What the machine itself sends did not come in by that device."""
+    route(node, family, "add", "default", "via", VIAS[family]["veth1"], "table", "102")
+    node.ip(f"-{family[1]}", "rule", "add", "iif", "veth0", "lookup", "102")
+
+
+WAYS = {
+    "another device": (by_route, "veth1"),
+    "another device for some": (by_longer_route, "veth1"),
+    "`ip rule` by the frontend's address": (by_source_rule, "veth1"),
+    "`ip rule` by a mark": (by_mark_rule, "veth0"),
+    "`ip rule` by the device": (by_input_rule, "veth0"),
+}
+
+
+def came_by(node, family):
+    """The device by which a client got the answer to its SYN, and the answer."""
+    with Watch(node.client_netns, None) as watch:
+        with node.connect(FRONTEND[family], source(7, family, remote=True), remote=True) as c:
+            port = c.sock.getsockname()[1]
+            assert c.ask(close=True, headers={"X-Session-Id": "a"})
+        return watch.answer(family, port, device=True)
+
+
+@case(each=tuple(f"{way}: {where}" for way in WAYS for where in FORWARDS), timeout=120)
+def test_the_way(node, which):
+    """Answers leave by the client's route, as the kernel's do."""
+    way, _, where = which.partition(": ")
+    two_uplinks(node, where)
+    change, device = WAYS[way]
+    for family in FAMILIES:
+        assert came_by(node, family)[0] == "veth0"
+        change(node, family)
+        wait_for(lambda family=family: came_by(node, family)[0] == device)
+        got = came_by(node, family)
+        node.pintle("set", "pool", "decide=connection")
+        assert came_by(node, family) == got
+        node.pintle("reset", "pool", "decide")
+    assert "by_connection" not in handed(node), handed(node)
