@@ -24,8 +24,8 @@
 
 #define REST_FAILURES  2
 #define REST_QUIET_NS  300000000ULL
-#define REST_MIN_NS    4000000000ULL /* 4 s; the longest is 68 min */
-#define REST_DOUBLINGS 10
+#define REST_MIN_NS    4000000000ULL /* 4 s; the longest is 4.5 h */
+#define REST_DOUBLINGS 12
 #define REST_MAX_NS    (REST_MIN_NS << REST_DOUBLINGS)
 #define REST_TRIAL_NS  5000000000ULL
 #define REST_SAME_NS   20000000ULL /* 20 ms: two copies of a segment are no failure of the first */

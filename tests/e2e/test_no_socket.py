@@ -74,13 +74,14 @@ def test_rests(node, which):
     assert None not in served["v4"] + served["v6"], served
     counts = handed(node)
     assert counts["no_socket"] >= 1 and counts["by_connection"] >= 8, counts
-    wait_for(lambda: resting(node))
+    wait_for(lambda: resting(node) and RESTS in daemon.log())
     doctor = node.pintle("doctor", check=False).stdout
     assert told in doctor, doctor
     node.run("nft", "flush", "ruleset")
     node.sysctl(LOOSE, 1)
     wait_for(lambda: ask(node) and not rests(daemon), 20)
     assert not resting(node)
+    assert told in daemon.log()
     asked = handed(node)["asked"]
     assert [ask(node, number) for number in range(11, 15)].count(None) == 0
     assert handed(node)["asked"] == asked + 4
@@ -96,6 +97,27 @@ def test_works(node, which):
     rules(node, INPUT % PASSES[which])
     assert None not in [ask(node, number) for number in range(1, 7)]
     assert handed(node) == {"asked": 6} and not rests(daemon)
+
+
+def test_tries_seldom(node):
+    """A connection that tries in vain is a client's. While the rule stands, ever fewer try; when it goes, one tries at
+    once."""
+    node.add_client()
+    daemon = node.steer(node.servers(2), **HANDED)
+    rules(node, KEEPS["nat that matches nothing"][0])
+    wait_for(lambda: ask(node) and rests(daemon))
+    failed, tried = [], handed(node)["no_socket"]
+
+    def tries(count):
+        failed.append(ask(node) is None)
+        return handed(node)["no_socket"] == tried + count
+
+    wait_for(lambda: tries(2), 30)
+    assert sum(failed) == 2
+    began = time.monotonic()
+    node.run("nft", "flush", "ruleset")
+    wait_for(lambda: tries(2) and not rests(daemon))
+    assert sum(failed) == 2 and time.monotonic() - began < 8  # the next rest is of 16 s
 
 
 def test_without_a_daemon(node):

@@ -45,7 +45,7 @@ static const char *text_of(const struct nlattr *a)
 static void add_chain(struct firewall_chains *to, uint8_t family, const char *table,
 		      const char *chain)
 {
-	char name[FIREWALL_CHAIN_SIZE];
+	char name[FIREWALL_CHAIN_SIZE] = "";
 
 	snprintf(name, sizeof(name), "table %s %.64s, chain %.64s", family_name(family), table,
 		 chain);
@@ -187,6 +187,29 @@ static int on_rule(const struct nlmsghdr *answer, void *arg)
 	return 0;
 }
 
+static int on_generation(const struct nlmsghdr *answer, void *arg)
+{
+	struct nlattr *a[NFTA_GEN_MAX + 1];
+
+	if (nlmsg_parse((struct nlmsghdr *)answer, sizeof(struct nfgenmsg), a, NFTA_GEN_MAX,
+			NULL) >= 0 &&
+	    a[NFTA_GEN_ID] && nla_len(a[NFTA_GEN_ID]) >= 4)
+		*(uint32_t *)arg = ntohl(nla_get_u32(a[NFTA_GEN_ID]));
+	return 0;
+}
+
+uint32_t firewall_generation(int netns_fd)
+{
+	const struct nfgenmsg all = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0};
+	_cleanup_(nl_msg_freep) struct nl_msg *msg =
+		nlmsg_alloc_simple(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0);
+	uint32_t generation = 0;
+
+	if (msg && !nlmsg_append(msg, (void *)&all, sizeof(all), NLMSG_ALIGNTO))
+		netlink_ask(netns_fd, NETLINK_NETFILTER, msg, on_generation, &generation);
+	return generation;
+}
+
 /* ---- iptables-legacy --------------------------------------------------------------------- */
 
 /* The tables that this thread's namespace has. */
@@ -218,8 +241,8 @@ int firewall_read(int netns_fd, struct firewall *out)
 	long loose = 1;
 	int err;
 
-	*out = (struct firewall){0};
-	netns_sysctl(netns_fd, "net/netfilter/nf_conntrack_tcp_loose", &loose);
+	memset(out, 0, sizeof(*out)); /* whole, so that two can be compared */
+	netns_sysctl(netns_fd, FIREWALL_LOOSE, &loose);
 	out->strict = !loose;
 	netns_call(netns_fd, read_legacy, out);
 	err = dump(netns_fd, NFT_MSG_GETCHAIN, on_chain, &r);

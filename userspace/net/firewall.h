@@ -6,6 +6,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+/** A sysctl, for netns_sysctl(): 0: a connection without a SYN is invalid. */
+#define FIREWALL_LOOSE "net/netfilter/nf_conntrack_tcp_loose"
 
 #define FIREWALL_CHAIN_SIZE 160
 #define FIREWALL_CHAINS     4
@@ -24,6 +28,9 @@ struct firewall {
 	bool legacy_filter;            /* or others, which cannot be read */
 	bool strict;                   /* net.netfilter.nf_conntrack_tcp_loose is 0 */
 };
+
+/** What changes with every change of nftables' rules, or 0: it cannot be read. Cheap. */
+uint32_t firewall_generation(int netns_fd);
 
 /** Reads the namespace's (as in netns.h). Returns 0, or -errno: what was not found out is empty. */
 int firewall_read(int netns_fd, struct firewall *out);

@@ -4,6 +4,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/kernel.h"
+#include "../net/firewall.h"
 #include "../net/netns.h"
 #include "devices.h"
 #include "xdp.h"
@@ -20,6 +21,8 @@ struct hand {
 	bool rests;                     /* as it was logged */
 	uint64_t failed_ns;             /* the newest failure that was looked at */
 	bool resting[PINTLE_MAX_POOLS]; /* by id: as it was logged */
+	struct firewall wall;           /* as of the newest look while a pool rests */
+	uint32_t wall_generation;
 	bool to_node;   /* some pool has connections handed over on the node itself */
 	uint32_t *seen; /* the devices, by index, whose incoming packets it sees */
 	size_t seen_n, seen_room;
@@ -54,39 +57,84 @@ void hand_configure(struct hand *h, const struct config *c)
 	hand_look(h);
 }
 
-/* Tells of a pool whose hand-overs fail, or no longer do. */
-static void tell_rest(struct hand *h, const struct maps *m, uint32_t id)
+/* ---- where no sockets become of what is handed over -------------------------------------------
+ */
+
+/* What may be the reason, for the log. */
+static const char *cause(const struct firewall *f)
+{
+	if (f->nat.count)
+		return f->nat.names[0];
+	if (f->legacy_nat)
+		return "nat of iptables-legacy";
+	if (f->strict)
+		return "net.netfilter.nf_conntrack_tcp_loose is 0";
+	return f->states.count ? f->states.names[0] : "no chain that pintled knows";
+}
+
+static void log_rest(const struct hand *h, const struct pintle_name *name, bool rests)
+{
+	if (rests)
+		log_warn(
+			"pool %.*s: the hand-off rests, because no socket became of what it handed "
+			"over: a firewall or nat keeps the first segment, whose SYN it never saw, "
+			"from the server (%s); connections are decided by their addresses; `pintle "
+			"doctor` says more",
+			(int)sizeof(name->name), name->name, cause(&h->wall));
+	else
+		log_info(
+			"pool %.*s: the hand-off no longer rests: a socket became of what it handed "
+			"over",
+			(int)sizeof(name->name), name->name);
+}
+
+/* Tells of a pool whose hand-overs fail, or no longer do; with `again`, lets the next connection
+ * try. */
+static void look_at_rest(struct hand *h, const struct maps *m, uint32_t id, bool again)
 {
 	struct pintle_name name;
 	struct pintle_rest r;
 	bool rests;
 
-	if (maps_value(m, MAP_resting, id, &r))
+	if (maps_value(m, MAP_resting, id, &r) || maps_value(m, MAP_names, id, &name))
 		return;
-	rests = r.until_ns;
-	if (rests == h->resting[id] || maps_value(m, MAP_names, id, &name) ||
-	    (rests && r.generation != name.generation))
+	rests = r.until_ns && r.generation == name.generation;
+	if (rests && again && r.until_ns > monotonic_ns()) {
+		r.until_ns = monotonic_ns();
+		maps_put(m, MAP_resting, &id, &r);
+	}
+	if (rests == h->resting[id])
 		return;
 	h->resting[id] = rests;
-	if (rests)
-		log_warn(
-			"pool %.*s: the hand-off rests, because no socket became of what it handed "
-			"over: a firewall or nat keeps the first segment, whose SYN it never saw, "
-			"from the server; connections are decided by their addresses; `pintle "
-			"doctor` names chains",
-			(int)sizeof(name.name), name.name);
-	else
-		log_info(
-			"pool %.*s: the hand-off no longer rests: a socket became of what it handed "
-			"over",
-			(int)sizeof(name.name), name.name);
+	log_rest(h, &name, rests);
 }
 
+/* Whether what keeps segments from servers has changed since the newest look. */
+static bool wall_changed(struct hand *h)
+{
+	int netns = attachment_netns(h->attachment);
+	uint32_t generation = firewall_generation(netns);
+	struct firewall now;
+	long loose = 1;
+	bool same;
+
+	netns_sysctl(netns, FIREWALL_LOOSE, &loose);
+	if (generation == h->wall_generation && !loose == h->wall.strict)
+		return false;
+	h->wall_generation = generation;
+	firewall_read(netns, &now);
+	same = !memcmp(&now, &h->wall, sizeof(now));
+	h->wall = now;
+	return !same;
+}
+
+/* Each connection that tries in vain is a client's, so what is known not to have changed is seldom
+ * tried. */
 static void look_at_rests(struct hand *h)
 {
 	const struct maps *m = attachment_maps(h->attachment);
 	struct pintle_rest newest;
-	bool any = false;
+	bool any = false, again;
 
 	if (maps_value(m, MAP_resting, PINTLE_REST_NEWEST, &newest))
 		return;
@@ -95,8 +143,9 @@ static void look_at_rests(struct hand *h)
 	if (!any && newest.newest_ns == h->failed_ns)
 		return;
 	h->failed_ns = newest.newest_ns;
+	again = wall_changed(h) && any;
 	for (uint32_t id = 0; id < PINTLE_MAX_POOLS; id++)
-		tell_rest(h, m, id);
+		look_at_rest(h, m, id, again);
 }
 
 void hand_look(struct hand *h)
