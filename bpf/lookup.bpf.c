@@ -94,21 +94,30 @@ __noinline int anyone(const struct terms *t, const struct pintle_tuple *tuple,
 	return 0;
 }
 
-/* Assigns one of the endpoint's LISTEN sockets to the segment. Returns 0; -EAFNOSUPPORT if none of
- * them takes this family; -ENOENT if there is none. */
+/* Assigns one of the endpoint's LISTEN sockets to the segment: any, of which the kernel makes one
+ * of its SO_REUSEPORT group. Where one of the group's workers stands still, it is one that accepts,
+ * and the kernel changes nothing: which one follows from the client's port, of which connect()
+ * draws only even numbers. Returns 0; -EAFNOSUPPORT if none of them takes this family; -ENOENT if
+ * there is none. */
 __noinline int endpoint_assign(struct bpf_sk_lookup *ctx, __u32 endpoint)
 {
+	struct pintle_health *h = bpf_map_lookup_elem(&health, &endpoint);
+	__u32 i, deaf = h ? h->deaf : 0, first = deaf ? bpf_ntohs(ctx->remote_port) >> 1 : 0;
 	int result = -ENOENT;
-	__u32 i;
 
-	for (i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
-		__u32 slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
-		struct bpf_sock *sk = bpf_map_lookup_elem(&sockets, &slot);
+	/* Those that are left out come last, for the case that the others have gone meanwhile. */
+	for (i = 0; i < 2 * PINTLE_SOCKETS_PER_ENDPOINT; i++) {
+		__u32 at = (first + i) % PINTLE_SOCKETS_PER_ENDPOINT;
+		__u32 slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + at;
+		struct bpf_sock *sk;
 		long err;
 
+		if ((deaf >> at & 1) != (i >= PINTLE_SOCKETS_PER_ENDPOINT))
+			continue;
+		sk = bpf_map_lookup_elem(&sockets, &slot);
 		if (!sk)
 			continue;
-		err = bpf_sk_assign(ctx, sk, 0);
+		err = bpf_sk_assign(ctx, sk, deaf ? BPF_SK_LOOKUP_F_NO_REUSEPORT : 0);
 		bpf_sk_release(sk);
 		if (!err)
 			return 0;

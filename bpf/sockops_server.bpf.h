@@ -254,6 +254,7 @@ static __noinline int server_listening(struct bpf_sock_ops *ctx)
 		return 0;
 	}
 	h->owner = listener_owner(a, h->owner, uid);
+	h->deaf = 0;
 	h->unsteerable = 0;
 	h->error = 0;
 	__sync_fetch_and_or(&h->families, listener_covers(families, address_is_any(t.local)));

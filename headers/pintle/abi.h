@@ -1363,7 +1363,9 @@ struct pintle_health {
 			 * is configured, of the newest one; 0: none yet */
 	/* Written by the daemon after each pass, while the endpoint stands still: */
 	__u64 stands_until_ns; /* the daemon's word holds so long; 0: the endpoint serves */
-	__u32 standing;        /* enum pintle_standing */
+	__u16 standing;        /* enum pintle_standing */
+	__u16 deaf; /* bit i: nobody accepts from the listener in slot i of `sockets`, and somebody
+		     * does from another one. Written by the daemon; a new listener clears it */
 	/* Written by the daemon; says nothing while no daemon runs: */
 	__u16 unfit;        /* enum pintle_unfit */
 	__u16 unfit_detail; /* UNHEALTHY: the HTTP status that came instead, 0: none;

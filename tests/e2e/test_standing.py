@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server that is alive and does not serve gets no new connection but a try now and then."""
 import signal
+import socket
 import time
 
 from clients import FRONTEND, source
 from harness import case
-from kernel import wait_for
+from kernel import inside, wait_for
 from pods import SERVICE, Cluster
 
 
@@ -230,3 +231,46 @@ def test_daemon_gone(node):
     wait_for(lambda: w.state() != "stopped")
     w.servers[0].process.send_signal(signal.SIGCONT)
     w.end()
+
+
+def test_one_of_several_listeners(node):
+    """Of a group by SO_REUSEPORT nobody accepts from one listener: clients go to the others."""
+    s0 = node.server("s0", "127.0.0.1:8001", reuseport=True, listeners=2)
+    with inside(node.netns):
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        deaf.bind(("127.0.0.1", 8001))
+        deaf.listen(64)
+    node.steer([s0])
+    number = 0
+
+    def answered(count):
+        nonlocal number
+        for _ in range(count):
+            number += 1
+            try:
+                node.ask(FRONTEND["v4"], source(number), timeout=1)
+            except OSError:
+                return False
+        return True
+
+    wait_for(lambda: answered(30), 40)
+    assert answered(100)
+    assert node.endpoint("s0")["listeners"] == 3
+    # Once its worker goes on, it gets clients again.
+    accepted = []
+    deaf.settimeout(0.1)
+
+    def takes():
+        nonlocal number
+        number += 1
+        waits = node.connect(FRONTEND["v4"], source(number))
+        try:
+            while True:
+                accepted.append(deaf.accept()[1])
+        except TimeoutError:
+            waits.close()
+        return source(number) in (a[0] for a in accepted)
+
+    wait_for(takes, 20)
+    deaf.close()

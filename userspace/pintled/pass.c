@@ -3,8 +3,10 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../base/log.h"
 #include "../base/util.h"
@@ -25,6 +27,7 @@ struct pass {
 	const struct maps *m;
 	struct bpf_link *links[4];
 	struct pintle_work *tally; /* the programs add to it */
+	int queues_fd;             /* of the map accept_queues; -1: there is none */
 	uv_timer_t timer;
 	const struct config *config;
 	const struct publication *published;
@@ -216,6 +219,42 @@ static bool standing_look(struct pass *p, const struct followed *f, size_t i, ui
 	return s->progress.verdict != PINTLE_STANDING_NOT;
 }
 
+/* Whether connections wait at the listener, of which nobody has accepted the first for long. */
+static bool is_deaf(const struct pass *p, uint64_t cookie, uint64_t now)
+{
+	struct {
+		uint64_t first, since_ns;
+	} queue;
+
+	return !bpf_map_lookup_elem(p->queues_fd, &cookie, &queue) &&
+	       now - queue.since_ns >= PROGRESS_STOPPED_NS && now > queue.since_ns;
+}
+
+/* Leaves out listeners of the endpoint from which nobody accepts, while somebody does from others:
+ * of a group by SO_REUSEPORT, whose workers are processes that may stand still one by one. */
+static void listeners_publish(const struct pass *p, uint32_t id, uint64_t now)
+{
+	struct pintle_health *h = &p->m->health[id];
+	uint32_t deaf = 0, others = 0;
+
+	for (uint32_t i = 0;
+	     h->listeners > 1 && p->tally[id].backlog && i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
+		uint32_t slot = id * PINTLE_SOCKETS_PER_ENDPOINT + i;
+		uint64_t cookie;
+
+		if (bpf_map_lookup_elem(p->m->fd[MAP_sockets], &slot, &cookie) || !cookie)
+			continue;
+		if (is_deaf(p, cookie, now))
+			deaf |= 1U << i;
+		else
+			others |= 1U << i;
+	}
+	if (!others)
+		deaf = 0;
+	if (h->deaf != deaf)
+		h->deaf = (uint16_t)deaf;
+}
+
 /* Gives a connection the try of the endpoint, or none. */
 static void standing_try(struct pass *p, const struct followed *f, uint32_t id, uint64_t now)
 {
@@ -254,7 +293,7 @@ static void standing_publish(struct pass *p, const struct followed *f, size_t i,
 		standing_try(p, f, id, now);
 	else
 		p->standings[id].tries = (struct tries){0};
-	h->standing = verdict;
+	h->standing = (uint16_t)verdict;
 	__atomic_store_n(&h->stands_until_ns,
 			 verdict ? now + f->config->saturation.staleness_ns : 0, __ATOMIC_RELEASE);
 }
@@ -293,6 +332,7 @@ static void pool_end(struct pass *p, const struct followed *f, const struct work
 	for (size_t i = 0; i < f->config->endpoint_count; i++) {
 		uint32_t id = f->published->endpoints[i].id;
 
+		listeners_publish(p, id, now);
 		minute_publish(p, f, i, now);
 		endpoint_publish(
 			p, f, id, mean->bytes, &counts[id],
@@ -372,6 +412,9 @@ static int pass_prepare(struct pass *p, const struct pintle_bpf *skel)
 	if (tally == MAP_FAILED)
 		return log_err_r(errno, "failed to map the tally");
 	p->tally = tally;
+	p->queues_fd = fcntl(bpf_map__fd(skel->maps.accept_queues), F_DUPFD_CLOEXEC, 0);
+	if (p->queues_fd < 0)
+		return log_err_r(errno, "failed to keep a map");
 	/* What only grows goes on from where the daemon before left it. */
 	memcpy(p->tally, p->m->works, TALLY_SIZE);
 	return 0;
@@ -385,6 +428,7 @@ int pass_attach(const struct pintle_bpf *skel, const struct maps *m, struct pass
 	if (!p)
 		return log_err_r(ENOMEM, "pass");
 	p->m = m;
+	p->queues_fd = -1;
 	err = pass_prepare(p, skel);
 	if (err)
 		pass_free(p);
@@ -406,6 +450,7 @@ static void endpoint_forget(struct pass *p, uint32_t id)
 	struct pintle_score score = p->m->scores[id];
 
 	p->m->health[id].stands_until_ns = 0;
+	p->m->health[id].deaf = 0;
 	p->standings[id].generation = 0;
 	free(TAKE_PTR(p->minutes[id]));
 	memset(&p->m->works[id], 0, sizeof(p->m->works[id]));
@@ -449,6 +494,8 @@ void pass_free(struct pass *p)
 		return;
 	if (p->tally)
 		munmap(p->tally, TALLY_SIZE);
+	if (p->queues_fd >= 0)
+		close(p->queues_fd);
 	for (size_t i = 0; i < ARRAY_SIZE(p->minutes); i++)
 		free(p->minutes[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(p->links); i++)
