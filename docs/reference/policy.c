@@ -148,6 +148,7 @@ static const struct {
 	{&config_rate, text_schema},
 	{&config_tenant, text_schema},
 	{&config_url_path, path_schema},
+	{&config_metric, text_schema},
 	{&config_session_key, session_schema},
 };
 

@@ -199,6 +199,37 @@ def test_no_page_of_a_listener(node, listen):
     wait_for(lambda: node.endpoint("s2")["waiting"] is None)
 
 
+NAMED = {
+    "nim": ({"waiting": "num_requests_waiting", "running": "num_requests_running", "kv": "gpu_cache_usage_perc"},
+            'num_requests_running{model_name="m"} 3.0\nnum_requests_waiting{model_name="m"} 2.0\n'
+            'gpu_cache_usage_perc{model_name="m"} 0.25\n'),
+    "lmdeploy": ({"waiting": "lmdeploy:num_requests_waiting", "running": "lmdeploy:num_requests_running",
+                  "kv": "lmdeploy:gpu_cache_usage_perc"},
+                 'lmdeploy:num_requests_running{engine="0"} 3\nlmdeploy:num_requests_waiting{engine="0"} 2\n'
+                 'lmdeploy:gpu_cache_usage_perc{engine="0"} 0.25\n'),
+    "ray": ({"waiting": 'ray_vllm_num_requests_waiting{WorkerId="a"}',
+             "running": 'ray_vllm_num_requests_running{WorkerId="a"}', "kv": "ray_vllm_kv_cache_usage_perc"},
+            'ray_vllm_num_requests_waiting{WorkerId="a",engine="0"} 2\n'
+            'ray_vllm_num_requests_waiting{WorkerId="b",engine="0"} 70\n'
+            'ray_vllm_num_requests_running{WorkerId="a"} 3\nray_vllm_num_requests_running{WorkerId="b"} 70\n'
+            'ray_vllm_kv_cache_usage_perc 0.25\n'),
+}
+
+
+@case(each=NAMED)
+def test_metrics_with_other_names(node, which):
+    """The pool's `metrics` names them, and a reload changes them."""
+    names, page = NAMED[which]
+    (server,) = node.servers(1)
+    server.be(page=page)
+    daemon = node.steer([server], engine="auto", metrics=names)
+    row = wait_for(lambda: node.endpoint("s0")["state"] == "ready" and node.endpoint("s0"))
+    assert (row["waiting"], row["running"], row["kv_cache"]) == (2, 3, 0.25), row
+    daemon.reload(node.config(node.pool([server], engine="auto", metrics={"running": names["running"]})))
+    wait_for(lambda: node.endpoint("s0")["waiting"] is None)
+    assert node.endpoint("s0")["running"] == 3 and node.endpoint("s0")["kv_cache"] is None
+
+
 def test_another_metrics_quoted_name(node):
     (server,) = node.servers(1)
     server.be(page='# TYPE "http.server.duration" gauge\n{"http.server.duration",path="/v1"} 1\n'

@@ -142,6 +142,28 @@ static void check_adapters(const char *page, size_t size)
 			PROMISE(l.id[i] != l.id[k]);
 }
 
+/* A metric as the configuration names it, and a page read by it. */
+static void check_named(const char *page, size_t size)
+{
+	size_t length = size < 64 ? size : 64;
+	struct expfmt_sample m;
+	struct engine *e;
+	char text[65];
+	char *own[ENGINE_NAMES] = {"a", NULL, text};
+
+	memcpy(text, page, length);
+	text[length] = '\0';
+	if (!expfmt_read_metric(text, &m)) {
+		PROMISE(engine_named(engine_find("auto"), own, &e) == -EINVAL);
+		return;
+	}
+	PROMISE(m.name_len && m.name >= text && m.name + m.name_len <= text + length);
+	PROMISE(expfmt_has_labels(&m, &m));
+	PROMISE(!engine_named(engine_find("auto"), own, &e));
+	check_engine(e, page, size);
+	engine_free(e);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	/* ASan guards the end of the input, so it reports any read behind the page. */
@@ -151,6 +173,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_filter(page, size);
 	for (size_t i = 0; engine_name(i); i++)
 		check_engine(engine_find(engine_name(i)), page, size);
+	check_named(page, size);
 	check_dcgm(page, size);
 	check_adapters(page, size);
 	return 0;

@@ -87,6 +87,9 @@ static struct config *load_text(const char *text, const char *warnings)
 #define FRONTEND "  frontends: [\"10.77.0.1:8000\"]\n"
 #define ENDPOINT "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n"
 /* A case adds lines from 7 on: keys of the pool ("  mode: off"), or of the top. */
+#define METRIC                                                                                     \
+	"which is no metric's name; write a metric's name, or NAME{LABEL=\"VALUE\"} for series "   \
+	"with that label, of at most 255 bytes\n"
 #define POOL HEAD "pools:\n- name: a\n" FRONTEND ENDPOINT
 #define POOL_OF(frontends, endpoints)                                                              \
 	HEAD "pools:\n- name: a\n  frontends: " frontends "\n  endpoints: " endpoints "\n"
@@ -505,6 +508,18 @@ static const struct refusal refusals[] = {
 	/* choices */
 	{"an engine misspelt", POOL "  engine: vlm\n",
 	 "7:11: engine is \"vlm\", which is not known; did you mean vllm?\n"},
+	{"metrics' names",
+	 POOL "  metrics: {waiting: 9a, running: 'a{b}', kv: \"\", outputTokens: \"a 1\"}\n",
+	 "7:22: metrics.waiting is \"9a\", " METRIC "7:35: metrics.running is \"a{b}\", " METRIC
+	 "7:47: metrics.kv is \"\", " METRIC "7:65: metrics.outputTokens is \"a 1\", " METRIC},
+	{"metrics' names, good ones",
+	 POOL "  engine: auto\n  metrics: {waiting: 'a:b{c=\"d\"}', kv: '{\"e.f\"}'}\n", ""},
+	{"metrics' names, and none for the load",
+	 POOL "  engine: auto\n  metrics: {promptTokens: a}\n",
+	 "8:12: metrics names none for the load, and engine: auto has no other; write waiting, "
+	 "running or kv, or name the engine\n"},
+	{"metrics' names, and one that is none", POOL "  metrics: {wating: a}\n",
+	 "7:13: unknown key \"wating\" in pools[].metrics; did you mean \"waiting\"?\n"},
 	{"a scheme unknown", POOL "  scrape: {scheme: gopher}\n",
 	 "7:20: scrape.scheme is \"gopher\", which is not known; write one of http, https\n"},
 	{"a mode unknown", POOL "  mode: [off]\n",

@@ -990,6 +990,89 @@ static void test_many_series(void **state)
 	assert_true(s.value[SIGNAL_WAITING] == RANKS);
 }
 
+/* Names of one's own stand for the engine's, signal by signal; of `auto` they are all that is. */
+static void test_named(void **state)
+{
+	static const struct {
+		const char *what, *base;
+		char *names[ENGINE_NAMES];
+		const char *page;
+		int error;
+		double values[SIGNAL_COUNT];
+	} own[] = {
+		{"NIM",
+		 "auto",
+		 {"num_requests_waiting", "num_requests_running", "gpu_cache_usage_perc"},
+		 "num_requests_running{model_name=\"meta/llama\"} 3.0\n"
+		 "num_requests_waiting{model_name=\"meta/llama\"} 1.0\n"
+		 "num_requests_waiting_long 9\n"
+		 "gpu_cache_usage_perc{model_name=\"meta/llama\"} 0.25\n",
+		 0,
+		 {1, 3, 0.25, NO, NO, NO, NO}},
+		{"Ray Serve, the series of one replica",
+		 "auto",
+		 {"ray_vllm_num_requests_waiting{WorkerId=\"a\", engine=\"0\"}",
+		  "ray_vllm_num_requests_running{WorkerId=\"a\"}"},
+		 "ray_vllm_num_requests_waiting{Component=\"w\",WorkerId=\"a\",engine=\"0\"} 1\n"
+		 "ray_vllm_num_requests_waiting{Component=\"w\",WorkerId=\"b\",engine=\"0\"} 50\n"
+		 "ray_vllm_num_requests_waiting{Component=\"w\",WorkerId=\"a\",engine=\"1\"} 50\n"
+		 "ray_vllm_num_requests_waiting 50\n"
+		 "ray_vllm_num_requests_running{WorkerId=\"b\"} 50\n"
+		 "ray_vllm_num_requests_running{engine=\"0\",WorkerId=\"a\"} 2\n"
+		 "ray_vllm_num_requests_running{engine=\"1\",WorkerId=\"a\"} 4\n",
+		 0,
+		 {1, 6, NO, NO, NO, NO, NO}},
+		{"one that the engine calls otherwise, and all others by the engine's names",
+		 "vllm",
+		 {NULL, NULL, "my.cache", NULL, NULL, NULL, "tokens_out"},
+		 "vllm:num_requests_waiting 2\nvllm:num_requests_running 3\n"
+		 "vllm:kv_cache_usage_perc 0.9\nvllm:generation_tokens_total 7\ntokens_out 5\n"
+		 "vllm:engine_sleep_state{sleep_state=\"awake\"} 0\n",
+		 -EINVAL,
+		 {0}},
+		{"the same, with the name in quotation marks",
+		 "vllm",
+		 {NULL, NULL, "{\"my.cache\"}", NULL, NULL, NULL, "tokens_out"},
+		 "vllm:num_requests_waiting 2\nvllm:num_requests_running 3\n"
+		 "{\"my.cache\",rank=\"0\"} 0.5\n{\"my.cache\",rank=\"1\"} 0\n"
+		 "vllm:kv_cache_usage_perc 0.9\nvllm:generation_tokens_total 7\ntokens_out 5\n"
+		 "vllm:engine_sleep_state{sleep_state=\"awake\"} 0\n",
+		 0,
+		 {2, 3, 0.25, NO, NO, NO, 5, 0, 1}},
+		{"no number of waiting requests",
+		 "auto",
+		 {NULL, "running"},
+		 "running 3\nvllm:num_requests_waiting 9\n",
+		 0,
+		 {NO, 3, NO, NO, NO, NO, NO}},
+		{"labels that are none", "auto", {"a{b}"}, "", -EINVAL, {0}},
+		{"something behind", "auto", {"a{b=\"c\"} 1"}, "", -EINVAL, {0}},
+		{"a value", "auto", {"a 1"}, "", -EINVAL, {0}},
+		{"nothing", "auto", {""}, "", -EINVAL, {0}},
+	};
+	char fault[FAULT_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
+		struct engine *e = NULL;
+		struct signals s;
+
+		assert_int_equal(engine_named(engine_find(own[i].base), own[i].names, &e),
+				 own[i].error);
+		if (own[i].error)
+			continue;
+		if (engine_read(e, own[i].page, strlen(own[i].page), &s, fault))
+			fail_msg("%s: %s", own[i].what, fault);
+		for (int k = 0; k < SIGNAL_COUNT; k++)
+			if (s.value[k] != (isnan(own[i].values[k]) ? 0 : own[i].values[k]) ||
+			    (k <= SIGNAL_OUTPUT_TOKENS && s.present[k] == isnan(own[i].values[k])))
+				fail_msg("%s: %s is %g", own[i].what, signal_names[k], s.value[k]);
+		assert_int_equal(engine_read(e, "up 1\n", 5, &s, fault), -ENODATA);
+		assert_non_null(strstr(fault, "it has no "));
+		engine_free(e);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1011,6 +1094,7 @@ int main(void)
 		cmocka_unit_test(test_dcgm_spoiled),
 		cmocka_unit_test(test_dcgm_hostile),
 		cmocka_unit_test(test_spoiled_is_named),
+		cmocka_unit_test(test_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,7 +81,8 @@ static void test_keys(void **state)
 /* Nobody with rights in one namespace names a file or a host of the node's network. */
 static void test_no_key_reads_elsewhere(void **state)
 {
-	static const char *const never[] = {"file", "url", "dcgm", "metrics", "listen", "address"};
+	static const char *const never[] = {"file",      "url",    "dcgm",
+					    "endpoints", "listen", "address"};
 	const char *key;
 	size_t n = 0;
 

@@ -483,3 +483,57 @@ bool expfmt_label(const struct expfmt_sample *s, const char *label, char *buf, s
 	}
 	return false;
 }
+
+static bool has_one_label(const struct expfmt_sample *s, const struct label *want)
+{
+	const char *p = s->labels, *end = p ? p + s->labels_len : NULL;
+	struct label has;
+
+	for (p = p ? skip_blanks(p, end) : NULL; p && p < end;) {
+		p = parse_label(p, end, &has);
+		if (p && has.name_len == want->name_len && has.value_len == want->value_len &&
+		    !memcmp(has.name, want->name, want->name_len) &&
+		    !memcmp(has.value, want->value, want->value_len))
+			return true;
+	}
+	return false;
+}
+
+bool expfmt_has_labels(const struct expfmt_sample *s, const struct expfmt_sample *wanted)
+{
+	const char *p = wanted->labels, *end = p ? p + wanted->labels_len : NULL;
+	struct label want;
+
+	for (p = p ? skip_blanks(p, end) : NULL; p && p < end;) {
+		p = parse_label(p, end, &want);
+		if (!p || !has_one_label(s, &want))
+			return false;
+	}
+	return true;
+}
+
+bool expfmt_read_metric(const char *text, struct expfmt_sample *out)
+{
+	const char *p = text, *end = text + strlen(text);
+	const char *quoted = parse_quoted_name(p, end, out);
+
+	if (!quoted) {
+		out->name = p;
+		p = skip_name(p, end);
+		out->name_len = (size_t)(p - out->name);
+	}
+	out->labels = NULL;
+	out->labels_len = 0;
+	if (!out->name_len || strpbrk(text, "\n\r"))
+		return false;
+	if (!quoted && p == end)
+		return true;
+	if (!quoted && *p++ != '{')
+		return false;
+	out->labels = quoted ?: p;
+	p = skip_labels(out->labels, end);
+	if (!p || p + 1 != end)
+		return false;
+	out->labels_len = (size_t)(p - out->labels);
+	return true;
+}

@@ -63,6 +63,13 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
  * page's writer looked for a collision. */
 uint64_t expfmt_series(const struct expfmt_sample *s);
 
+/** Whether the sample has all labels of `wanted`, with the same values. */
+bool expfmt_has_labels(const struct expfmt_sample *s, const struct expfmt_sample *wanted);
+
+/** Reads a metric as it stands before its value: NAME, or NAME{LABEL="VALUE"} with one label or
+ * more. Returns whether it is one, with *out, whose texts are within `text`. */
+bool expfmt_read_metric(const char *text, struct expfmt_sample *out);
+
 /** Writes the value of a label into buf, unescaped, NUL-terminated and cut to `size`, which must
  * not be 0. Returns whether the sample has that label; if not, buf is untouched. */
 bool expfmt_label(const struct expfmt_sample *s, const char *label, char *buf, size_t size);

@@ -161,6 +161,8 @@ static void free_pool(struct config_pool *p)
 	free(p->scrape.server_name);
 	free(p->health.path);
 	free(p->dcgm_url);
+	for (size_t i = 0; i < CONFIG_METRICS; i++)
+		free(p->metric_names[i]);
 }
 
 void config_free(struct config *c)

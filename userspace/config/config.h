@@ -107,6 +107,8 @@ struct config_scrape {
 	char *ca_file, *cert_file, *key_file, *server_name;
 };
 
+#define CONFIG_METRICS 7
+
 struct config_weights {
 	double queue, kv_cache, running, gpu, prefix, adapter;
 };
@@ -232,7 +234,10 @@ struct config_pool {
 	uint32_t reach;      /* enum pintle_reach: its endpoints have `listen` or `address` */
 	uint32_t decided_by; /* enum pintle_hook */
 	bool in_pods;        /* its listeners are in pods of this node, each at its `address` */
-	const char *engine;  /* name of an entry of the engine table (not owned) */
+	/* Of each signal before SIGNAL_STARTED (engines.h), in its order: the metric's name,
+	 * instead of the engine's; NULL: the engine's. */
+	char *metric_names[CONFIG_METRICS];
+	const char *engine; /* name of an entry of the engine table (not owned) */
 	struct frontend_addr *frontends;
 	size_t frontend_count;
 	bool announce;

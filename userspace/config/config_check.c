@@ -647,6 +647,20 @@ static void check_pages(const struct config_pool *p, const struct yaml_node *n,
 			"https, or metrics: \"https://...\" of an endpoint");
 }
 
+/* Of `auto` there are only the names that the file gives. */
+static void check_metrics(const struct config_pool *p, const struct yaml_node *n,
+			  struct yaml_report *r)
+{
+	const struct yaml_node *metrics = yaml_node_get(n, "metrics");
+
+	if (metrics && metrics->kind == YAML_MAP && p->engine && !strcmp(p->engine, "auto") &&
+	    !yaml_node_get(metrics, "waiting") && !yaml_node_get(metrics, "running") &&
+	    !yaml_node_get(metrics, "kv"))
+		yaml_report_error(r, metrics->line, metrics->column,
+				  "metrics names none for the load, and engine: auto has no other; "
+				  "write waiting, running or kv, or name the engine");
+}
+
 /* ---- settings that contradict each other ----------------------------------- */
 
 static void check_settings(const struct config_pool *p, const struct yaml_node *n,
@@ -758,6 +772,7 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 		check_endpoint_names(&c->pools[i], yaml_node_get(n, "endpoints"), r);
 		check_gpus(&c->pools[i], n, r);
 		check_pages(&c->pools[i], n, r);
+		check_metrics(&c->pools[i], n, r);
 		check_settings(&c->pools[i], n, r);
 		config_classes_check(c, &c->pools[i], n, r);
 		config_tenants_check(c, &c->pools[i], n, r);

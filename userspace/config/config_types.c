@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "config_internal.h"
+#include "../base/expfmt.h"
 #include "../maps/names.h"
 #include "../net/url.h"
 #include "../base/util.h"
@@ -125,6 +126,25 @@ const struct yaml_type config_page = {.wants = page_wants, .read = read_page, .i
 const struct yaml_type config_url = {.wants = url_wants, .read = read_url, .is_url = true};
 const struct yaml_type config_url_path = {
 	.wants = url_path_wants, .read = read_url_path, .is_url = true};
+
+static int read_metric(struct yaml_value *v, void *field)
+{
+	struct expfmt_sample metric;
+
+	if (!expfmt_read_metric(v->text, &metric))
+		return yaml_wrong(v, "which is no metric's name");
+	return yaml_take_text(v, field);
+}
+
+static void metric_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	snprintf(buf, YAML_WANTS_SIZE,
+		 "a metric's name, or NAME{LABEL=\"VALUE\"} for series with that label, of at most "
+		 "%.0f bytes",
+		 k->max);
+}
+
+const struct yaml_type config_metric = {.wants = metric_wants, .read = read_metric};
 
 /* ---- addresses ------------------------------------------------------------- */
 

@@ -44,6 +44,7 @@ struct watch {
 	const struct config_pool *pool;
 	const struct config_endpoint *endpoint;
 	const struct engine *engine;
+	struct engine *own_engine; /* the same, where the pool names metrics; or NULL */
 	struct pintle_ref ref;
 	bool keep;
 	uint64_t round;         /* the newest in which this endpoint was scraped */
@@ -905,6 +906,7 @@ static void watch_free(struct watch *w)
 	scraper_remove(w->target);
 	scraper_remove(w->probe);
 	scraper_remove(w->check);
+	engine_free(w->own_engine);
 	free(w);
 }
 
@@ -1031,6 +1033,24 @@ static int configure_page(struct watch *w, const struct scrape_options *options)
 				       &w->target);
 }
 
+static int configure_engine(struct watch *w, const struct config_pool *pool)
+{
+	const struct engine *base = engine_find(pool->engine);
+	struct engine *own = NULL;
+	int err = 0;
+
+	_Static_assert(CONFIG_METRICS == ENGINE_NAMES, "a signal has no key, or a key no signal");
+	for (size_t i = 0; i < CONFIG_METRICS && !own && !err; i++)
+		if (pool->metric_names[i])
+			err = engine_named(base, pool->metric_names, &own);
+	if (err)
+		return err;
+	engine_free(w->own_engine);
+	w->own_engine = own;
+	w->engine = own ?: base;
+	return 0;
+}
+
 static int configure_watch(struct poller *p, const struct config_pool *pool,
 			   const struct config_endpoint *e, const struct pintle_ref *ref)
 {
@@ -1083,7 +1103,9 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 		return log_err_r(err, "cannot scrape %s", label);
 	w->pool = pool;
 	w->endpoint = e;
-	w->engine = engine_find(pool->engine);
+	err = configure_engine(w, pool);
+	if (err)
+		return log_err_r(err, "cannot read the metrics of %s", label);
 	err = configure_probe(w, label);
 	if (err)
 		return log_err_r(err, "cannot probe %s", label);

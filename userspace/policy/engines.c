@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,7 +43,8 @@ struct row {
 	enum combine combine;
 	const char *name;
 	size_t name_len;
-	const char *label, *label_value; /* only series with this label; NULL: all */
+	const char *label, *label_value;  /* only series with this label; NULL: all */
+	const struct expfmt_sample *with; /* only series with its labels; NULL: all */
 	bool besides; /* adds to the rows before it, and says nothing where they are not there */
 };
 
@@ -235,6 +237,78 @@ const char *engine_name(size_t i)
 	return i < ENGINE_COUNT ? engine_names[i] : NULL;
 }
 
+/* ---- names of one's own ------------------------------------------------------ */
+
+struct own_engine {
+	struct engine engine;
+	struct row rows[MAX_ROWS + ENGINE_NAMES];
+	char *text[ENGINE_NAMES];
+	struct expfmt_sample metric[ENGINE_NAMES]; /* within the text */
+};
+
+void engine_free(struct engine *e)
+{
+	struct own_engine *own = (struct own_engine *)e;
+
+	for (size_t i = 0; own && i < ENGINE_NAMES; i++)
+		free(own->text[i]);
+	free(own);
+}
+
+/* A name is shown in messages, and looked for, up to its end. */
+static int own_name(struct own_engine *own, enum signal signal, const char *text)
+{
+	struct expfmt_sample *m = &own->metric[signal];
+	struct row *row = &own->rows[own->engine.row_count];
+	size_t length = strlen(text) + 1;
+
+	/* The name once more behind the text, and ended. */
+	own->text[signal] = malloc(2 * length);
+	if (!own->text[signal])
+		return -ENOMEM;
+	memcpy(own->text[signal], text, length);
+	if (!expfmt_read_metric(own->text[signal], m))
+		return -EINVAL;
+	snprintf(own->text[signal] + length, length, "%.*s", (int)m->name_len, m->name);
+	*row = (struct row){
+		.signal = signal,
+		.combine = signal == SIGNAL_KV_CACHE ? MEAN : SUM,
+		.name = own->text[signal] + length,
+		.name_len = m->name_len,
+		.with = m->labels ? m : NULL,
+	};
+	own->engine.row_count++;
+	return 0;
+}
+
+int engine_named(const struct engine *base, char *const names[ENGINE_NAMES], struct engine **out)
+{
+	struct own_engine *own = calloc(1, sizeof(*own));
+	int r = own ? 0 : -ENOMEM;
+
+	if (!own)
+		return r;
+	own->engine = *base;
+	own->engine.any = false;
+	own->engine.rows = own->rows;
+	own->engine.row_count = 0;
+	for (enum signal i = 0; i < ENGINE_NAMES && !r; i++) {
+		if (!names[i])
+			continue;
+		r = own_name(own, i, names[i]);
+		own->engine.even &= !is_load(i);
+	}
+	if (r) {
+		engine_free(&own->engine);
+		return r;
+	}
+	for (size_t i = 0; i < base->row_count; i++)
+		if (base->rows[i].signal >= ENGINE_NAMES || !names[base->rows[i].signal])
+			own->rows[own->engine.row_count++] = base->rows[i];
+	*out = &own->engine;
+	return 0;
+}
+
 bool engine_metric(const struct engine *e, size_t i, struct engine_metric *out)
 {
 	const struct row *r = &e->rows[i];
@@ -342,15 +416,17 @@ static int series_check(struct series_list *l, char *fault)
 
 /* ---- a page ------------------------------------------------------------------ */
 
+#define TALLY_ROWS (MAX_ROWS + ENGINE_NAMES)
+
 /* What has been read of one page. */
 struct tally {
 	const struct engine *engine;
 	struct expfmt_filter filter;
-	uint64_t lengths;        /* bit n: a wanted name has n (modulo 64) bytes */
-	double total[MAX_ROWS];  /* of the good ones */
-	size_t series[MAX_ROWS]; /* number of series; of replicas, in rows that combine these */
-	size_t good[MAX_ROWS];   /* those of which a value can be believed */
-	double largest[MAX_ROWS][MAX_REPLICAS]; /* by replica, or REPLICA_* */
+	uint64_t lengths;          /* bit n: a wanted name has n (modulo 64) bytes */
+	double total[TALLY_ROWS];  /* of the good ones */
+	size_t series[TALLY_ROWS]; /* number of series; of replicas, in rows that combine these */
+	size_t good[TALLY_ROWS];   /* those of which a value can be believed */
+	double largest[TALLY_ROWS][MAX_REPLICAS]; /* by replica, or REPLICA_* */
 };
 
 enum { REPLICA_NONE = -2, REPLICA_SPOILED = -1 };
@@ -483,6 +559,8 @@ static bool has_label(const struct expfmt_sample *s, const struct row *row)
 {
 	char text[64];
 
+	if (row->with && !expfmt_has_labels(s, row->with))
+		return false;
 	return !row->label ||
 	       (expfmt_label(s, row->label, text, sizeof(text)) && !strcmp(text, row->label_value));
 }
@@ -672,13 +750,17 @@ static bool sum_is_good(const struct tally *t, enum signal signal, struct sum *s
 /* Returns -ENODATA, with a fault, if the page has none of the load signals. */
 static int refuse_no_load(const struct tally *t, const struct sum *sums, char *fault)
 {
+	const char *name = NULL;
+
 	for (enum signal i = 0; i < SIGNAL_COUNT; i++)
 		if (is_load(i) && sums[i].spoiled)
 			return -EBADMSG; /* the fault is its value's */
+	for (enum signal i = 0; i <= SIGNAL_KV_CACHE && !name; i++)
+		name = signal_name(t, i);
 	refuse(fault,
 	       "it has no %s, nor another load signal of this engine; is the pool's engine right, "
 	       "and does the server export metrics?",
-	       signal_name(t, SIGNAL_WAITING));
+	       name);
 	return -ENODATA;
 }
 
@@ -697,7 +779,7 @@ static int tally_signals(const struct tally *t, struct signals *s, char *fault)
 	}
 	if (load == SIGNAL_COUNT)
 		return refuse_no_load(t, sums, fault);
-	if (!sums[SIGNAL_WAITING].series)
+	if (!sums[SIGNAL_WAITING].series && signal_name(t, SIGNAL_WAITING))
 		return refuse(fault, "it has %s, but no %s", signal_name(t, load),
 			      signal_name(t, SIGNAL_WAITING));
 	for (enum signal i = 0; i < SIGNAL_COUNT; i++)

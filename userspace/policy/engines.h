@@ -40,6 +40,15 @@ const struct engine *engine_find(const char *name);
 /** The i-th entry's name, or NULL past the end. */
 const char *engine_name(size_t i);
 
+/* The signals whose metrics can have other names: those before SIGNAL_STARTED. */
+#define ENGINE_NAMES SIGNAL_STARTED
+
+/** Makes an engine as `base`, but for the signals that names[] gives metrics for, each as
+ * expfmt_read_metric() takes it (NULL: none); of `auto` with those alone. The texts are copied.
+ * Returns 0 with *out, which engine_free() frees; -EINVAL: a text is no metric; or -ENOMEM. */
+int engine_named(const struct engine *base, char *const names[ENGINE_NAMES], struct engine **out);
+void engine_free(struct engine *e);
+
 /* A metric that a signal comes from: the signal is the sum of its metrics with the lowest choice
  * that a page has. */
 struct engine_metric {
