@@ -396,6 +396,39 @@ __noinline int connect_forbidden(struct terms *t, const struct pintle_tuple *tup
 	return 1;
 }
 
+static __always_inline bool pool_counts(const struct pintle_pool *pool)
+{
+	__u32 i;
+
+	for (i = 0; i < PINTLE_MAX_CLASSES; i++)
+		if (pool->class_of[i].connections || pool->class_of[i].pool_connections ||
+		    pool->class_of[i].limit)
+			return true;
+	return pool->tenant_key;
+}
+
+/* The socket has no memory for what would count its connection. Any user can bring that about: the
+ * memory is that of the socket's options. So where connections are bounded, or tenants have quotas,
+ * such a one is refused, with EPERM; else it goes where it would without Pintle. Returns 1 if it is
+ * refused. */
+__noinline int connect_uncounted(struct terms *t, const struct pintle_tuple *tuple,
+				 const struct caller *caller)
+{
+	struct decide_result r = {.outcome = PINTLE_OUTCOME_REFUSED};
+	struct pintle_pool *pool;
+
+	if (!t || !tuple || !caller)
+		return 0;
+	pool = pool_of(t);
+	if (!pool || t->mode != PINTLE_MODE_ENFORCE || !pool_counts(pool)) {
+		count_outcome(t->key.pool, PINTLE_OUTCOME_PASSED);
+		return 0;
+	}
+	count_outcome(t->key.pool, r.outcome);
+	report_decision(tuple, t, &r, PINTLE_HOOK_CONNECT, caller->cgroup);
+	return 1;
+}
+
 /* Enters into the socket's record that it goes to the overload responder; false: there is none. Not
  * inlined, because of its stack. */
 static __noinline bool connect_divert(struct pintle_connect *c, const struct terms *t,
@@ -472,8 +505,9 @@ static __noinline void connect_forget(struct bpf_sock *sk)
 		bpf_sk_storage_delete(&traces, sk);
 }
 
-/* Counts the connection for the caller's tenant, or, where quotas hold, sets t->over_quota. */
-static __noinline void connect_seat(struct bpf_sock *sk, struct pintle_connect *c, struct terms *t,
+/* Counts the connection for the caller's tenant, or, where quotas hold, sets t->over_quota. Returns
+ * whether it did. */
+static __noinline bool connect_seat(struct bpf_sock *sk, struct pintle_connect *c, struct terms *t,
 				    const struct pintle_tuple *tuple, const struct caller *caller)
 {
 	struct pintle_affinity_key key = {.pool = t->key.pool,
@@ -481,8 +515,12 @@ static __noinline void connect_seat(struct bpf_sock *sk, struct pintle_connect *
 
 	tenant_of_caller(&key.session, t, tuple, caller);
 	t->over_quota = tenant_enter(&key, t->now, t->mode == PINTLE_MODE_ENFORCE) > 0;
-	if (!t->over_quota && seat_take(sk, &key))
-		__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SEAT);
+	if (t->over_quota || !key.pool_generation)
+		return true;
+	if (!seat_take(sk, &key))
+		return key.session.kind == PINTLE_KEY_NONE; /* shared, and so without a quota */
+	__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SEAT);
+	return true;
 }
 
 /* Counts what the rule decided in mode shadow. A Service would send the connection to any endpoint
@@ -574,8 +612,10 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 		c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	}
 	if (!c) {
-		/* Also without memory for a record: nothing could count the connection. */
-		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
+		if (t.mode == PINTLE_MODE_OFF || daemonless_for_long(t.now))
+			count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
+		else if (connect_uncounted(&t, tuple, caller))
+			*verdict = REFUSE; /* EPERM */
 		return NULL;
 	}
 	c->client = caller->netns;
@@ -583,8 +623,11 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	connect_keys(&t, tuple, caller, &c->hint);
 	if (pool->class_count > 1)
 		connect_class(ctx, &t, tuple, caller, &c->hint);
-	if (pool->tenant_key && t.mode != PINTLE_MODE_SHADOW)
-		connect_seat(sk, c, &t, tuple, caller);
+	if (pool->tenant_key && t.mode != PINTLE_MODE_SHADOW &&
+	    !connect_seat(sk, c, &t, tuple, caller) && connect_uncounted(&t, tuple, caller)) {
+		*verdict = REFUSE;
+		return NULL;
+	}
 	tier_begin(&t);
 	trace_start(&t, &ref);
 	t.would = t.mode == PINTLE_MODE_SHADOW;

@@ -70,7 +70,8 @@
 	X(SPILLED, "spilled",                                                                      \
 	  "over a limit of its class or tenant, or none is ready; to a fallback pool")             \
 	X(DIVERTED, "diverted", "over a limit of its class or tenant; to the overload responder")  \
-	X(REFUSED, "refused", "over a limit of its class or tenant; refused at once")              \
+	X(REFUSED, "refused",                                                                      \
+	  "over a limit of its class or tenant, or nothing could count it there; refused at once") \
 	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
 	X(RANDOM, "random", "mode baseline or shadow: any ready endpoint")                         \
 	X(PASSED, "passed", "mode off or shadow, or no daemon for long: left as it came")          \

@@ -1018,7 +1018,8 @@ static const struct row {
 	 .family.more = "Pass."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_unfit", value_unfit, "why"),
 	 .family.help = "1: left out, because it is starting, unhealthy, faulty or asleep.",
-	 .family.more = "Only pools with `health`, endpoints with a `gpu`, and those that have slept."},
+	 .family.more =
+		 "Only pools with `health`, endpoints with a `gpu`, and those that have slept."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_requests_waiting", value_requests_waiting),
 	 .family.help = "Requests on this node's steered connections that have no first token yet.",
 	 .family.more = "Pass."},
