@@ -75,11 +75,10 @@ extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk,
 
 /* ---- what is kept, not pinned ------------------------------------------------------- */
 
-#define HANDED       256
-#define STRAYS       1024
-#define HANDED_NS    20000000ULL    /* 20 ms */
-#define STRAY_MIN_NS 1000000000ULL  /* 1 s */
-#define STRAY_MAX_NS 60000000000ULL /* 1 min */
+#define HANDED    256
+#define HANDED_NS 20000000ULL /* 20 ms */
+
+#define FULL_QUEUES 1024
 
 /* A connection that was handed over on this CPU a moment ago. */
 struct handed {
@@ -90,12 +89,6 @@ struct handed {
 	__u32 zero;
 };
 
-/* A segment of no connection that came before. */
-struct stray {
-	__u64 first;
-	__u64 hash;
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, HANDED);
@@ -103,17 +96,10 @@ struct {
 	__type(value, struct handed);
 } MAP(hand_notes);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, STRAYS);
-	__type(key, __u32);
-	__type(value, struct stray);
-} MAP(hand_strays);
-
 /* Connections, by their hash, that met a full queue when they were handed over last. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, STRAYS);
+	__uint(max_entries, FULL_QUEUES);
 	__type(key, __u32);
 	__type(value, __u32);
 } MAP(hand_full);
@@ -333,6 +319,24 @@ __noinline int session_ask(const struct hand *h, const struct pintle_ref *of)
 	return hand_session(&x->scan, &pool->asked, n, &a->session);
 }
 
+/* What tells the connection's decision from others with its 4-tuple: one of two numbers, of its
+ * cookie. A segment that comes again has the one of the decision before, also where its model is
+ * not seen any more; the other one if its model now says another pool. The kernel did not take what
+ * came before: 10.0.0.7 asks for a model of everybody's while the listener's queue is full, and
+ * then, on the same connection, for one that it may not have. */
+static __always_inline __u32 connection_of(const struct hand *h, const struct pintle_asking *a)
+{
+	__u32 one = 1 + h->acknowledged % 255, other = 1 + one % 255;
+	const struct pintle_decision *d = decision_find(&h->s.tuple);
+	const struct model_scratch *x = model_scratch_find();
+
+	if (!x || !d || (d->handed != one && d->handed != other))
+		return one;
+	if (!a->pool.generation || !x->scan.key.name[0] || d->pool == a->pool.id)
+		return d->handed;
+	return one + other - d->handed;
+}
+
 /* Reads the request, and finds into *a the pool and the session that it names, if it does. Each
  * pool says itself what makes a session. Returns how the connection is counted. Inlined, because
  * there may be only eight frames of functions. */
@@ -345,12 +349,12 @@ static __always_inline int request_ask(struct __sk_buff *skb, const struct hand 
 	if (!x)
 		return PINTLE_HAND_NOT_HTTP;
 	x->began = h->now;
-	a->connection = 1 + h->acknowledged % 255;
 	__builtin_memset(&a->session, 0, sizeof(a->session));
 	of = h->pool;
 	if (!h->read)
 		headers_read(skb, h, &of);
 	model_choose(skb, &h->s, &of, &x->scan);
+	a->connection = connection_of(h, a);
 	if (a->no_model)
 		return PINTLE_HAND_NO_MODEL;
 	if (a->pool.generation && a->pool.id != of.id) {
@@ -384,7 +388,7 @@ static __always_inline void attrs_fill(struct bpf_tcp_req_attrs *attrs, const st
 
 static __always_inline __u32 *full_at(const struct hand *h)
 {
-	__u32 at = h->hash % STRAYS;
+	__u32 at = h->hash % FULL_QUEUES;
 
 	return bpf_map_lookup_elem(&hand_full, &at);
 }
@@ -410,19 +414,19 @@ static __always_inline bool queue_is_full(const struct hand *h, const struct tcp
 	return is;
 }
 
-/* Whether the segment was handed over before, and there is no socket. A segment that TCP refuses is
- * no failure, nor is a copy that came along with it. Returns when that was, or 0. */
-__noinline long handed_in_vain(struct __sk_buff *skb, struct hand *h)
+/* Whether the segment, which is sound, was handed over before, and there is no socket. A copy that
+ * came along with it is no failure. Returns when that was, or 0. */
+__noinline long handed_in_vain(const struct hand *h)
 {
 	struct pintle_decision *d = h ? decision_find(&h->s.tuple) : NULL;
 	__u64 when;
 
-	if (!d || d->ended || d->handed != 1 + h->acknowledged % 255)
+	if (!d || d->ended || d->handed != asking_connection())
 		return 0;
 	when = d->decided_ns;
 	if (h->now - when < REST_SAME_NS || h->now - when > PINTLE_PENDING_NS || met_full(h))
 		return 0;
-	return h->held || hold_is_sound(skb, h) > 0 ? (long)when : 0;
+	return (long)when;
 }
 
 /* Counts the failure. Returns 1 if the hand-off rests for the client: its next try is the kernel's,
@@ -598,8 +602,8 @@ __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
 		return TC_ACT_SHOT;
 	prompt_take(skb, h);
 	options_read(h, &o);
-	hand_unpack(&o, h->acknowledged - 1);
-	in_vain = handed_in_vain(skb, h);
+	hand_unpack(&o, h->kept);
+	in_vain = handed_in_vain(h);
 	a->state = PINTLE_ASKING_WHERE;
 	/* Nothing is decided for what was begun before the sysctl was set to 0. */
 	failed = kernel_takes(skb, h) ? hand_over(skb, h, &o, in_vain) : PINTLE_HAND_FAILED;
@@ -681,28 +685,32 @@ __noinline int ask(struct __sk_buff *skb, const struct hand *h)
 /* ---- without a socket
  * ----------------------------------------------------------------------------- */
 
-/* Data without a socket and without a good cookie. They may have overtaken the first segment: then
- * that one is awaited. They may also be of a connection that is long over: those come again and
- * again, and are answered with a reset after a second. */
+/* A function of its own, because of its stack. */
+__noinline int is_held(const struct hand *h)
+{
+	struct pintle_held_key k;
+
+	return h && held_any() && held_find(&h->s.tuple, &k);
+}
+
+/* A segment of no connection that is begun here: it is answered as the kernel would. Where one of
+ * its addresses and ports is held, it is somebody else's. */
 static __always_inline int on_stray(struct __sk_buff *skb, struct hand *h)
 {
-	__u64 hash = mix((__u64)h->hash << 32 | h->s.sequence), since;
-	__u32 at = hash % STRAYS;
-	struct stray *s = bpf_map_lookup_elem(&hand_strays, &at);
-
-	if (!s)
+	if (is_held(h) > 0)
 		return TC_ACT_SHOT;
-	since = h->now - s->first;
-	if (s->hash == hash && since < STRAY_MAX_NS) {
-		if (since < STRAY_MIN_NS)
-			return TC_ACT_SHOT;
-		checksum_read(h);
-		hand_count(h, PINTLE_HAND_STRAY);
-		return answer_reset(skb, h);
-	}
-	s->hash = hash;
-	s->first = h->now;
-	return TC_ACT_SHOT;
+	checksum_read(h);
+	hand_count(h, PINTLE_HAND_STRAY);
+	return answer_reset(skb, h);
+}
+
+/* A segment behind a connection's first one. That one is lost, or is late: the client sends it
+ * again, and then this one. Or the connection is over, and there is nothing to wait for. */
+static __always_inline int on_ahead(struct __sk_buff *skb, struct hand *h)
+{
+	if (!served_is(&h->s.tuple, h->acknowledged, h->first))
+		return TC_ACT_SHOT;
+	return socket_there(skb, h) > 0 ? TC_ACT_UNSPEC : on_stray(skb, h);
 }
 
 /* Whether the connection was decided when its SYN came, a moment ago, and so before the hand-off
@@ -718,41 +726,45 @@ __noinline int was_decided(const struct hand *h)
 }
 
 /* A segment without data: the end of the handshake, a probe of a client that keeps the connection
- * alive before its first request, or its end. */
+ * alive before its first request, what it says to an answer that came twice, or its end, which is
+ * answered as a server would that reads no request. */
 static __always_inline int on_bare(struct __sk_buff *skb, struct hand *h)
 {
-	bool first = cookie_holds(h, h->s.sequence - 1);
-
 	if (checksum_read(h) < 0)
 		return TC_ACT_SHOT;
 	if (!(h->flags & FLAG_FIN)) {
-		if (first)
+		if (h->fits == HAND_FITS_FIRST)
 			return TC_ACT_SHOT;
-		if (cookie_holds(h, h->s.sequence))
+		if (h->fits == HAND_FITS_PROBE)
 			return answer_ack(skb, h, h->s.sequence + 1);
 	}
 	if (was_decided(h) > 0)
 		return TC_ACT_UNSPEC;
-	/* The end has overtaken the request, where that was lost. */
-	if (h->flags & FLAG_FIN && !first)
-		return on_stray(skb, h);
-	hand_count(h, first ? PINTLE_HAND_NO_REQUEST : PINTLE_HAND_STRAY);
-	return answer_reset(skb, h);
+	if (h->fits == HAND_FITS_AHEAD)
+		return on_ahead(skb, h);
+	if (h->fits == HAND_FITS_FIRST) {
+		hand_count(h, PINTLE_HAND_NO_REQUEST);
+		return answer_until(skb, h, h->s.sequence, true);
+	}
+	/* The client acknowledges that answer. */
+	if (!(h->flags & FLAG_FIN) && fits_read(h, 1) == HAND_FITS_FIRST)
+		return TC_ACT_SHOT;
+	return on_stray(skb, h);
 }
 
 /* A reset of a connection that is not held. */
 static __always_inline int on_reset(struct hand *h)
 {
-	if (!h->s.size && !checksum_read(h) && cookie_holds(h, h->s.sequence - 1))
+	if (!h->s.size && !checksum_read(h) && h->fits == HAND_FITS_FIRST)
 		hand_count(h, PINTLE_HAND_NO_REQUEST);
 	return TC_ACT_SHOT;
 }
 
-/* Whether a segment without data is of a handshake that the hand-off has begun: its end, a probe
- * behind it, or the client's. */
+/* Whether a segment is of a handshake that the hand-off has begun: its end, a probe behind it, or
+ * the client's first. */
 static __always_inline bool is_of_handshake(const struct hand *h)
 {
-	return cookie_holds(h, h->s.sequence - 1) || cookie_holds(h, h->s.sequence);
+	return h->fits == HAND_FITS_FIRST || h->fits == HAND_FITS_PROBE;
 }
 
 /* A segment of a connection that is not held. Returns HOLD_OVER if it is the first with data. */
@@ -769,13 +781,15 @@ static __always_inline int on_first(struct __sk_buff *skb, struct hand *h)
 		return on_bare(skb, h);
 	}
 	/* A probe may have a byte of what was acknowledged already. */
-	if (h->s.size == 1 && cookie_holds(h, h->s.sequence)) {
+	if (h->s.size == 1 && h->fits == HAND_FITS_PROBE) {
 		checksum_read(h);
 		return answer_ack(skb, h, h->s.sequence + 1);
 	}
-	if (cookie_holds(h, h->s.sequence - 1))
+	if (h->fits == HAND_FITS_FIRST)
 		return HOLD_OVER;
-	return was_decided(h) > 0 ? TC_ACT_UNSPEC : on_stray(skb, h);
+	if (was_decided(h) > 0)
+		return TC_ACT_UNSPEC;
+	return h->fits == HAND_FITS_AHEAD ? on_ahead(skb, h) : on_stray(skb, h);
 }
 
 /* Whether the segment is the kernel's: the hand-off rests, and has not begun this handshake. The
@@ -790,14 +804,18 @@ __noinline int is_the_kernels(const struct hand *h)
 	pool = pool_find(h->pool.id, h->pool.generation);
 	if (pool && h->in_pods && !h->s.size && pod_flow_ended(&h->s.tuple))
 		return 0;
-	return !pool || (hand_is_off(h, pool) && !is_of_handshake(h));
+	if (!pool)
+		return 1;
+	if (!hand_is_off(h, pool) || is_of_handshake(h))
+		return 0;
+	return h->fits != HAND_FITS_AHEAD || was_decided(h) > 0;
 }
 
 /* Whether the segment is the first of a handshake that the hand-off has begun. */
-static __always_inline bool is_begun(const struct hand *h)
+static __always_inline bool is_begun(struct hand *h)
 {
 	return (h->flags & (FLAG_ACK | FLAG_RST | FLAG_SYN)) == FLAG_ACK &&
-	       cookie_holds(h, h->s.sequence - 1);
+	       fits_read(h, 0) == HAND_FITS_FIRST;
 }
 
 /* A segment right behind a SYN that was answered on this CPU. Returns TC_ACT_SHOT; HOLD_OVER for
@@ -806,7 +824,6 @@ static __always_inline bool is_begun(const struct hand *h)
 __noinline int on_begun(struct __sk_buff *skb, struct hand *h)
 {
 	struct begun *b = h ? begun_find(h) : NULL;
-	struct pintle_held_key k;
 
 	if (!b || !hand_take_up(skb, h) || !begun_is(b, h) ||
 	    (h->flags & (FLAG_FIN | FLAG_SYN | FLAG_RST | FLAG_ACK)) != FLAG_ACK)
@@ -814,7 +831,8 @@ __noinline int on_begun(struct __sk_buff *skb, struct hand *h)
 	if (!h->s.size)
 		return TC_ACT_SHOT;
 	b->when = 0;
-	return held_any() && held_find(&h->s.tuple, &k) ? HOLD_NOT : HOLD_OVER;
+	h->kept = b->kept;
+	return is_held(h) > 0 ? HOLD_NOT : HOLD_OVER;
 }
 
 /* Of segments without a socket none but the first request reaches the kernel: it would run the
@@ -839,9 +857,10 @@ static __always_inline int on_other(struct __sk_buff *skb, struct hand *h)
 	result = hold_segment(skb, h);
 	if (result == HOLD_MORE)
 		result = hold_take(skb, h);
-	if (result == HOLD_NOT)
-		result = is_the_kernels(h) ? TC_ACT_UNSPEC : on_first(skb, h);
-	return result;
+	if (result != HOLD_NOT)
+		return result;
+	fits_read(h, 0);
+	return is_the_kernels(h) ? TC_ACT_UNSPEC : on_first(skb, h);
 }
 
 /* The first request has come, and with it its connection. */
@@ -852,10 +871,14 @@ static __always_inline int on_request(struct __sk_buff *skb, struct hand *h)
 
 	if (served_is(&h->s.tuple, h->acknowledged, h->s.sequence))
 		return socket_there(skb, h) > 0 ? TC_ACT_UNSPEC : on_stray(skb, h);
+	if (!h->held && hold_is_sound(skb, h) <= 0) {
+		hold_count(h->pool.id, PINTLE_HOLD_DAMAGED);
+		return TC_ACT_SHOT;
+	}
 	if (!h->held)
 		h->read = headers_read(skb, h, &of) > 0;
 	if (!h->held && h->read && is_unfinished(h))
-		result = hold_begin(skb, h);
+		result = hold_begin(h);
 	if (result == HOLD_MORE)
 		result = hold_take(skb, h);
 	if (result != HOLD_NOT && result != HOLD_OVER)

@@ -19,6 +19,7 @@
 
 #include "hand_segment.bpf.h"
 #include "held.bpf.h"
+#include "served.bpf.h"
 
 #define SWEEP_NS     1000000000ULL /* 1 s */
 #define CLOCK_STEADY 1             /* CLOCK_MONOTONIC */
@@ -96,7 +97,8 @@ static long hold_sum_data(__u32 i, void *arg)
 	return 0;
 }
 
-/* Whether the segment is whole and undamaged: what is acknowledged cannot be had again. */
+/* Whether the segment is whole and undamaged: what is acknowledged cannot be had again, and what
+ * TCP would drop decides nothing. A device may have looked already. */
 __noinline int hold_is_sound(struct __sk_buff *skb, struct hand *h)
 {
 	struct hold_summing s = {.skb = skb};
@@ -105,7 +107,7 @@ __noinline int hold_is_sound(struct __sk_buff *skb, struct hand *h)
 
 	if (!h || !x || !w || h->s.data + h->s.size > skb->len || checksum_read(h) < 0)
 		return 0;
-	if (!h->s.size || h->partial)
+	if (!h->s.size || h->partial || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
 		return 1;
 	s.chunk = w->chunk;
 	s.from = h->s.data;
@@ -256,8 +258,11 @@ static long hold_sweep_one(void *map, struct pintle_held_key *k, struct pintle_h
 		s->left = 1;
 		return 0;
 	}
-	if (!e->decided && e->pool.id < PINTLE_MAX_POOLS)
+	if (!e->decided && e->pool.id < PINTLE_MAX_POOLS) {
 		hold_count(e->pool.id, PINTLE_HOLD_GIVEN_UP);
+		/* What comes of it now has nothing to wait for. */
+		served_note(&e->tuple, e->acknowledged, e->first);
+	}
 	bpf_map_delete_elem(map, k);
 	return 0;
 }
@@ -462,6 +467,7 @@ __noinline int hold_make(const struct hand *h)
 		return 0;
 	e->first = h->s.sequence;
 	e->acknowledged = h->acknowledged;
+	e->kept = h->kept;
 	e->pool = h->pool;
 	e->tuple = h->s.tuple;
 	request_begin((struct request_scan *)e->scan, HAND_LINE_MIN, HAND_LINE_MAX);
@@ -474,9 +480,9 @@ __noinline int hold_make(const struct hand *h)
 	return 0;
 }
 
-/* Begins to hold the connection whose first segment this is. Returns HOLD_MORE, TC_ACT_SHOT, or
+/* Begins to hold the connection whose first segment this is, and is sound. Returns HOLD_MORE, or
  * HOLD_NOT if it has to be decided now. */
-__noinline int hold_begin(struct __sk_buff *skb, struct hand *h)
+__noinline int hold_begin(struct hand *h)
 {
 	__u32 why = PINTLE_HOLD_COUNT;
 
@@ -486,8 +492,6 @@ __noinline int hold_begin(struct __sk_buff *skb, struct hand *h)
 		why = PINTLE_HOLD_CLOSED;
 	else if (h->s.size > HOLD_MAX)
 		why = PINTLE_HOLD_FULL;
-	else if (hold_is_sound(skb, h) <= 0)
-		why = PINTLE_HOLD_DAMAGED;
 	else if (hold_make(h) <= 0)
 		why = PINTLE_HOLD_NO_PLACE;
 	if (why == PINTLE_HOLD_COUNT) {
@@ -495,7 +499,7 @@ __noinline int hold_begin(struct __sk_buff *skb, struct hand *h)
 		return HOLD_MORE;
 	}
 	hold_count(h->pool.id, why);
-	return why == PINTLE_HOLD_DAMAGED ? TC_ACT_SHOT : HOLD_NOT;
+	return HOLD_NOT;
 }
 
 /* Only a reset with the very number that is due ends the connection, as in RFC 5961. Another that
@@ -519,6 +523,7 @@ static __always_inline int hold_more(struct __sk_buff *skb, struct hand *h,
 		return TC_ACT_SHOT;
 	}
 	h->acknowledged = e->acknowledged;
+	h->kept = e->kept;
 	h->marked = e->marked;
 	if (h->flags & FLAG_RST)
 		return hold_reset(skb, h, next);

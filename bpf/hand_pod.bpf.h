@@ -64,7 +64,7 @@ __noinline int pod_give(struct __sk_buff *skb, const struct hand *h, __u32 endpo
 	if (!h)
 		return -1;
 	options_read(h, &o);
-	hand_unpack(&o, h->acknowledged - 1);
+	hand_unpack(&o, h->kept);
 	attrs_fill(&attrs, h, frame_net_device(skb)->nd_net.net, &o);
 	for (i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT && result; i++) {
 		__u32 slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
@@ -133,7 +133,7 @@ static __always_inline int pod_segment(struct __sk_buff *skb, struct hand *h)
 	__u32 due = 0;
 	int found = pod_socket(skb, h, &due);
 	bool begins = h->s.size && !(h->flags & (FLAG_SYN | FLAG_RST)) &&
-		      cookie_holds(h, h->s.sequence - 1);
+		      fits_read(h, 0) == HAND_FITS_FIRST;
 
 	if (found == POD_SOCKET_THERE)
 		return TC_ACT_UNSPEC;

@@ -62,6 +62,9 @@ struct hand {
 	__u8 unsure : 1; /* the reset that ends a connection before may be lost */
 	__u8 read : 1;   /* hand_scratch has the headers, read for the names of this pool */
 	__u8 placed;     /* enum hand_placed */
+	__u8 fits;       /* enum hand_fits, after fits_read() */
+	__u8 kept;       /* what the cookie keeps of the SYN's options */
+	__u32 first;     /* where `fits` is not HAND_FITS_NOTHING: the connection's first byte */
 };
 
 static __always_inline void hand_count(const struct hand *h, __u32 hand)
@@ -347,9 +350,10 @@ static __always_inline int answer_reset(frame *f, const struct hand *h)
 	return answer(f, h, &a);
 }
 
-/* Acknowledges all before `sequence`. The time is the one that the client saw last: the server's
- * clock, which begins there, must not be behind it. */
-FRAME_STEP answer_ack(frame *f, const struct hand *h, __u32 sequence)
+/* Acknowledges all before `sequence`; with `end`, the client's end besides, by one of the server's.
+ * The time is the one that the client saw last: the server's clock, which begins there, must not be
+ * behind it. */
+FRAME_STEP answer_until(frame *f, const struct hand *h, __u32 sequence, bool end)
 {
 	struct hand_options o = {};
 	struct answer a;
@@ -359,8 +363,9 @@ FRAME_STEP answer_ack(frame *f, const struct hand *h, __u32 sequence)
 	options_read(h, &o);
 	answer_begin(&a, h);
 	a.tcp.ack = 1;
-	a.tcp.ack_seq = bpf_htonl(sequence);
-	hand_unpack(&o, h->acknowledged - 1);
+	a.tcp.fin = end;
+	a.tcp.ack_seq = bpf_htonl(sequence + end);
+	hand_unpack(&o, h->kept);
 	a.tcp.ece = h->marked && o.has_ecn;
 	a.tcp.window = bpf_htons(o.has_scale ? 64240 >> HAND_SCALE : 64240);
 	if (o.has_time) {
@@ -369,6 +374,11 @@ FRAME_STEP answer_ack(frame *f, const struct hand *h, __u32 sequence)
 		a.options[2] = bpf_htonl(o.value);
 	}
 	return answer(f, h, &a);
+}
+
+static __always_inline int answer_ack(frame *f, const struct hand *h, __u32 sequence)
+{
+	return answer_until(f, h, sequence, false);
 }
 
 /* ---- the kernel's sockets ----------------------------------------------------------------- */
@@ -448,9 +458,9 @@ static __always_inline const struct hand_secret *secret_find(void)
 	return n ? (const struct hand_secret *)n->hint_key : NULL;
 }
 
-static __always_inline __u32 epoch_now(void)
+static __always_inline __u64 hand_now_ms(void)
 {
-	return bpf_ktime_get_boot_ns() >> HAND_EPOCH_SHIFT;
+	return bpf_ktime_get_boot_ns() / 1000000;
 }
 
 /* The bits of ECN in the second byte of the IP header. */
@@ -484,6 +494,8 @@ struct begun {
 	__u32 sequence;     /* of the first byte of data */
 	__u32 acknowledged; /* by the client: one more than the cookie */
 	__u64 when;         /* 0: its first data came */
+	__u32 kept;         /* what the cookie keeps */
+	__u32 zero;
 };
 
 struct {
@@ -500,7 +512,7 @@ static __always_inline struct begun *begun_at(const struct hand *h)
 	return bpf_map_lookup_elem(&hand_begun, &at);
 }
 
-static __always_inline void begun_make(const struct hand *h, __u32 cookie)
+static __always_inline void begun_make(const struct hand *h, const struct hand_syn *syn)
 {
 	struct begun *b = begun_at(h);
 
@@ -508,8 +520,9 @@ static __always_inline void begun_make(const struct hand *h, __u32 cookie)
 		return;
 	b->tuple = h->s.tuple;
 	b->sequence = h->s.sequence + 1;
-	b->acknowledged = cookie + 1;
+	b->acknowledged = syn->cookie + 1;
 	b->when = h->now;
+	b->kept = syn->kept;
 }
 
 /* The entry of the connection whose first segment behind the SYN this may be: begun_is() says
@@ -549,8 +562,8 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 {
 	const struct hand_secret *secret;
 	struct hand_options o = {};
+	struct hand_syn syn = {};
 	struct answer a;
-	__u32 cookie, mixed;
 
 	/* No client begins so; the kernel's listeners drop it, too. */
 	if (!h || h->flags & (FLAG_FIN | FLAG_RST))
@@ -566,24 +579,24 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 	secret = secret_find();
 	if (!secret)
 		return FRAME_DROP;
-	cookie = hand_cookie_of(&h->s.tuple, h->s.sequence, epoch_now(), hand_pack(&o), secret,
-				&mixed);
+	o.has_ecn = o.has_time && takes_ecn(f, h) > 0;
+	syn.sequence = h->s.sequence;
+	hand_cookie_make(&h->s.tuple, &o, hand_now_ms(), secret, &syn);
 	if (!h->unsure)
-		begun_make(h, cookie);
+		begun_make(h, &syn);
 	answer_begin(&a, h);
-	a.tcp.seq = bpf_htonl(cookie);
+	a.tcp.seq = bpf_htonl(syn.cookie);
 	a.tcp.ack_seq = bpf_htonl(h->s.sequence + 1);
 	a.tcp.syn = 1;
 	a.tcp.ack = 1;
-	a.tcp.ece = o.has_time && takes_ecn(f, h) > 0;
+	a.tcp.ece = o.has_ecn;
 	a.tcp.window = bpf_htons(64240);
 	a.options[0] = bpf_htonl(0x02040000 | way_mss(h));
 	if (o.has_sack)
 		a.options[1] = bpf_htonl(0x01010402);
 	if (o.has_time) {
 		a.options[1] = bpf_htonl(o.has_sack ? 0x0402080a : 0x0101080a);
-		/* Nobody learns how long the machine is up. */
-		a.options[2] = bpf_htonl(hand_time((__u32)(h->now / 1000000) + mixed, a.tcp.ece));
+		a.options[2] = bpf_htonl(syn.time);
 		a.options[3] = bpf_htonl(o.value);
 	}
 	if (o.has_scale)
@@ -591,12 +604,24 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 	return answer(f, h, &a);
 }
 
-static __always_inline bool cookie_holds(const struct hand *h, __u32 sequence)
+/* Finds what the segment is by its numbers, less `ends`, and what its cookie keeps. Returns enum
+ * hand_fits. */
+FRAME_STEP fits_read(struct hand *h, __u32 ends)
 {
 	const struct hand_secret *secret = secret_find();
+	struct hand_options o = {};
+	struct hand_fit fit = {};
 
-	return secret && hand_cookie_holds(&h->s.tuple, sequence, h->acknowledged - 1, epoch_now(),
-					   secret) > 0;
+	if (!h || !secret)
+		return HAND_FITS_NOTHING;
+	options_read(h, &o);
+	fit.sequence = h->s.sequence - ends;
+	fit.cookie = h->acknowledged - 1 - ends;
+	hand_cookie_read(&h->s.tuple, &o, hand_now_ms(), secret, &fit);
+	h->fits = fit.fits;
+	h->kept = fit.kept;
+	h->first = fit.first;
+	return h->fits;
 }
 
 /* Whether the hand-off rests, so that handshakes are the kernel's: in mode off, and where `decide`

@@ -26,22 +26,36 @@ static __always_inline __u64 tuple_hash(const struct pintle_tuple *t)
 
 /* The places that a connection may be in. */
 struct held_places {
-	__u64 client;
-	__u64 hash;
+	__u64 network;
+	__u64 host; /* a hash */
+	__u64 hash; /* of the connection */
 };
+
+/* The client's network, which whoever has it shares with nobody: of IPv6 a /48, of IPv4 a /24. */
+static __always_inline __u64 held_network(__u64 host)
+{
+	return host >> 48 == PINTLE_CLIENT_V4 >> 48 ? host & ~0xffULL : host & ~0xffffULL;
+}
 
 static __always_inline void held_places(const struct pintle_tuple *t, struct held_places *p)
 {
-	p->client = client_of(t, PINTLE_KEY_REQUEST);
+	__u64 host = client_of(t, PINTLE_KEY_REQUEST);
+
+	p->network = held_network(host);
+	p->host = mix(host);
 	p->hash = tuple_hash(t);
 }
 
-/* The key of the place `way`, which is below PINTLE_HELD_WAYS. */
+/* The key of the place `way`, which is below PINTLE_HELD_WAYS. The places of a network are in
+ * pairs, and a host has one of each pair, which its hash says: so one that takes all of its own
+ * leaves another host of the network half of that one's. */
 static __always_inline void held_key(const struct held_places *p, __u32 way,
 				     struct pintle_held_key *k)
 {
-	k->client = p->client;
-	k->place = (p->hash >> 8 * way) % PINTLE_HELD_PLACES;
+	__u32 pair = (p->hash >> 8 * way) % (PINTLE_HELD_PLACES / 2);
+
+	k->client = p->network;
+	k->place = 2 * pair + (p->host >> (pair & 63) & 1);
 	k->zero = 0;
 }
 

@@ -2,10 +2,11 @@
 /*
  * served.bpf.h - which connections of the hand-off a server has had.
  *
- * A cookie holds for half an hour, and so does a copy of the first segment: one that the network
+ * A cookie holds for hours, and so does a copy of the first segment: one that the network
  * was late with, or that somebody has recorded. While the connection is open, its socket takes the
  * copy; later it would begin the connection again, and the server would do all the work once more.
- * So sockops notes each connection to an endpoint when it is established. A note is one word, and
+ * So sockops notes each connection to an endpoint when it is established, and the sweeper each that
+ * was held and is given up. A note is one word, and
  * the next connection with the same place takes that: half of the notes are gone after some 45,000
  * connections.
  */

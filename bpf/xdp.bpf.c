@@ -90,12 +90,15 @@ static __always_inline int on_bare(frame *f, struct hand *h, const struct pintle
 
 	if (!(what & FLAG_ACK) || what & FLAG_SYN)
 		return on_unknown(h, pool);
-	if (cookie_holds(h, h->s.sequence - 1)) {
+	fits_read(h, 0);
+	if (h->fits == HAND_FITS_FIRST) {
 		if (what & (FLAG_FIN | FLAG_RST))
 			hand_count(h, PINTLE_HAND_NO_REQUEST);
-		return (what & (FLAG_FIN | FLAG_RST)) == FLAG_FIN ? answer_reset(f, h) : XDP_DROP;
+		return (what & (FLAG_FIN | FLAG_RST)) == FLAG_FIN
+			       ? answer_until(f, h, h->s.sequence, true)
+			       : XDP_DROP;
 	}
-	if (!(what & (FLAG_FIN | FLAG_RST)) && cookie_holds(h, h->s.sequence))
+	if (!(what & (FLAG_FIN | FLAG_RST)) && h->fits == HAND_FITS_PROBE)
 		return answer_ack(f, h, h->s.sequence + 1);
 	return on_unknown(h, pool);
 }

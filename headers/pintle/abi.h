@@ -1635,15 +1635,15 @@ struct pintle_rest {
 
 /* ---- held: hash, place of a client -> a request that is held. Writer: kernel. ------------- */
 
-/* A client has a number of places, so nobody takes another's, and no count is needed. A connection
- * has some of them, by its ports, and is in the first that was free. Where all are taken, it is not
- * held. */
+/* A network (an IPv4 /24, an IPv6 /48) has a number of places, and a host in it half of these, so
+ * nobody takes another's, and no count is needed. A connection has some of its host's, by its
+ * ports, and is in the first that was free. Where all are taken, it is not held. */
 #define PINTLE_MAX_HELD    1024
-#define PINTLE_HELD_PLACES 128
+#define PINTLE_HELD_PLACES 256
 #define PINTLE_HELD_WAYS   4
 
 struct pintle_held_key {
-	__u64 client; /* a host; see `shares` */
+	__u64 client; /* a network; a host is as in `shares` */
 	__u32 place;  /* below PINTLE_HELD_PLACES */
 	__u32 zero;
 };
@@ -1653,7 +1653,8 @@ struct pintle_held_key {
 struct pintle_held {
 	__u32 busy;
 	__u16 decided; /* bytes that were handed over; 0: not yet. Kept until it is established */
-	__u16 marked;  /* 1: a segment met congestion (CE), and the client has not said CWR */
+	__u8 marked;   /* 1: a segment met congestion (CE), and the client has not said CWR */
+	__u8 kept;     /* what the cookie keeps of the SYN's options: bpf/cookie.bpf.h */
 	__u32 first;   /* sequence number of the first byte */
 	__u32 acknowledged; /* that of all segments, since the server has sent nothing */
 	__u64 since_ns;

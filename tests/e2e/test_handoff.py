@@ -785,7 +785,7 @@ def test_spoofed(node):
 
 
 def test_data_of_a_connection_that_is_over(node):
-    """The client is told by a reset, a second or so later, not left to wait for minutes."""
+    """The client is told by a reset, not left to wait for minutes."""
     node.add_client()
     node.steer(node.servers(1), **HANDED)
     frm = (source(7, remote=True), 44444)
@@ -793,20 +793,11 @@ def test_data_of_a_connection_that_is_over(node):
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
         answers = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
     data = segment(frm, split(FRONTEND["v4"]), FLAGS["ACK"], b"some data!")
-    began = time.monotonic()
-
-    def is_reset():
-        raw.sendto(data, (split(FRONTEND["v4"])[0], 0))
-        answers.settimeout(0.1)
-        try:
-            answer = answers.recv(2048)
-        except TimeoutError:
-            return False
-        return answer[20:24] == struct.pack("!HH", 8000, 44444) and answer[33] & FLAGS["RST"]
-
     with raw, answers:
-        wait_for(is_reset)
-    assert time.monotonic() - began > 0.9  # not at once: the first segment may have been overtaken
+        raw.sendto(data, (split(FRONTEND["v4"])[0], 0))
+        answers.settimeout(5)
+        answer = answers.recv(2048)
+    assert answer[20:24] == struct.pack("!HH", 8000, 44444) and answer[33] & FLAGS["RST"]
     assert handed(node) == {"stray": 1}
     assert sum(node.decisions().values()) == 0
 

@@ -177,32 +177,123 @@ static struct pintle_tuple tuple = {.local_port = 8000, .remote_port = 40000};
 static const struct hand_secret secret = {{1, 2}};
 
 #define SEQUENCE 0xfffffff0U
-#define EPOCH    7U
+#define EPOCH_MS (1ULL << HAND_EPOCH_SHIFT)
+#define NOW_MS   (7 * EPOCH_MS + 12345)
+
+static const struct hand_options timed = {
+	.mss = 1460, .scale = 7, .has_scale = 1, .has_sack = 1, .has_time = 1};
+static const struct hand_options untimed = {.mss = 1460, .scale = 8, .has_scale = 1, .has_sack = 1};
+
+/* A segment that acknowledges the cookie for a SYN with these options. */
+struct opened {
+	struct hand_options options;
+	struct hand_fit fit;
+	uint32_t kept;
+};
+
+static struct opened opened(struct hand_options o, uint64_t now_ms)
+{
+	struct hand_syn syn = {.sequence = SEQUENCE};
+	struct opened c = {.fit = {.sequence = SEQUENCE + 1}};
+
+	hand_cookie_make(&tuple, &o, now_ms, &secret, &syn);
+	c.options = (struct hand_options){.has_time = o.has_time, .echo = syn.time};
+	c.fit.cookie = syn.cookie;
+	c.kept = syn.kept;
+	return c;
+}
+
+static uint32_t fits(const struct opened *c, const struct pintle_tuple *t, uint32_t at,
+		     uint64_t now_ms, const struct hand_secret *key)
+{
+	struct hand_fit f = c->fit;
+
+	f.sequence += at;
+	hand_cookie_read(t, &c->options, now_ms, key, &f);
+	if (f.fits != HAND_FITS_NOTHING && t == &tuple && key == &secret)
+		assert_int_equal(f.first, SEQUENCE + 1);
+	return f.fits;
+}
 
 static void test_what_a_cookie_holds(void **state)
 {
-	uint32_t other, bad = 0;
+	const struct hand_secret wrong = {{1, 3}};
+	const struct hand_options both[] = {timed, untimed};
 
 	(void)state;
-	for (uint32_t packed = 0; packed < 256; packed++) {
-		uint32_t c = hand_cookie_of(&tuple, SEQUENCE, EPOCH, packed, &secret, &other);
+	for (size_t i = 0; i < ARRAY_SIZE(both); i++) {
+		const struct opened c = opened(both[i], NOW_MS);
 		struct pintle_tuple stranger = tuple;
-		const struct hand_secret wrong = {{1, 3}};
 
-		for (uint32_t late = 0; late < 6; late++)
-			assert_int_equal(
-				hand_cookie_holds(&tuple, SEQUENCE, c, EPOCH + late, &secret),
-				late < HAND_EPOCHS);
+		for (uint64_t late = 0; late < 4 * EPOCH_MS; late += EPOCH_MS / 2)
+			assert_int_equal(fits(&c, &tuple, 0, NOW_MS + late, &secret),
+					 late < 2 * EPOCH_MS ? HAND_FITS_FIRST : HAND_FITS_NOTHING);
+		assert_int_equal(fits(&c, &tuple, (uint32_t)-1, NOW_MS, &secret), HAND_FITS_PROBE);
+		assert_int_equal(fits(&c, &tuple, 1, NOW_MS, &secret), HAND_FITS_AHEAD);
+		assert_int_equal(fits(&c, &tuple, HAND_AHEAD - 1, NOW_MS, &secret),
+				 HAND_FITS_AHEAD);
+		assert_int_equal(fits(&c, &tuple, HAND_AHEAD, NOW_MS, &secret), HAND_FITS_NOTHING);
+		assert_int_equal(fits(&c, &tuple, (uint32_t)-2, NOW_MS, &secret),
+				 HAND_FITS_NOTHING);
+		assert_int_equal(fits(&c, &tuple, 0, NOW_MS, &wrong), HAND_FITS_NOTHING);
 		stranger.remote[3]++;
-		bad += (uint32_t)hand_cookie_holds(&stranger, SEQUENCE, c, EPOCH, &secret);
+		assert_int_equal(fits(&c, &stranger, 0, NOW_MS, &secret), HAND_FITS_NOTHING);
 		stranger = tuple;
 		stranger.remote_port++;
-		bad += (uint32_t)hand_cookie_holds(&stranger, SEQUENCE, c, EPOCH, &secret);
-		bad += (uint32_t)hand_cookie_holds(&tuple, SEQUENCE + 1, c, EPOCH, &secret);
-		bad += (uint32_t)hand_cookie_holds(&tuple, SEQUENCE, c ^ 1, EPOCH, &secret);
-		bad += (uint32_t)hand_cookie_holds(&tuple, SEQUENCE, c, EPOCH, &wrong);
+		assert_int_equal(fits(&c, &stranger, 0, NOW_MS, &secret), HAND_FITS_NOTHING);
+		stranger = tuple;
+		stranger.local_port++;
+		assert_int_equal(fits(&c, &stranger, 0, NOW_MS, &secret), HAND_FITS_NOTHING);
 	}
-	assert_int_equal(bad, 0);
+}
+
+/* Of all 2^32 cookies eight hold for a segment. Those with the same lowest 29 bits hold or not
+ * together with a timestamp: so one of 2^29 does. */
+static void test_all_cookies(void **state)
+{
+	struct hand_cipher c;
+	uint32_t found = 0;
+
+	(void)state;
+	hand_cipher_make(&c, &tuple, NOW_MS, &timed, 0, &secret);
+	for (uint32_t cookie = 0; cookie < 1U << HAND_MSS_SHIFT; cookie++)
+		found += cookie * c.times + c.add + 1 == SEQUENCE + 1;
+	for (uint32_t kept = 1; kept < 8; kept++)
+		for (uint32_t cookie = 0; cookie < 1U << HAND_MSS_SHIFT; cookie++)
+			found += (cookie - (kept << HAND_MSS_SHIFT)) * c.times + c.add == SEQUENCE;
+	assert_int_equal(found, 1);
+}
+
+static uint32_t fits_guessed(const struct opened *c)
+{
+	struct hand_fit f = c->fit;
+
+	hand_cookie_read(&tuple, &c->options, NOW_MS, &secret, &f);
+	return f.fits;
+}
+
+/* Guesses: how many are taken for what is ahead of a first segment shows how many would be for one,
+ * which has one of HAND_AHEAD - 1 places. 2^23 x 8 x (2^17 - 1) / 2^32 are to be expected. */
+static void test_guesses(void **state)
+{
+	const struct hand_options both[] = {timed, untimed};
+	uint32_t seed = 1;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(both); i++) {
+		struct opened c = opened(both[i], NOW_MS);
+		uint32_t found[4] = {0}, own = c.fit.cookie;
+
+		for (uint32_t j = 0; j < 1U << 23; j++) {
+			seed = seed * 1664525 + 1013904223;
+			c.fit.cookie = seed ^ seed >> 15;
+			if ((c.fit.cookie ^ own) << (32 - HAND_MSS_SHIFT))
+				found[fits_guessed(&c)]++;
+		}
+		assert_int_equal(found[HAND_FITS_FIRST], 0);
+		assert_int_equal(found[HAND_FITS_PROBE], 0);
+		assert_in_range(found[HAND_FITS_AHEAD], 2048 - 200, 2048 + 200);
+	}
 }
 
 /* The options come out as they went in; a segment's size may come out smaller. */
@@ -220,15 +311,80 @@ static void test_options(void **state)
 			struct hand_options in = {.mss = sizes[i][0],
 						  .scale = scale % 15,
 						  .has_scale = scale < 15,
-						  .has_sack = scale & 1},
-					    out = {0};
+						  .has_sack = scale & 1,
+						  .has_ecn = scale >> 1 & 1,
+						  .has_time = 1},
+					    out;
+			const struct opened c = opened(in, NOW_MS + 7 * i);
 
-			hand_unpack(&out, 0xabcdef00U | hand_pack(&in));
+			out = c.options;
+			hand_unpack(&out, c.kept);
 			assert_int_equal(out.mss, sizes[i][1]);
 			assert_int_equal(out.has_scale, in.has_scale);
 			assert_int_equal(out.scale, in.has_scale ? in.scale : 0);
 			assert_int_equal(out.has_sack, in.has_sack);
+			assert_int_equal(out.has_ecn, in.has_ecn);
 		}
+	}
+}
+
+/* Without timestamps: SACK and scaling or neither, and never a larger window or segment than the
+ * client has. */
+static void test_options_without_timestamps(void **state)
+{
+	static const struct {
+		uint16_t mss;
+		int scale; /* -1: none */
+		bool sack;
+		uint16_t kept_mss;
+		bool full;
+	} rows[] = {
+		{1460, 8, true, 1440, true},    {1460, 7, true, 1440, true},
+		{65495, 14, true, 1440, true},  {1439, 8, true, 1220, true},
+		{1220, 8, true, 1220, true},    {1219, 8, true, 536, false},
+		{1460, 6, true, 1220, false},   {1460, 0, true, 1220, false},
+		{1460, -1, true, 1220, false},  {1460, 8, false, 1220, false},
+		{1460, -1, false, 1220, false}, {1219, -1, false, 536, false},
+		{300, -1, false, 536, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct hand_options o = {.mss = rows[i].mss,
+					 .has_scale = rows[i].scale >= 0,
+					 .scale = (uint8_t)(rows[i].scale < 0 ? 0 : rows[i].scale),
+					 .has_sack = rows[i].sack},
+				    out = {0};
+		uint32_t kept = hand_keep(&o);
+
+		hand_unpack(&out, kept);
+		assert_in_range(kept, 0, 3);
+		assert_int_equal(out.mss, rows[i].kept_mss);
+		assert_int_equal(out.has_scale, rows[i].full);
+		assert_int_equal(out.has_sack, rows[i].full);
+		assert_int_equal(out.scale, rows[i].full ? HAND_PLAIN_SCALE : 0);
+		/* The answer offers what is kept. */
+		assert_int_equal(o.has_scale, out.has_scale);
+		assert_int_equal(o.has_sack, out.has_sack);
+	}
+}
+
+/* A client that uses a port again within a minute takes no answer whose time is before that of the
+ * connection before (PAWS), and that connection's clock began at such a time. */
+static void test_time_goes_on(void **state)
+{
+	struct hand_options o = timed;
+	uint32_t before = 0;
+
+	(void)state;
+	for (uint64_t now = NOW_MS; now < NOW_MS + 10000; now++) {
+		struct hand_syn syn = {.sequence = (uint32_t)now * 77777};
+
+		tuple.remote_port++;
+		hand_cookie_make(&tuple, &o, now, &secret, &syn);
+		if (before)
+			assert_in_range(syn.time - before, 0, HAND_TIME_BITS + 1);
+		before = syn.time;
 	}
 }
 
@@ -313,7 +469,11 @@ int main(void)
 		cmocka_unit_test(test_unclear),
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_what_a_cookie_holds),
+		cmocka_unit_test(test_all_cookies),
+		cmocka_unit_test(test_guesses),
 		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_options_without_timestamps),
+		cmocka_unit_test(test_time_goes_on),
 		cmocka_unit_test(test_two_lines),
 	};
 
