@@ -512,6 +512,19 @@ static const struct refusal refusals[] = {
 	 POOL "  metrics: {waiting: 9a, running: 'a{b}', kv: \"\", outputTokens: \"a 1\"}\n",
 	 "7:22: metrics.waiting is \"9a\", " METRIC "7:35: metrics.running is \"a{b}\", " METRIC
 	 "7:47: metrics.kv is \"\", " METRIC "7:65: metrics.outputTokens is \"a 1\", " METRIC},
+	{"pages that load models",
+	 POOL_OF("[\"10.77.0.1:8000\"]",
+		 "[{name: a, listen: 1, metrics: \"http://h/metrics?model=x&autoload=true\"}]") "  engine: llamacpp\n  scrape: {path: \"/metrics?autoload=1&model=x\"}\n"
+												"  health: {path: \"/props?model=x&autoload=yes\"}\n",
+	 "6:45: metrics has autoload, with which each request for it loads a model; leave it out\n"
+	 "8:18: scrape.path has autoload, with which each request for it loads a model; leave it "
+	 "out\n"
+	 "9:18: health.path has autoload, with which each request for it loads a model; leave it "
+	 "out\n"},
+	{"pages that load none",
+	 POOL_OF("[\"10.77.0.1:8000\"]",
+		 "[{name: a, listen: 1, metrics: \"http://h/metrics?model=x&autoload=false\"}]") "  engine: llamacpp\n  scrape: {path: \"/metrics?model=autoload\"}\n",
+	 ""},
 	{"metrics' names, good ones",
 	 POOL "  engine: auto\n  metrics: {waiting: 'a:b{c=\"d\"}', kv: '{\"e.f\"}'}\n", ""},
 	{"metrics' names, and none for the load",
@@ -1942,6 +1955,45 @@ static void rules_of_a_pool(void **state)
 	}
 }
 
+/* A page of one of several models is asked for so that it loads none. */
+static void pages_of_models(void **state)
+{
+	static const struct {
+		const char *engine, *metrics, *path, *url;
+	} pages[] = {
+		{"llamacpp", NULL, "/metrics?model=a%2Fb",
+		 "http://127.0.0.1:1/metrics?model=a%2Fb&autoload=false"},
+		{"auto", "http://h:2/metrics?x=1&model=b", "/metrics",
+		 "http://h:2/metrics?x=1&model=b&autoload=false"},
+		{"llamacpp", "http://h:2/metrics?model=b&autoload=0", "/metrics",
+		 "http://h:2/metrics?model=b&autoload=0"},
+		{"llamacpp", "http://h:2/metrics?submodel=b", "/metrics",
+		 "http://h:2/metrics?submodel=b"},
+		{"vllm", "http://h:2/metrics?model=b", "/metrics", "http://h:2/metrics?model=b"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+		_cleanup_(config_freep) struct config *c = NULL;
+		_cleanup_(free_told) struct told t = {0};
+		char text[1024];
+
+		snprintf(text, sizeof(text),
+			 "apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\npools:\n"
+			 "- name: a\n  engine: %s\n  frontends: [\"10.77.0.1:8000\"]\n"
+			 "  scrape: {path: \"%s\"}\n  health: {path: \"/props?model=c\"}\n"
+			 "  endpoints: [{name: a, listen: 1%s%s%s}]\n",
+			 pages[i].engine, pages[i].path, pages[i].metrics ? ", metrics: \"" : "",
+			 pages[i].metrics ?: "", pages[i].metrics ? "\"" : "");
+		assert_int_equal(parse_bytes(&t, text, strlen(text), &c), 0);
+		assert_string_equal(c->pools[0].endpoints[0].metrics_url, pages[i].url);
+		assert_string_equal(c->pools[0].health.path,
+				    strcmp(pages[i].engine, "vllm")
+					    ? "/props?model=c&autoload=false"
+					    : "/props?model=c");
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest others[] = {
@@ -1966,6 +2018,7 @@ int main(void)
 		cmocka_unit_test(classes_of_their_own),
 		cmocka_unit_test(rules_of_a_pool),
 		cmocka_unit_test(who_may_connect),
+		cmocka_unit_test(pages_of_models),
 	};
 	struct CMUnitTest tests[ARRAY_SIZE(refusals) + ARRAY_SIZE(others)] = {0};
 

@@ -919,6 +919,10 @@ static const struct {
 	{"vllm", "",
 	 "it has no " W ", nor another load signal of this engine; is the pool's engine "
 	 "right, and does the server export metrics?"},
+	{"trtllm", "trtllm_generation_tokens_total 5\n",
+	 "it has no trtllm_num_requests_waiting, nor another load signal of this engine; is the "
+	 "pool's engine right, and does the server export metrics, with enable_iter_perf_stats: "
+	 "true?"},
 	{"sglang", "sglang:num_queue_reqs{dp_rank=\"\x1b\"} 1\n",
 	 "line 1, sglang:num_queue_reqs: its dp_rank is no number below 128"},
 	/* The same series twice, whatever the order of its labels and its value. */

@@ -35,6 +35,33 @@ static int derive_metrics_url(const struct config_pool *p, struct config_endpoin
 	return 0;
 }
 
+const char *config_query(const char *url, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (const char *p = strchr(url, '?'); p; p = strchr(p, '&'))
+		if (!strncmp(++p, name, length) && p[length] == '=')
+			return p + length + 1;
+	return NULL;
+}
+
+/* A llama-server that routes to several models loads the one that a page is asked of, unless the
+ * request says otherwise. */
+static int spare_model(const struct config_pool *p, char **url)
+{
+	size_t length = *url ? strcspn(*url, "#") : 0;
+	char *spared;
+
+	if (!config_may_route(p) || !*url || !config_query(*url, "model") ||
+	    config_query(*url, "autoload"))
+		return 0;
+	if (asprintf(&spared, "%.*s&autoload=false%s", (int)length, *url, *url + length) < 0)
+		return -ENOMEM;
+	free(*url);
+	*url = spared;
+	return 0;
+}
+
 static void derive_page(struct config_endpoint *e)
 {
 	e->metrics_none = e->metrics_url && !strcmp(e->metrics_url, CONFIG_NO_PAGE);
@@ -55,11 +82,15 @@ static int derive_metrics_urls(struct config *c)
 {
 	for (size_t p = 0; p < c->pool_count; p++) {
 		for (size_t e = 0; e < c->pools[p].endpoint_count; e++) {
-			int err = derive_metrics_url(&c->pools[p], &c->pools[p].endpoints[e]);
+			struct config_endpoint *at = &c->pools[p].endpoints[e];
+			int err = derive_metrics_url(&c->pools[p], at)
+					  ?: spare_model(&c->pools[p], &at->metrics_url);
 
 			if (err)
 				return err;
 		}
+		if (spare_model(&c->pools[p], &c->pools[p].health.path))
+			return -ENOMEM;
 	}
 	return 0;
 }

@@ -292,6 +292,15 @@ static inline bool config_endpoint_is_tls(const struct config_pool *p,
 	return !strncmp(url, "https", 5);
 }
 
+/** Whether a server of the pool may be a llama-server that routes to several models. */
+static inline bool config_may_route(const struct config_pool *p)
+{
+	return p->engine && (!strcmp(p->engine, "llamacpp") || !strcmp(p->engine, "auto"));
+}
+
+/** Where the value of a parameter of the URL's query begins, in the URL; NULL: it has none. */
+const char *config_query(const char *url, const char *name);
+
 /** Whether a server of the pool speaks TLS, likewise. */
 static inline bool config_pool_is_tls(const struct config_pool *p)
 {

@@ -647,6 +647,31 @@ static void check_pages(const struct config_pool *p, const struct yaml_node *n,
 			"https, or metrics: \"https://...\" of an endpoint");
 }
 
+/* Pages are asked for several times a second: no model would ever be unloaded. */
+static void check_autoload(const struct config_pool *p, const char *url, const char *key,
+			   const struct yaml_node *place, struct yaml_report *r)
+{
+	const char *value = url ? config_query(url, "autoload") : NULL;
+
+	if (value && config_may_route(p) && strncmp(value, "false", 5) != 0 && *value != '0')
+		yaml_report_error(r, place->line, place->column,
+				  "%s has autoload, with which each request for it loads a model; "
+				  "leave it out",
+				  key);
+}
+
+static void check_autoloads(const struct config_pool *p, const struct yaml_node *n,
+			    struct yaml_report *r)
+{
+	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
+
+	check_autoload(p, p->scrape.path, "scrape.path", yaml_node_towards(n, "scrape", "path"), r);
+	check_autoload(p, p->health.path, "health.path", yaml_node_towards(n, "health", "path"), r);
+	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next)
+		check_autoload(p, p->endpoints[i].metrics_url, "metrics",
+			       yaml_node_towards(child, "metrics", NULL), r);
+}
+
 /* Of `auto` there are only the names that the file gives. */
 static void check_metrics(const struct config_pool *p, const struct yaml_node *n,
 			  struct yaml_report *r)
@@ -773,6 +798,7 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 		check_gpus(&c->pools[i], n, r);
 		check_pages(&c->pools[i], n, r);
 		check_metrics(&c->pools[i], n, r);
+		check_autoloads(&c->pools[i], n, r);
 		check_settings(&c->pools[i], n, r);
 		config_classes_check(c, &c->pools[i], n, r);
 		config_tenants_check(c, &c->pools[i], n, r);

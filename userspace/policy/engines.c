@@ -58,6 +58,7 @@ struct engine {
 	 * `cold`, and none of `worked` is more than 0. */
 	bool empty_is_idle;
 	const char *cold, *worked[3];
+	const char *needs; /* without which a server has no gauges, though it has the page */
 	const struct row *rows;
 	size_t row_count;
 };
@@ -192,7 +193,8 @@ static const struct engine engines[ENGINE_COUNT] = {
 	[ENGINE_TRTLLM] = {ROWS(trtllm), .empty_is_idle = true, .cold = "trtllm_",
 			   .worked = {"trtllm_request_success_total",
 				      "trtllm_generation_tokens_total",
-				      "trtllm_num_requests_completed_total"}},
+				      "trtllm_num_requests_completed_total"},
+			   .needs = "enable_iter_perf_stats: true"},
 	[ENGINE_TRITON_TRTLLM] = {ROWS(triton_trtllm)},
 	[ENGINE_TGI] = {ROWS(tgi), .empty_is_idle = true, .cold = "tgi_",
 			.worked = {"tgi_batch_inference_count"}},
@@ -759,8 +761,8 @@ static int refuse_no_load(const struct tally *t, const struct sum *sums, char *f
 		name = signal_name(t, i);
 	refuse(fault,
 	       "it has no %s, nor another load signal of this engine; is the pool's engine right, "
-	       "and does the server export metrics?",
-	       name);
+	       "and does the server export metrics%s%s?",
+	       name, t->engine->needs ? ", with " : "", t->engine->needs ?: "");
 	return -ENODATA;
 }
 
