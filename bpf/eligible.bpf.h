@@ -25,7 +25,7 @@ enum ineligible {
 	INELIGIBLE_DOWN,      /* nothing listens */
 	INELIGIBLE_FAMILY,    /* nothing listens for the connection's address family */
 	INELIGIBLE_DRAINED,   /* `pintle drain`, the file, or a pod that terminates */
-	INELIGIBLE_EJECTED,   /* the endpoint failed its clients */
+	INELIGIBLE_EJECTED,   /* the endpoint failed its clients, or answers with errors */
 	INELIGIBLE_STARTING,  /* no health check has succeeded since it appeared */
 	INELIGIBLE_UNHEALTHY, /* its health check fails */
 	INELIGIBLE_FAULTY,    /* its GPU is broken */
@@ -166,6 +166,8 @@ static __always_inline __u32 ineligible_unfit(const struct pintle_health *h, boo
 		return INELIGIBLE_FAULTY;
 	case PINTLE_UNFIT_ASLEEP:
 		return INELIGIBLE_ASLEEP;
+	case PINTLE_UNFIT_FAILING:
+		return INELIGIBLE_EJECTED;
 	}
 	return INELIGIBLE_NOT;
 }

@@ -294,6 +294,15 @@ struct {
 	__type(value, struct pintle_firsts);
 } MAP(firsts);
 
+/* The shape of endpoints' answers, and who got them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_ENDPOINTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pintle_answers);
+} MAP(answers);
+
 /* The same by class; the key is PINTLE_MAX_CLASSES times the pool, plus the class. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -20,6 +20,7 @@
  * Called by the daemon alone, one walk at a time: plain additions suffice.
  */
 #include "answer.bpf.h"
+#include "answered.bpf.h"
 #include "client.bpf.h"
 #include "evidence.bpf.h"
 #include "iterator.bpf.h"
@@ -428,6 +429,9 @@ struct passed {
 	__u64 opened_ns;
 	__u32 counted; /* not 0: as open in its session's binding, so that its end is counted too */
 	bool tries;    /* its client waits to see whether the endpoint serves again */
+	/* The answer that was over when a further request came; bytes 0: there is none. The caller
+	 * knows its client. */
+	struct answered over;
 };
 
 /* Fills *p in from a record of `conns` or `connects`, which name these members alike. `left`: the
@@ -473,10 +477,34 @@ static __always_inline bool unanswered(const struct pintle_turn *t)
 	return t->state != PINTLE_TURN_ANSWERING && t->state != PINTLE_TURN_IDLE;
 }
 
+/* An answer beyond its head is over when nothing came of it for so long; any answer is when a
+ * further request begins. Of one that ended longer ago nobody can say which page has counted it. */
+#define ANSWER_OVER_NS (500 * MS)
+
+/* The fields are those before the look. */
+static __always_inline void pass_over(struct passed *p, const struct pintle_turn *t, __u32 state,
+				      __u32 out, __u32 answered, __u64 begun_ns, __u64 out_ns,
+				      bool late)
+{
+	if (state == PINTLE_TURN_UNSEEN || t->flags & PINTLE_TURN_NOTED)
+		return;
+	if (late && state != PINTLE_TURN_WAITING)
+		return;
+	if (state == PINTLE_TURN_WAITING) {
+		answered = out;
+		out = t->out;
+		out_ns = t->out_ns;
+	}
+	p->over.endpoint = p->endpoint;
+	p->over.generation = p->generation;
+	p->over.bytes = out - answered;
+	p->over.took_ms = out_ns > begun_ns ? (out_ns - begun_ns) / MS : 0;
+}
+
 /* Takes a turn whose session is filled in. What a session's last turn leaves behind is its context:
  * the request and its answer. */
-static __always_inline void pass_turn(const struct passed *p, struct pintle_turn *t,
-				      const struct seen *s, struct pintle_work *w, __u64 now)
+static __always_inline void pass_turn(struct passed *p, struct pintle_turn *t, const struct seen *s,
+				      struct pintle_work *w, __u64 now)
 {
 	struct pintle_affinity_key key = p->key;
 	struct pintle_affinity *a = session_find(t, &key);
@@ -484,10 +512,20 @@ static __always_inline void pass_turn(const struct passed *p, struct pintle_turn
 	struct asked asked;
 	bool was_idle = t->state == PINTLE_TURN_IDLE || t->state == PINTLE_TURN_UNSEEN;
 	bool flowed = turn_flows(t) || t->state == PINTLE_TURN_WAITING;
-	__u32 out = t->out;
+	__u64 begun_ns = t->begun_ns, out_ns = t->out_ns;
+	__u32 out = t->out, state = t->state;
+	bool over;
 
 	t->flags |= PINTLE_TURN_BOUND;
 	asked = turn_advance(t, s, p->opened_ns, now);
+	over = t->state == PINTLE_TURN_ANSWERING && now - t->out_ns > ANSWER_OVER_NS;
+	if (asked.begun || over)
+		pass_over(p, t, state, out, answered, begun_ns, out_ns,
+			  !over && now - out_ns > ANSWER_OVER_NS);
+	if (asked.begun)
+		t->flags &= ~PINTLE_TURN_NOTED;
+	else if (over)
+		t->flags |= PINTLE_TURN_NOTED;
 	w->requests += asked.begun;
 	t->requests += asked.begun && t->requests < 65535;
 	w->request_bytes += asked.bytes;
@@ -519,6 +557,24 @@ static __always_inline void turn_bind_server(struct pintle_turn *t, struct sock 
 	tuple_of(&tuple, &sk->__sk_common);
 	server_session(&tuple, &key);
 	t->session = key.session;
+}
+
+static __always_inline void pass_answered(struct passed *p, __u64 client)
+{
+	p->over.client = client;
+	if (p->over.bytes)
+		answered_note(&p->over);
+}
+
+/* The same where only the socket knows its client. */
+static __always_inline void pass_answered_at(struct passed *p, const struct sock *sk)
+{
+	struct pintle_tuple t = {};
+
+	if (!p->over.bytes)
+		return;
+	tuple_of(&t, &sk->__sk_common);
+	pass_answered(p, answered_client(&t));
 }
 
 static __always_inline bool pool_follows(__u32 id, __u32 generation)
@@ -590,6 +646,7 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 		if (!(t->flags & PINTLE_TURN_BOUND))
 			turn_bind_server(t, sk, &p.key);
 		pass_turn(&p, t, &s, w, now);
+		pass_answered_at(&p, sk);
 	} else {
 		turn_advance(t, &s, conn->opened_ns, now);
 	}
@@ -598,7 +655,8 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 }
 
 /* A connection that the hand-off gave to a listener of this node. */
-static __always_inline void pass_flow(struct pintle_hand_flow *f, struct pintle_work *w)
+static __always_inline void pass_flow(struct pintle_hand_flow *f, const struct pintle_tuple *t,
+				      struct pintle_work *w)
 {
 	const struct tcp_sock *tp = (const struct tcp_sock *)f->socket;
 	const struct sock *sk = (const struct sock *)tp;
@@ -614,6 +672,7 @@ static __always_inline void pass_flow(struct pintle_hand_flow *f, struct pintle_
 	see_server(&s, &l);
 	PASSED(&p, &f->conn, f->conn.flags & PINTLE_CONN_SESSION, closed_by_peer(l.state));
 	pass_turn(&p, &f->turn, &s, w, now);
+	pass_answered(&p, answered_client(t));
 	work_read(w, &f->turn, &l, now);
 }
 
@@ -634,7 +693,7 @@ int pintle_pass_flows(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	t = *key;
 	if (hand_flow_there(f, &t))
-		pass_flow(f, w);
+		pass_flow(f, &t, w);
 	if (__sync_val_compare_and_swap(&f->busy, PINTLE_HAND_FLOW_PASSED, PINTLE_HAND_FLOW_FREE) !=
 	    PINTLE_HAND_FLOW_PASSED)
 		bpf_map_delete_elem(&hand_flows, &t); /* nothing replaces it until then */
@@ -670,6 +729,8 @@ int pintle_pass_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 	PASSED(&p, c, c->flags & PINTLE_CONNECT_SESSION, closing(l.state));
 	see_client(&s, &l);
 	pass_turn(&p, t, &s, w, bpf_ktime_get_ns());
+	if (!(c->flags & PINTLE_CONNECT_APART))
+		pass_answered(&p, c->client);
 	return 0;
 }
 

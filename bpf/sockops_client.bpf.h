@@ -72,7 +72,8 @@ static long ejected_member(__u32 i, void *arg)
 		return 1;
 	id = pool->members[i].id;
 	h = bpf_map_lookup_elem(&health, &id);
-	if (h && ejected(h, l->now) && endpoint_find(id, pool->members[i].generation))
+	if (h && (ejected(h, l->now) || h->unfit == PINTLE_UNFIT_FAILING) &&
+	    endpoint_find(id, pool->members[i].generation))
 		l->ejected++;
 	return 0;
 }
@@ -436,19 +437,20 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	    __sync_fetch_and_or(&c->flags, PINTLE_CONNECT_REPORTED) & PINTLE_CONNECT_REPORTED)
 		return;
 	/* `received` is what the client sent, as at the server's side. */
+	end.now = bpf_ktime_get_ns();
 	end.received = ctx->bytes_acked;
 	end.acknowledged = ctx->bytes_received;
 	end.error = error_of(ctx);
 	client_ended(ctx, c, end.error);
 	answer_ended(turn_find(ctx, c->opened_ns), c->endpoint, c->generation, &end,
 		     ctx->data_segs_in);
+	client_was_answered(ctx, c, &end);
 	client_unbind(ctx, c, &end);
 	failure = failure_of(ctx, c, end.error);
 	if (failure != PINTLE_FAILURE_COUNT)
 		endpoint_failed(c, failure);
 	else if (end.acknowledged)
 		endpoint_answered(c, 1);
-	end.now = bpf_ktime_get_ns();
 	end.duration_ns = end.now - c->opened_ns;
 	if (!(c->flags & PINTLE_CONNECT_APART))
 		count_ended(c->endpoint, c->generation, &end);

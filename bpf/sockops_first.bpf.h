@@ -33,10 +33,13 @@
 #define PINTLE_SOCKOPS_FIRST_BPF_H
 
 #include "answer.bpf.h"
+#include "answered.bpf.h"
 #include "buckets.bpf.h"
 #include "evidence.bpf.h"
 #include "sockops_trace.bpf.h"
 #include "trial.bpf.h"
+
+#define ANSWER_LATE_NS 500000000ULL
 
 #define SOCK_DONE 1 /* a bit of skc_flags: the peer's FIN has come */
 
@@ -338,6 +341,32 @@ static __always_inline void answer_ended(const struct pintle_turn *t, __u32 endp
 		sums->out_ns = bpf_ktime_get_ns();
 }
 
+/* Notes the shape of the only answer on a connection that ended; those before the last one the pass
+ * has noted. `asks`: this is the client's socket. Who ends a connection by a reset has no error,
+ * and no FIN came: a server that does so, or sends its FIN first, owes its client an answer. */
+static __always_inline void answer_shape(struct bpf_sock_ops *ctx, const struct pintle_turn *t,
+					 struct answered *a, __u64 in, const struct end *end,
+					 bool asks)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	__u32 came, left;
+	bool first;
+
+	if (!tp || !in || (t && (t->requests > 1 || t->flags & PINTLE_TURN_NOTED)))
+		return;
+	first = asks ? fin_came(tp) || end->error == ECONNRESET : !fin_came(tp) && !end->error;
+	if (!a->bytes && !first)
+		return;
+	came = asks ? tp->lsndtime : tp->inet_conn.icsk_ack.lrcvtime;
+	left = asks ? tp->inet_conn.icsk_ack.lrcvtime : tp->lsndtime;
+	/* A kept connection may end long after its answer: nobody can say which page counted it. */
+	if (a->bytes && end->now - tick_time(left, end->now) > ANSWER_LATE_NS)
+		return;
+	a->took_ms = (__s32)(left - came) > 0 ? (left - came) * tick_ns / 1000000 : 0;
+	answered_note(a);
+}
+
 /* ---- evidence --------------------------------------------------------------------- */
 
 /* What is known of a connection that counts as open in its session's binding `a`, from its
@@ -620,6 +649,40 @@ static __noinline int server_ended(struct bpf_sock_ops *ctx, struct pintle_conn 
 	sums = class_sums_of(&f);
 	if (sums)
 		__sync_fetch_and_add(&sums->unmeasured, further);
+	return 0;
+}
+
+/* A function of its own, because of its stack. */
+static __noinline int server_answered(struct bpf_sock_ops *ctx, const struct pintle_conn *conn,
+				      const struct pintle_turn *turn, const struct end *end)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	struct answered a = {.endpoint = conn->endpoint, .generation = conn->generation};
+	struct pintle_tuple t;
+
+	if (!tp)
+		return 0;
+	addresses_read(ctx, &t);
+	a.client = answered_client(&t);
+	a.bytes = server_wrote(tp, end->acknowledged, ctx->args[0]);
+	answer_shape(ctx, turn, &a, end->received - fin_came(tp), end, false);
+	return 0;
+}
+
+static __noinline int client_was_answered(struct bpf_sock_ops *ctx, const struct pintle_connect *c,
+					  const struct end *end)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	struct answered a = {
+		.endpoint = c->endpoint, .generation = c->generation, .client = c->client};
+	__u32 in = (__u32)end->received - 1;
+
+	if (!tp || c->flags & PINTLE_CONNECT_APART)
+		return 0;
+	a.bytes = (__u32)end->acknowledged - fin_came(tp);
+	answer_shape(ctx, turn_find(ctx, c->opened_ns), &a, in < REQUEST_LEAST ? 0 : in, end, true);
 	return 0;
 }
 

@@ -700,6 +700,7 @@ static __noinline int connection_closed(struct bpf_sock_ops *ctx, struct pintle_
 	end.duration_ns = end.now - conn->opened_ns;
 	server_ended(ctx, conn, t, &end);
 	answer_ended(t, conn->endpoint, conn->generation, &end, ctx->data_segs_out);
+	server_answered(ctx, conn, t, &end);
 	unbind_client(ctx, conn, t, &end);
 	if (conn->flags & PINTLE_CONN_SEAT && ctx->sk)
 		seat_leave(ctx->sk);

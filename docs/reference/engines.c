@@ -4,7 +4,10 @@
 
 #include "../../userspace/base/util.h"
 #include "../../userspace/policy/engine_names.h"
+#include "../../userspace/maps/names.h"
+#include <pintle/abi.h>
 #include "../../userspace/policy/engines.h"
+#include "../../userspace/policy/outcomes.h"
 
 #define CELL_SIZE 1024
 
@@ -109,4 +112,30 @@ void engines_counters_markdown(FILE *f)
 			  signal_text(e, SIGNAL_PROMPT_TOKENS, prompt),
 			  signal_text(e, SIGNAL_OUTPUT_TOKENS, output), NULL);
 	}
+}
+
+/* What the metric says of an outcome, or "none". */
+static const char *outcome_text(const char *says)
+{
+	return says ?: "none";
+}
+
+void engines_outcomes_markdown(FILE *f)
+{
+	struct outcome_metric m;
+	char engine[CODE_SIZE], name[CODE_SIZE];
+
+	table_head(f, "`engine`", "metric", "done", "refused", "failed", NULL);
+	for (size_t i = 0; outcome_metric(i, &m); i++)
+		table_row(f, code(m.engine, engine), code(m.name, name), outcome_text(m.ok),
+			  outcome_text(m.refused), outcome_text(m.failed), NULL);
+}
+
+void failings_markdown(FILE *f)
+{
+	char name[CODE_SIZE];
+
+	table_head(f, "`ejected_for`", "by whose word", NULL);
+	for (uint32_t i = PINTLE_FAILING_NOT + 1; i < PINTLE_FAILING_COUNT; i++)
+		table_row(f, code(failing_name(i), name), failing_help(i), NULL);
 }

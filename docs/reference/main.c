@@ -37,6 +37,8 @@ static struct section {
 	{"engines: start", .markdown = engines_start_markdown},
 	{"engines: load", .markdown = engines_load_markdown},
 	{"engines: counters", .markdown = engines_counters_markdown},
+	{"engines: outcomes", .markdown = engines_outcomes_markdown},
+	{"failings", .markdown = failings_markdown},
 	{"classifier", .markdown = classifier_markdown},
 	{"pins", .markdown = pins_markdown},
 	{"maps", .markdown = maps_markdown},

@@ -79,6 +79,8 @@ void numbers_markdown(FILE *f);
 void engines_start_markdown(FILE *f);
 void engines_load_markdown(FILE *f);
 void engines_counters_markdown(FILE *f);
+void engines_outcomes_markdown(FILE *f);
+void failings_markdown(FILE *f);
 
 void classifier_markdown(FILE *f);
 

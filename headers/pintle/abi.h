@@ -180,9 +180,23 @@ enum pintle_standing { PINTLE_STANDINGS(X) PINTLE_STANDING_COUNT };
 	X(STARTING, "starting", "it appeared just now, and has not passed a health check yet")     \
 	X(UNHEALTHY, "unhealthy", "it fails its health check")                                     \
 	X(FAULTY, "faulty", "its GPU reported an error that only a restart ends")                  \
-	X(ASLEEP, "asleep", "its page says that it sleeps")
+	X(ASLEEP, "asleep", "its page says that it sleeps")                                        \
+	X(FAILING, "failing", "its answers are errors: it is ejected")
 #define X(symbol, name, says) PINTLE_UNFIT_##symbol,
 enum pintle_unfit { PINTLE_UNFITS(X) PINTLE_UNFIT_COUNT };
+#undef X
+
+/* X(symbol, name, what it says): by whose word an endpoint's answers are errors. New rows come
+ * last: pins hold the numbers. */
+#define PINTLE_FAILINGS(X)                                                                         \
+	X(NOT, "", "nothing is known against its answers")                                         \
+	X(CLIENTS, "clients", "several clients got short answers at once, or none")                \
+	X(COUNTERS, "counters", "its page counts errors, or no work for what it answers")          \
+	X(PAGE, "page", "its page is answered with an error of the server (5xx)")                  \
+	X(PROBE, "probe", "it answers the pool's probe with an error of the server (5xx)")         \
+	X(BUSY, "busy", "it asked for a pause (429 or 503 with Retry-After)")
+#define X(symbol, name, says) PINTLE_FAILING_##symbol,
+enum pintle_failing { PINTLE_FAILINGS(X) PINTLE_FAILING_COUNT };
 #undef X
 
 /* An endpoint that begins to stand still is tried with a connection after this time. */
@@ -1270,6 +1284,36 @@ struct pintle_firsts {
 	__u64 answer_bytes;           /* of those */
 } __attribute__((aligned(64)));
 
+/* ---- answers: mmap-able array, whole cache lines each. Writer: kernel, but where it says
+ * otherwise. */
+
+/* An answer of no more bytes, head and all, that came within this time of its request is brief: an
+ * error is, and few answers of a model are. */
+#define PINTLE_BRIEF_BYTES 2048
+#define PINTLE_BRIEF_MS    500
+
+#define PINTLE_ANSWERED 8 /* a power of two */
+
+/* A client that was answered. Another client may take its place. */
+struct pintle_answered {
+	__u64 client;   /* 0: none */
+	__u64 brief_ns; /* when it got a brief answer last, or none */
+	__u64 other_ns; /* when it got any other answer last */
+};
+
+/* The shape of an endpoint's answers to clients, as far as each answer's end was seen. The sums
+ * only grow. */
+struct pintle_answers {
+	__u64 brief;
+	__u64 large; /* answers of more than PINTLE_BRIEF_BYTES */
+	__u64 slow;  /* all others */
+	__u64 none;  /* connections that the server ended with a request on them unanswered */
+	/* Written by the daemon; says nothing while health.unfit is not PINTLE_UNFIT_FAILING: */
+	__u64 failing_until_ns;
+	__u64 failings; /* ejections for its answers, ever */
+	struct pintle_answered clients[PINTLE_ANSWERED];
+} __attribute__((aligned(64)));
+
 /* ---- class_sums: mmap-able array, PINTLE_MAX_CLASSES x pool + class. Writer: kernel. -- */
 
 /* Sizes of requests or of answers, by bounds of 256 bytes times 4^i: up to 256 MiB, and above. */
@@ -1370,7 +1414,8 @@ struct pintle_health {
 	/* Written by the daemon; says nothing while no daemon runs: */
 	__u16 unfit;        /* enum pintle_unfit */
 	__u16 unfit_detail; /* UNHEALTHY: the HTTP status that came instead, 0: none;
-			     * FAULTY: the XID, 0: an error of its memory */
+			     * FAULTY: the XID, 0: an error of its memory;
+			     * FAILING: enum pintle_failing */
 	__u64 try_ns; /* from then on the next connection is sent to see whether it serves again; 0:
 		       * none is. The kernel takes that try by writing 0, the daemon gives the next
 		       * one when it has ended: see userspace/policy/tries.h */
@@ -1784,10 +1829,11 @@ enum pintle_turn_state {
 	PINTLE_TURN_IDLE,      /* kept alive, without a request */
 };
 
-#define PINTLE_TURN_BOUND    0x1 /* `session` is filled in */
-#define PINTLE_TURN_RESTS    0x2 /* counts as idle in its session's binding */
-#define PINTLE_TURN_ACCEPTED 0x4 /* the server has accepted the connection */
-#define PINTLE_TURN_AHEAD    0x8 /* the request came before the answer to the one before it */
+#define PINTLE_TURN_BOUND    0x1  /* `session` is filled in */
+#define PINTLE_TURN_RESTS    0x2  /* counts as idle in its session's binding */
+#define PINTLE_TURN_ACCEPTED 0x4  /* the server has accepted the connection */
+#define PINTLE_TURN_AHEAD    0x8  /* the request came before the answer to the one before it */
+#define PINTLE_TURN_NOTED    0x10 /* its answer is in `answers` */
 
 /* What the pass remembers of a connection. Sums of bytes wrap; a connection with more than 4 GiB
  * between two passes is not told apart from one with less. */
@@ -2178,6 +2224,7 @@ PINTLE_ASSERT_SIZE(struct pintle_work, 152);
 PINTLE_ASSERT_SIZE(struct pintle_inflight, 256);
 PINTLE_ASSERT_SIZE(struct pintle_ends, 64);
 PINTLE_ASSERT_SIZE(struct pintle_firsts, 1664);
+PINTLE_ASSERT_SIZE(struct pintle_answers, 256);
 PINTLE_ASSERT_SIZE(struct pintle_class_sums, 512);
 PINTLE_ASSERT_SIZE(struct pintle_health, 3 * 64);
 PINTLE_ASSERT_SIZE(struct pintle_affinity_key, 32);

@@ -107,6 +107,9 @@ class Server:
         self.health = 200       # status of the answer to /health; 0: none
         self.models = None      # names on /v1/models; None: no list
         self.checks = 0         # requests for /health
+        self.fails = None       # the status of every answer but those to the page and /health
+        self.retry = None       # its Retry-After; with it, also that of a page that is not 200
+        self.statuses = None    # "2xx": how many, on the page, too; None: it does not count
 
     # -- sockets -------------------------------------------------------------
 
@@ -214,12 +217,18 @@ class Server:
         body = self.name.encode()
         if path.startswith("/bytes/"):
             body = b"x" * int(path[7:])
-        self.send(c, 200 if self.ready else 503, body, close)
+        status = self.fails or (200 if self.ready else 503)
+        if self.statuses is not None:
+            which = f"{status // 100}xx"
+            self.statuses[which] = self.statuses.get(which, 0) + 1
+        self.send(c, status, body, close)
 
     def send_page(self, c):
         body = self.page
         if body is None:
             body = PAGE.format(**self.signals)
+            for status, count in (self.statuses or {}).items():
+                body += f'http_requests_total{{handler="/v1/completions",method="POST",status="{status}"}} {count}\n'
         body = body.encode()
         if not self.ready:
             self.send(c, 503, b"starting\n")
@@ -232,6 +241,7 @@ class Server:
         head = (
             f"HTTP/1.1 {status} {'OK' if status == 200 else 'Other'}\r\n"
             f"Content-Type: text/plain; version=0.0.4\r\nContent-Length: {len(body)}\r\n"
+            f"{f'Retry-After: {self.retry}' + chr(13) + chr(10) if self.retry and status != 200 else ''}"
             f"{'Connection: close' + chr(13) + chr(10) if close else ''}\r\n"
         )
         c.sock.sendall(head.encode() + body[:cut])
@@ -248,10 +258,11 @@ class Server:
         self.signals.update(values)
 
     def do_be(self, **values):
-        """Attributes: page, status, ready, silent, reset, stall, cut, held, late, health, models."""
+        """Attributes: page, status, ready, silent, reset, stall, cut, held, late, health, models, fails, retry,
+        statuses."""
         for key, value in values.items():
             if key not in ("page", "status", "ready", "silent", "reset", "stall", "cut", "held", "late",
-                           "health", "models"):
+                           "health", "models", "fails", "retry", "statuses"):
                 raise KeyError(key)
             setattr(self, key, value)
 

@@ -111,6 +111,7 @@ ALERTS = (
     ("pintle_endpoint_scrape_failures_total{%s}", "0+40x30", "PintleScrapeRefused"),
     ("pintle_endpoint_scrape_failures_total{%s}", "0+10x30", None),
     ("pintle_endpoint_ejections_total{%s}", "1+1x30", "PintleEndpointEjected"),
+    ('pintle_endpoint_failing{%s,why="page"}', "1x30", "PintleEndpointFailing"),
 )
 
 

@@ -3,7 +3,7 @@
  * A page of metrics text: any bytes at all, read by the reader and by every engine's table.
  *
  * sources: userspace/base/expfmt.c userspace/policy/engines.c
- * sources: userspace/policy/adapter_list.c
+ * sources: userspace/policy/adapter_list.c userspace/policy/outcomes.c
  */
 #include <errno.h>
 #include <math.h>
@@ -13,6 +13,7 @@
 #include "../../userspace/base/util.h"
 #include "../../userspace/policy/adapter_list.h"
 #include "../../userspace/policy/engines.h"
+#include "../../userspace/policy/outcomes.h"
 #include "fuzz.h"
 
 static const char *const names[] = {"vllm:num_requests_waiting", "vllm:num", "v", "a_total", "a"};
@@ -164,6 +165,16 @@ static void check_named(const char *page, size_t size)
 	engine_free(e);
 }
 
+static void check_outcomes(const char *page, size_t size)
+{
+	struct outcomes o;
+
+	outcomes_read(page, size, &o);
+	PROMISE(o.ok >= 0 && o.refused >= 0 && o.failed >= 0);
+	PROMISE(isfinite(o.ok) && isfinite(o.refused) && isfinite(o.failed));
+	PROMISE(o.told || !(o.ok + o.refused + o.failed > 0));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	/* ASan guards the end of the input, so it reports any read behind the page. */
@@ -176,5 +187,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_named(page, size);
 	check_dcgm(page, size);
 	check_adapters(page, size);
+	check_outcomes(page, size);
 	return 0;
 }

@@ -231,8 +231,6 @@ static void test_set_with_the_file(void **state)
 	/* A value that the file's check refuses is not written, */
 	expect(2, "", "is mark, which Pintle cannot see for endpoints with listen", "set",
 	       "llama-8b", "stickiness.key=mark");
-	expect(2, "", "ejection is for endpoints with address", "set", "llama-8b",
-	       "ejection.failures=2");
 	assert_false(setting_at(p, "llama-8b", "stickiness.key", value));
 	/* nor is one that contradicts an earlier setting. */
 	expect(0, "shared true, until", "", "set", "qwen", "stickiness.shared=true");

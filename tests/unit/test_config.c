@@ -847,8 +847,6 @@ static const struct refusal refusals[] = {
 	 "decide: request; write source, source/V4BITS or source/V4BITS/V6BITS\n"
 	 "12:29: cgroup" OF_REQUESTS "write source or port\n"
 	 "13:68: namespace" OF_REQUESTS "write source or port\n"
-	 "14:13: ejection is for endpoints with address and decide: connection: an endpoint in a pod of "
-	 "this node is left out as soon as it stops listening; remove ejection\n"
 	 "15:14: intercept is for endpoints with address and decide: connection: a connection to a listener's own "
 	 "address is the server's; remove intercept\n"},
 	{"tenants that are none",
@@ -1160,9 +1158,6 @@ static const struct refusal refusals[] = {
 	 "6:57: user is \"a b\", which is no user's name; write the name or number of a user, of at most "
 	 "31 bytes\n"
 	 "6:72: cgroup is \"vllm\", which does not begin with /; " CGROUP},
-	{"ejection, where listeners tell", POOL "  ejection: {failures: 1}\n",
-	 "7:13: ejection is for endpoints with address: an endpoint with listen is left out as "
-	 "soon as it stops listening; remove ejection\n"},
 	{"ejection out of range",
 	 CONNECT_POOL "  ejection: {failures: -1, time: 1ms, maxTime: 25h, maxShare: 2}\n",
 	 "8:24: ejection.failures is \"-1\", which is out of range; write a whole number from 0 to "

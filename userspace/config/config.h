@@ -119,7 +119,8 @@ struct config_saturation {
 	uint64_t staleness_ns;
 };
 
-/* Used by pools whose hook ejects (PINTLE_TRAIT_EJECTS). */
+/* The hook obeys it for failures of clients where it ejects (PINTLE_TRAIT_EJECTS), the daemon for
+ * answers everywhere. */
 struct config_ejection {
 	int failures; /* in a row; 0: never */
 	uint64_t time_ns, max_time_ns;

@@ -344,15 +344,6 @@ static void check_ejection(const struct config_pool *p, const struct yaml_node *
 
 	if (!ejection)
 		return;
-	if (!hook_has(p->decided_by, PINTLE_TRAIT_EJECTS)) {
-		yaml_report_error(
-			r, ejection->line, ejection->column,
-			"ejection is for endpoints with %s: an endpoint %s is left out as soon as it stops "
-			"listening; remove ejection",
-			config_reached_else(p),
-			p->in_pods ? "in a pod of this node" : "with listen");
-		return;
-	}
 	if (p->ejection.failures && !config_has_hosts(p) &&
 	    p->ejection.max_share * (double)p->endpoint_count < 1)
 		yaml_report_warning(

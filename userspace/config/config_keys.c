@@ -673,12 +673,13 @@ static const struct yaml_key config_keys[] = {
 	 .help = "A score older than this is not believed."},
 
 	{"pools[].ejection", &yaml_map, .policy = POLICY_TOO,
-	 .help = "When an endpoint with an `address` that fails its clients is left out for a while."},
+	 .help = "When an endpoint that fails its clients, or answers them with errors, is left out for a while."},
 	{"pools[].ejection.failures", &yaml_integer, .set = SET_BY_DAEMON, .min = 0, .max = 1000000,
 	 .preset = "3", POOL(ejection.failures),
 	 .help = "The failures in a row that eject an endpoint: refused, unanswered, "
-		 "unreachable, or reset before the first byte. 0 means never. The endpoint's "
-		 "answer to pintled outweighs them: see docs/connect.md."},
+		 "unreachable, or reset before the first byte, for endpoints with an `address`. 0 means "
+		 "never. The endpoint's answer to pintled outweighs them. Of errors in answers at least 5 "
+		 "are needed: see docs/connect.md."},
 	{"pools[].ejection.time", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = 24 * HOUR, .preset = "10s", POOL(ejection.time_ns),
 	 .help = "How long the first ejection lasts. Each further ejection in a row lasts twice "

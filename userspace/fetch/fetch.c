@@ -58,6 +58,8 @@ struct fetch {
 	char message[CURL_ERROR_SIZE];
 };
 
+#define RETRY_MAX_S 86400
+
 struct fetcher {
 	uv_loop_t *loop;
 	int netns_fd;
@@ -327,6 +329,15 @@ static void say_status(struct fetch *x, long status)
 			 status, shown);
 }
 
+static void set_status(const struct fetch *x, struct fetch_result *r)
+{
+	curl_off_t seconds = 0;
+
+	r->status = (unsigned int)status_of(x);
+	if (!curl_easy_getinfo(x->easy, CURLINFO_RETRY_AFTER, &seconds) && seconds > 0)
+		r->retry_ns = (uint64_t)MIN(seconds, (curl_off_t)RETRY_MAX_S) * NSEC_PER_SEC;
+}
+
 static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 {
 	long status = status_of(x);
@@ -346,7 +357,7 @@ static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 		r->page = "";
 	} else if (x->how == FETCH_CHECK && x->head_ended && status >= 200) {
 		r->page = "";
-		r->status = (unsigned int)status;
+		set_status(x, r);
 	} else if (x->error) {
 		r->error = x->error;
 		r->reason = x->reason;
@@ -356,6 +367,7 @@ static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 	} else if (status != 200) {
 		r->error = -EPROTO;
 		r->answered = true;
+		set_status(x, r);
 		say_status(x, status);
 		r->reason = x->message;
 	} else if (!x->head_ended) {

@@ -34,7 +34,8 @@ struct fetch_result {
 	/* The server refused a new connection (ECONNREFUSED), or reset it before a byte of an
 	 * answer (ECONNRESET); else 0. */
 	int turned_away;
-	unsigned int status; /* FETCH_CHECK: of the answer */
+	unsigned int status; /* of the answer; 0 with FETCH_PROBE, and of a page */
+	uint64_t retry_ns;   /* with a status: how long to wait, by Retry-After; 0: it has none */
 };
 
 struct fetch_connection {

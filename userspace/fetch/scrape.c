@@ -46,7 +46,8 @@ struct scrape_target {
 	struct source source;
 	char *label;
 	uint64_t interval_ns, timeout_ns;
-	unsigned int expect, status; /* of a health check, and of its newest answer */
+	unsigned int expect, status; /* of a health check; of the newest answer */
+	uint64_t retry_ns;
 	bool probe;
 	const struct scrape_callbacks *callbacks;
 	void *arg;
@@ -222,6 +223,7 @@ static void end_scrape(struct scrape_target *t, const struct fetch_result *resul
 	t->turned_away = r->turned_away;
 	t->unframed = r->unframed;
 	t->status = r->status;
+	t->retry_ns = r->retry_ns;
 	t->in_done = true;
 	bad = t->callbacks->done(t->arg, r->error, r->page, r->size);
 	t->in_done = false;
@@ -571,6 +573,11 @@ unsigned int scraper_failures(const struct scrape_target *t)
 unsigned int scraper_status(const struct scrape_target *t)
 {
 	return t->status;
+}
+
+uint64_t scraper_retry_ns(const struct scrape_target *t)
+{
+	return t->retry_ns;
 }
 
 int scraper_turned_away(const struct scrape_target *t)

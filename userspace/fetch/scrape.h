@@ -116,9 +116,13 @@ void scraper_kick(struct scrape_target *t);
  * over. */
 unsigned int scraper_failures(const struct scrape_target *t);
 
-/** The HTTP status of the newest health check that is over; 0: no answer came. May be called from
- * within done(). */
+/** The HTTP status of the newest health check that is over, or the one that came instead of a page
+ * (200); 0: no answer came, or a page. May be called from within done(). */
 unsigned int scraper_status(const struct scrape_target *t);
+
+/** For how long that answer asked to be left alone (Retry-After), a day at most; 0: it did not. May
+ * be called from within done(). */
+uint64_t scraper_retry_ns(const struct scrape_target *t);
 
 /** ECONNREFUSED if the server refused the connection of the newest scrape that is over; ECONNRESET
  * if it reset that connection, a new one, before a byte of an answer; else 0. With two URLs, both

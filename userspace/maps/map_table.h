@@ -93,6 +93,11 @@
 	  .cleared_of = MAP_OF_ENDPOINTS, .carry = CARRY_COUNTS, .key = "endpoint",                \
 	  .holds = "answers by how long their clients waited for the first token, and sums",       \
 	  .writer = "kernel")                                                                      \
+	X(answers, ARRAY, __u32, struct pintle_answers, PINTLE_MAX_ENDPOINTS, MAPPED,              \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
+	  .holds = "the shape of its answers, and which clients got them; until when it is "       \
+		   "ejected for them",                                                             \
+	  .writer = "kernel; the daemon for ejections")                                            \
 	X(class_firsts, ARRAY, __u32, struct pintle_firsts, PINTLE_MAX_POOLS *PINTLE_MAX_CLASSES,  \
 	  MAPPED, .cleared_of = MAP_OF_POOLS, .carry = CARRY_COUNTS, .key = "8 x pool + class",    \
 	  .holds = "the same by class", .writer = "kernel")                                        \

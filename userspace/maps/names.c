@@ -162,6 +162,24 @@ const char *unfit_name(uint32_t unfit)
 	return unfit < ARRAY_SIZE(unfits) ? unfits[unfit].name : "unknown";
 }
 
+static const struct {
+	const char *name, *help;
+} failings[] = {
+#define X(symbol, name, says) [PINTLE_FAILING_##symbol] = {name, says},
+	PINTLE_FAILINGS(X)
+#undef X
+};
+
+const char *failing_name(uint32_t failing)
+{
+	return failing < ARRAY_SIZE(failings) ? failings[failing].name : "unknown";
+}
+
+const char *failing_help(uint32_t failing)
+{
+	return failing < ARRAY_SIZE(failings) ? failings[failing].help : "";
+}
+
 static const char *const request_ends[] = {
 #define X(symbol, name, says) [PINTLE_REQUEST_##symbol] = name,
 	PINTLE_REQUEST_ENDS(X)

@@ -31,6 +31,7 @@ const char *failure_name(uint32_t failure);
 const char *ending_name(uint32_t ending);
 const char *request_end_name(uint32_t end);
 const char *unfit_name(uint32_t unfit);
+const char *failing_name(uint32_t failing);
 
 /** One line on what the value means, for help and documentation; "" when unknown. Static. */
 const char *outcome_help(uint32_t outcome);
@@ -42,6 +43,7 @@ const char *hold_help(uint32_t hold);
 const char *key_help(uint32_t key);
 const char *failure_help(uint32_t failure);
 const char *unfit_help(uint32_t unfit);
+const char *failing_help(uint32_t failing);
 
 /** The value whose name is exactly `text`. Returns 0, or -EINVAL with the out-parameter
  * untouched. */

@@ -112,6 +112,8 @@ struct state_endpoint {
 	/* by pintled's own checks, in any state; nothing while no daemon runs */
 	uint32_t unfit;        /* enum pintle_unfit */
 	uint32_t unfit_detail; /* as in struct pintle_health */
+	uint32_t failing;  /* enum pintle_failing: by whose word it is ejected for its answers */
+	uint64_t failings; /* ejections for its answers, ever */
 
 	bool has_adapters; /* of a pool in `models`: it says which LoRA adapters it has */
 	struct pintle_adapters adapters;

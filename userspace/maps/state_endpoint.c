@@ -115,7 +115,8 @@ static double seconds_left(uint64_t until, uint64_t now)
 /* Takes what was seen at clients' sockets. */
 static void failures_take(struct state_endpoint *e, const struct pintle_health *h, uint64_t now)
 {
-	e->ejected_seconds = e->ejected ? seconds_left(h->ejected_until_ns, now) : 0;
+	if (e->ejected && e->unfit != PINTLE_UNFIT_FAILING)
+		e->ejected_seconds = seconds_left(h->ejected_until_ns, now);
 	e->vouched_seconds = seconds_left(h->vouched_until_ns, now);
 	if (!health_answered(h->answered_ns, h->failed_ns))
 		e->failures_in_row = h->unopened + h->resets;
@@ -143,7 +144,9 @@ static void health_take(struct state_endpoint *e, const struct eligible_query *q
 	e->unfit = ineligible_unfit(q->health, daemonless) ? q->health->unfit : PINTLE_UNFIT_NOT;
 	e->unfit_detail = e->unfit ? q->health->unfit_detail : 0;
 	e->families = eligible_families(q->pool, q->endpoint, q->health);
-	e->ejected = eligible_ejected(q->pool, q->health, q->now);
+	e->failing = e->unfit == PINTLE_UNFIT_FAILING ? e->unfit_detail : PINTLE_FAILING_NOT;
+	e->ejected =
+		e->unfit == PINTLE_UNFIT_FAILING || eligible_ejected(q->pool, q->health, q->now);
 	e->direct_opened = q->health->direct_opened;
 	if (eligible_listens(q->pool))
 		listener_take(e, q->health);
@@ -158,6 +161,18 @@ static void override_take(struct state_endpoint *e, const struct eligible_query 
 	e->drained = q->override->generation == e->generation &&
 		     q->override->flags & PINTLE_OVERRIDE_DRAIN;
 	e->drained_since_ns = e->drained ? q->override->since_ns : 0;
+}
+
+static void answers_take(const struct maps *m, struct state_endpoint *e, uint64_t now)
+{
+	struct pintle_answers n;
+
+	if (maps_value(m, MAP_answers, e->id, &n))
+		return;
+	e->failings = n.failings;
+	e->ejections += n.failings;
+	if (e->failing)
+		e->ejected_seconds = seconds_left(n.failing_until_ns, now);
 }
 
 /* ---- state and load ------------------------------------------------------------ */
@@ -271,6 +286,7 @@ static int endpoint_read(const struct maps *m, uint64_t now, struct state_pool *
 	for (int i = 0; i < PINTLE_MAX_CLASSES; i++)
 		of->class_in_flight[i] += eligible_in_flight(&raw.counts.by_class[i]);
 	health_take(e, &q, of->daemonless);
+	answers_take(m, e, now);
 	override_take(e, &q);
 	if (raw.seen.whole && raw.seen.scraped_ns)
 		signals_take(e, &raw.score, now);

@@ -53,7 +53,10 @@ GET(state_text)
 
 	char left[WORDS_SIZE];
 
-	if (e->state == STATE_EJECTED)
+	if (e->state == STATE_EJECTED && e->failing)
+		snprintf(v.text, sizeof(v.text), "ejected %s (%s)",
+			 age_text(e->ejected_seconds, left), failing_name(e->failing));
+	else if (e->state == STATE_EJECTED)
 		snprintf(v.text, sizeof(v.text), "ejected %s", age_text(e->ejected_seconds, left));
 	else if (e->state == STATE_UNHEALTHY && e->unfit_detail)
 		snprintf(v.text, sizeof(v.text), "unhealthy %u", e->unfit_detail);
@@ -226,6 +229,11 @@ GET(ejected_seconds)
 	return value_number(VALUE_SECONDS, e->ejected_seconds, e->ejected);
 }
 
+GET(ejected_for)
+{
+	return e->failing ? value_text(failing_name(e->failing)) : value_none();
+}
+
 GET(unfit)
 {
 	return e->unfit ? value_text(unfit_name(e->unfit)) : value_none();
@@ -362,7 +370,8 @@ static const struct column columns[] = {
 	 .help = "text: where it runs, seen from this node: node, zone, away; null: not known"},
 	{.key = "unfit",
 	 COLUMN(unfit),
-	 .help = "text: starting, unhealthy or faulty by pintled's own checks, or asleep; null: fit"},
+	 .help = "text: starting, unhealthy or faulty by pintled's own checks, or asleep; failing: ejected "
+		 "for its answers; null: fit"},
 	{.key = "health_status",
 	 COLUMN(health_status),
 	 .help = "unhealthy: the HTTP status that came instead; null: none came"},
@@ -373,6 +382,10 @@ static const struct column columns[] = {
 	{.key = "ejected_seconds",
 	 COLUMN(ejected_seconds),
 	 .help = "for how much longer; null: not ejected"},
+	{.key = "ejected_for",
+	 COLUMN(ejected_for),
+	 .help = "text: by whose word its answers are errors: clients, counters, page, probe, or busy; "
+		 "null: not ejected for its answers"},
 	{.key = "vouched_seconds",
 	 COLUMN(vouched_seconds),
 	 .help = "for how much longer its answer to pintled outweighs failures of clients; null: they count"},

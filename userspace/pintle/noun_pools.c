@@ -200,11 +200,8 @@ GET(ejected)
 
 GET(ejection)
 {
-	cJSON *o;
+	cJSON *o = cJSON_CreateObject();
 
-	if (!hook_has(p->decided_by, PINTLE_TRAIT_EJECTS))
-		return value_none();
-	o = cJSON_CreateObject();
 	cJSON_AddItemToObject(o, "failures", json_count(p->eject_after));
 	cJSON_AddItemToObject(o, "seconds", json_number((double)p->eject_ns / NSEC_PER_SEC));
 	cJSON_AddItemToObject(o, "max_seconds",

@@ -213,6 +213,12 @@ static void unfit_warnings(cJSON *list, const struct cli *cli, const struct stat
 		const struct state_endpoint *e = &s->endpoints[i];
 		bool faulty = e->unfit == PINTLE_UNFIT_FAULTY;
 
+		if (e->failing) {
+			left--;
+			warn(list, "%s is ejected: %s", endpoint_name(s, e, name),
+			     failing_help(e->failing));
+			continue;
+		}
 		if (!faulty && e->unfit != PINTLE_UNFIT_UNHEALTHY)
 			continue;
 		left--;

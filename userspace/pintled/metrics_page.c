@@ -594,7 +594,7 @@ static const char *unfit_name_after(uint32_t k)
 }
 
 ENDPOINT_COUNTS(value_unfit, e->unfit == k + 1,
-		counters_of(p, e)->judged ? PINTLE_UNFIT_COUNT - 1 : 0, unfit_name_after)
+		counters_of(p, e)->judged ? PINTLE_UNFIT_FAILING - 1 : 0, unfit_name_after)
 ENDPOINT_VALUE(value_checks, counters_of(p, e)->checks, counters_of(p, e)->checked)
 ENDPOINT_VALUE(value_failed_checks, counters_of(p, e)->failed_checks, counters_of(p, e)->checked)
 ENDPOINT_VALUE(value_requests_waiting, e->work.waiting, e->has_work)
@@ -613,8 +613,16 @@ ENDPOINT_VALUE(value_answers, FIRSTS(ended), first_is_token(p, e))
 ENDPOINT_VALUE(value_answer_bytes, FIRSTS(answer_bytes), first_is_token(p, e))
 ENDPOINT_VALUE(value_saturated, e->saturated, true)
 ENDPOINT_VALUE(value_drained, e->drained || e->drained_configured, true)
-ENDPOINT_VALUE(value_ejected, e->ejected, endpoint_has(p, e, PINTLE_TRAIT_EJECTS))
-ENDPOINT_VALUE(value_ejections, e->ejections, endpoint_has(p, e, PINTLE_TRAIT_EJECTS))
+ENDPOINT_VALUE(value_ejected, e->ejected, true)
+ENDPOINT_VALUE(value_ejections, e->ejections, true)
+/* Not for PINTLE_FAILING_NOT. */
+static const char *failing_name_after(uint32_t k)
+{
+	return failing_name(k + 1);
+}
+
+ENDPOINT_COUNTS(value_failing, e->failing == k + 1, e->failings ? PINTLE_FAILING_COUNT - 1 : 0,
+		failing_name_after)
 ENDPOINT_COUNTS(value_failures, e->failures[k],
 		endpoint_has(p, e, PINTLE_TRAIT_FAILURES) ? PINTLE_FAILURE_COUNT : 0, failure_name)
 ENDPOINT_VALUE(value_placed, e->placed, true)
@@ -1075,11 +1083,18 @@ static const struct row {
 	 .family.help = "1: takes no further connection."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_ejected", value_ejected),
 	 .family.help =
-		 "1: left out for a while, because it failed its clients several times in a row.",
-	 .family.more = "Pools of the connect hook only."},
+		 "1: left out for a while, because it failed its clients several times in a row, "
+		 "or answers them with errors."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_ejections_total", value_ejections), .rare = true,
 	 .family.help = "How often it was ejected.",
-	 .family.more = "Pools of the connect hook only. Kernel."},
+	 .family.more =
+		 "For failures of clients, in pools of the connect hook, and for its answers. "
+		 "Kernel; daemon."},
+	{ENDPOINT(GAUGE, "pintle_endpoint_failing", value_failing, "why"), .main = true,
+	 .rare = true,
+	 .family.help =
+		 "1: ejected, because it answers its clients with errors, by the word of `why`.",
+	 .family.more = "Endpoints that were ejected for that. [connect.md](connect.md#answers)."},
 	{ENDPOINT(COUNTER, "pintle_endpoint_failures_total", value_failures, "failure"),
 	 .family.help = "Connections of clients that it failed, by kind of failure.",
 	 .family.more = "[connect.md](connect.md#ejection) says when each counts. Pools of the "

@@ -9,6 +9,7 @@
 #include "../net/listeners.h"
 #include "../base/util.h"
 #include "adapters.h"
+#include "answers.h"
 #include "register.h"
 #include "../policy/engine_run.h"
 #include "../policy/fitness.h"
@@ -83,6 +84,7 @@ struct poller {
 	const struct maps *m;
 	int netns_fd;
 	struct adapters *adapters;
+	struct answers *answers;
 	struct scraper *scraper;
 	const struct config *config;
 	const struct publication *publication;
@@ -398,6 +400,8 @@ static void fitness_tell(const struct watch *w, uint32_t unfit)
 	case PINTLE_UNFIT_NOT:
 		log_info("%s/%s is fit for connections", pool, name);
 		break;
+	case PINTLE_UNFIT_FAILING: /* answers.c tells */
+		break;
 	}
 }
 
@@ -412,17 +416,19 @@ static void fitness_publish(struct watch *w)
 	struct pintle_health *h = &w->poller->m->health[w->ref.id];
 	const struct fitness_terms terms = fitness_terms(w->pool);
 	uint32_t unfit = fitness_judge(&w->fitness, &terms, monotonic_ns());
-	uint32_t before = h->unfit;
+	uint32_t failing = answers_failing(w->poller->answers, &w->ref), before = h->unfit;
+	uint32_t detail = unfit == PINTLE_UNFIT_FAULTY ? w->fitness.xid : w->fitness.status;
 
+	if (unfit == PINTLE_UNFIT_NOT && failing) {
+		unfit = PINTLE_UNFIT_FAILING;
+		detail = failing;
+	}
 	w->counters.checked = terms.checked;
 	w->slept |= unfit == PINTLE_UNFIT_ASLEEP;
 	w->counters.judged = terms.checked || watch_has_gpu(w) || w->slept;
-	__atomic_store_n(
-		&h->unfit_detail,
-		(uint16_t)(unfit == PINTLE_UNFIT_FAULTY ? w->fitness.xid : w->fitness.status),
-		__ATOMIC_RELAXED);
+	__atomic_store_n(&h->unfit_detail, (uint16_t)detail, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->unfit, (uint16_t)unfit, __ATOMIC_RELEASE);
-	if (unfit != before)
+	if (unfit != before && (unfit || before != PINTLE_UNFIT_FAILING))
 		fitness_tell(w, unfit);
 }
 
@@ -817,6 +823,28 @@ static void watch_spoiled(struct watch *w, const char *fault)
 	tell_spoiled(&w->spoiled, label, fault);
 }
 
+/* The page said something of the endpoint's answers, which may concern all of its pool. */
+static void answers_hear(struct watch *w)
+{
+	const struct poller *p = w->poller;
+	size_t at = pool_index(w);
+	const struct published_pool *pool = &p->publication->pools[at];
+
+	if (!answers_judge(p->answers, at, (size_t)(w->endpoint - w->pool->endpoints)))
+		return;
+	for (size_t i = 0; i < w->pool->endpoint_count; i++)
+		if (p->watches[pool->endpoints[i].id])
+			fitness_publish(p->watches[pool->endpoints[i].id]);
+}
+
+static void answers_hear_error(struct watch *w)
+{
+	if (!elsewhere(w->endpoint))
+		answers_status(w->poller->answers, &w->ref, scraper_status(w->target),
+			       scraper_retry_ns(w->target));
+	answers_hear(w);
+}
+
 static const char *watch_done(void *arg, int error, const char *page, size_t size)
 {
 	struct watch *w = arg;
@@ -842,6 +870,7 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	}
 	if (err) {
 		mark_failed(w);
+		answers_hear_error(w);
 		return error ? NULL : w->poller->fault;
 	}
 	watch_spoiled(w, w->poller->fault);
@@ -861,6 +890,9 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	w->counters.signals = signals;
 	w->counters.known = true;
 	w->counters.page_ns = monotonic_ns();
+	answers_page(w->poller->answers, &w->ref, !elsewhere(w->endpoint), page, size, &signals,
+		     w->begun_ns);
+	answers_hear(w);
 	return NULL;
 }
 
@@ -884,6 +916,8 @@ static void watch_count(struct watch *w)
 	score.running = 0;
 	score_publish(w, &score);
 	w->counters.page_ns = w->begun_ns;
+	answers_page(w->poller->answers, &w->ref, false, NULL, 0, NULL, w->begun_ns);
+	answers_hear(w);
 	take_part(w);
 }
 
@@ -1142,6 +1176,7 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 	p->config = c;
 	p->publication = pub;
 	adapters_configure(p->adapters, c, pub);
+	answers_configure(p->answers, c, pub);
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
 		if (p->watches[i])
 			p->watches[i]->keep = false;
@@ -1172,9 +1207,12 @@ int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct polle
 	p->m = m;
 	p->netns_fd = netns_fd;
 	p->round = 1;
-	err = adapters_new(m, &p->adapters) ?: scraper_new(loop, netns_fd, &p->scraper);
+	err = adapters_new(m, &p->adapters)
+		      ?: answers_new(m, &p->answers)
+			      ?: scraper_new(loop, netns_fd, &p->scraper);
 	if (err) {
 		adapters_free(p->adapters);
+		answers_free(p->answers);
 		free(p);
 		return err;
 	}
@@ -1193,6 +1231,7 @@ void poller_free(struct poller *p)
 	free(p->sources);
 	scraper_free(p->scraper);
 	adapters_free(p->adapters);
+	answers_free(p->answers);
 	free(p);
 }
 

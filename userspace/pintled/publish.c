@@ -230,8 +230,7 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 	v->reach = c->reach;
 	v->in_pods = c->in_pods;
 	v->no_models = !c->model_count;
-	if (hook_has(c->decided_by, PINTLE_TRAIT_EJECTS))
-		set_ejection(v, c);
+	set_ejection(v, c);
 	v->key_kind = c->stickiness.key_kind;
 	v->key_bits_v4 = c->stickiness.key_bits_v4;
 	v->key_bits_v6 = c->stickiness.key_bits_v6;

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers that answer with errors at once: who is ejected for that, by whose word, and who is not."""
+from clients import FRONTEND, source
+from harness import case
+from kernel import wait_for
+from pods import SERVICE, Cluster
+
+EJECTION = {"time": "1h", "maxTime": "2h"}
+
+
+class Ward:
+    """Four servers behind a pool of either hook. All but s0 have work, so that s0 draws everybody."""
+
+    def __init__(self, node, hook="lookup", servers=4, clients=3, **more):
+        more = {"stickiness": {"key": "none"}, "ejection": EJECTION, **more}
+        if hook == "lookup":
+            self.node, self.servers = node, node.servers(servers)
+            self.daemon = node.daemon(node.config(node.pool(self.servers, **more)))
+            self.ask = lambda client: node.ask(FRONTEND["v4"], source(1 + client))
+        else:
+            self.node = cluster = Cluster(node)
+            pods = cluster.servers(servers)
+            self.servers = [p.model for p in pods]
+            self.daemon = cluster.steer(cluster.pool(pods, **more))
+            who = [cluster.pod(f"client{i}") for i in range(clients)]
+            self.ask = lambda client: who[client % clients].ask(SERVICE["v4"])
+        for s in self.servers[1:]:
+            s.set(running=4)
+        wait_for(lambda: all(e["state"] == "ready" and (e["running"] or e["name"] == "s0") for e in self.rows()))
+
+    def rows(self):
+        return self.node.cli("endpoints")
+
+    def row(self, name="s0"):
+        return next(e for e in self.rows() if e["name"] == name)
+
+    def ejected(self):
+        return {e["name"]: e["ejected_for"] for e in self.rows() if e["state"] == "ejected"}
+
+    def counts(self, **statuses):
+        for s in self.servers:
+            s.be(statuses=dict(statuses))
+
+    def pages(self, more=2, name="s0"):
+        """So many more pages were asked for."""
+        server = self.servers[int(name[1:])]
+        before = server.counts().scrapes
+        wait_for(lambda: server.counts().scrapes >= before + more)
+
+    def until(self, done, clients=(0, 1, 2)):
+        """Asks until that is so; returns how many of the answers were s0's."""
+        bad = 0
+
+        def ask():
+            nonlocal bad
+            for client in clients:
+                bad += self.ask(client) == "s0"
+            return done()
+
+        wait_for(ask, 20)
+        return bad
+
+    def metric(self, name, **labels):
+        return self.daemon.metrics()[name, tuple(sorted({"endpoint": "s0", "pool": "pool", **labels}.items()))]
+
+
+@case(each=tuple(f"{what}, {hook}" for what in ("statuses", "tokens") for hook in ("lookup", "connect")))
+def test_black_hole(node, which):
+    """A server whose page counts errors, or no token, for what it answers: it gets nothing more, says why,
+    and is back when its time is over."""
+    what, hook = which.split(", ")
+    w = Ward(node, hook, ejection={"time": "2s", "maxTime": "2s"})
+    if what == "statuses":
+        w.counts(**{"2xx": 3})
+    else:
+        w.servers[0].set(output=10)
+    w.pages()
+    w.servers[0].be(fails=500)
+    bad = w.until(lambda: w.ejected() == {"s0": "counters"})
+    assert bad >= 5, bad
+    # Others answer well meanwhile.
+    assert {w.ask(i) for i in range(12)} <= {"s1", "s2", "s3"} or not w.ejected()
+    row = w.row()
+    assert row["ejections"] >= 1 and row["unfit"] in ("failing", None), row
+    assert w.metric("pintle_endpoint_failing", why="counters") in (0, 1)
+    assert w.metric("pintle_endpoint_ejections_total") >= 1
+    w.servers[0].be(fails=None)
+    wait_for(lambda: w.row()["state"] == "ready", 20)
+    assert w.metric("pintle_endpoint_failing", why="counters") == 0
+
+
+@case(each=("lookup", "connect"))
+def test_says_why(node, hook):
+    """`pintle endpoints`, `status` and the log name the reason; sessions leave the server."""
+    w = Ward(node, hook, stickiness={"key": "source" if hook == "lookup" else "client"})
+    w.counts(**{"2xx": 3})
+    w.pages()
+    w.servers[0].be(fails=500)
+    w.until(lambda: w.ejected() == {"s0": "counters"})
+    assert {w.ask(i) for i in range(9)} <= {"s1", "s2", "s3"}
+    row = w.row()
+    assert row["unfit"] == "failing" and 3000 < row["ejected_seconds"] <= 3600 and row["ejections"] == 1, row
+    assert "(counters)" in w.node.pintle("endpoints").stdout
+    assert any("s0 is ejected: its page counts errors" in x for x in w.node.cli("status")[0]["warnings"])
+    assert w.metric("pintle_endpoint_failing", why="counters") == 1
+    assert w.metric("pintle_endpoint_ejected") == 1
+
+
+@case(each=("lookup", "connect"))
+def test_gateway(node, hook):
+    """One client is all there is: its word counts, because the page counts errors."""
+    w = Ward(node, hook)
+    w.counts(**{"2xx": 3})
+    w.pages()
+    w.servers[0].be(fails=500)
+    w.until(lambda: w.ejected() == {"s0": "counters"}, clients=[0])
+    assert {w.ask(0) for _ in range(12)} <= {"s1", "s2", "s3"}
+
+
+@case()
+def test_no_answers(node):
+    """A server that resets every connection with a request on it."""
+    w = Ward(node)
+    w.servers[0].be(reset=True)
+
+    def ask(client):
+        try:
+            return node.ask(FRONTEND["v4"], source(1 + client))
+        except OSError:
+            return "s0"
+
+    w.ask = ask
+    w.until(lambda: w.ejected() == {"s0": "clients"})
+
+
+@case()
+def test_bad_client(node):
+    """A client whose input is answered by 500, beside clients at other servers; refused requests (400) of
+    many; answers that say nothing of the server's work. Nobody is ejected."""
+    w = Ward(node, stickiness={"key": "source"})
+    w.counts(**{"2xx": 3})
+    w.pages()
+    assert w.ask(0) == "s0"         # its session is bound there
+    w.servers[0].set(running=8)
+    wait_for(lambda: w.row()["running"] == 8)
+    assert {w.ask(i) for i in range(1, 7)} <= {"s1", "s2", "s3"}
+    w.servers[0].be(fails=500)
+    for i in range(20):
+        assert w.ask(0) == "s0"
+        w.ask(1 + i % 6)
+    w.pages(30)
+    assert not w.ejected() and w.row()["ejections"] == 0
+    w.servers[0].be(fails=400)
+    w.servers[0].set(running=0)
+    wait_for(lambda: w.row()["running"] == 0)
+    for i in range(60):
+        w.ask(100 + i)
+    w.pages(30)
+    assert not w.ejected()
+
+
+@case()
+def test_all_fail(node):
+    """Every server answers with errors: none is ejected, because somebody has to answer."""
+    w = Ward(node)
+    w.counts(**{"2xx": 3})
+    w.pages()
+    for s in w.servers:
+        s.be(fails=500)
+        s.set(running=0)
+    for _ in range(8):
+        for i in range(40):
+            w.ask(i)
+        w.pages(4)
+    wait_for(lambda: not w.ejected(), 20)
+
+
+@case(each=("lookup", "connect"))
+def test_page_fails(node, hook):
+    """A page that is answered with 503, twice in a row, ejects; with 401 it does not. A good one ends it."""
+    w = Ward(node, hook, servers=2)
+    w.servers[0].be(status=401)
+    w.pages(4)
+    assert w.row()["state"] in ("ready", "stale")
+    w.servers[0].be(status=503)
+    wait_for(lambda: w.ejected() == {"s0": "page"})
+    assert {w.ask(i) for i in range(8)} == {"s1"}
+    # No other server is left.
+    w.servers[1].be(status=500)
+    wait_for(lambda: not w.ejected())
+    w.servers[1].be(status=200)
+    wait_for(lambda: w.ejected() == {"s0": "page"})
+    w.servers[0].be(status=200)
+    wait_for(lambda: w.row()["state"] == "ready")
+
+
+@case()
+def test_pause(node):
+    """A page that is answered with 503 and Retry-After: so long it is left alone. 429 without it is no word."""
+    w = Ward(node, servers=2)
+    w.servers[0].be(status=429)
+    w.pages(4)
+    assert not w.ejected()
+    w.servers[0].be(retry=900)
+    wait_for(lambda: w.ejected() == {"s0": "busy"})
+    assert 800 < w.row()["ejected_seconds"] <= 900
+    assert {w.ask(i) for i in range(8)} == {"s1"}
+    w.servers[0].be(status=200)
+    wait_for(lambda: w.row()["state"] == "ready")
+
+
+@case()
+def test_share(node):
+    """Two of four fail and two may be: both are ejected; with a share of a quarter only the first."""
+    w = Ward(node, ejection={**EJECTION, "maxShare": 0.25})
+    w.servers[0].be(status=503)
+    wait_for(lambda: w.ejected() == {"s0": "page"})
+    w.servers[1].be(status=503)
+    w.pages(6, "s1")
+    assert w.ejected() == {"s0": "page"}
+    w.servers[0].be(status=200)
+    wait_for(lambda: w.ejected() == {"s1": "page"})
