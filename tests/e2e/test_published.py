@@ -106,3 +106,36 @@ def test_nothing_else(node):
         c.close()
     assert {s for s, _ in states(node).values()} == {"stopped"}
     p.end()
+
+
+@case(each=("page elsewhere", "no page"))
+def test_nobody_accepts(node, how):
+    """A socket from which nobody accepts is not ready, though a page says nothing against it; no client is the first to
+    find out. Once its process accepts, it is."""
+    node.server("pages", "127.0.0.1:9003")
+    more = {"metrics": "none"} if how == "no page" else {"metrics": "http://127.0.0.1:9003/metrics"}
+    with inside(node.netns):
+        kept = socket.create_server(("127.0.0.1", 8001))
+    s0 = node.server("s0", "127.0.0.1:8002")
+    daemon = node.steer([{"name": "c1", "listen": "127.0.0.1:8001", **more}, {"name": "s0", "listen": s0.listen, **more}])
+    wait_for(lambda: states(node)["s0"][0] == "ready")
+    assert states(node)["c1"][0] in ("unheard", "stopped")
+    assert node.spread(FRONTEND["v4"], 20) == {"s0": 20}
+    wait_for(lambda: states(node)["c1"][0] == "stopped" and "nobody accepts" in daemon.log())
+    assert node.endpoint("c1")["placed"] == 0
+    # pintled's own connection waits there; it is the only one, and is closed as soon as it is accepted.
+    with kept.accept()[0] as c:
+        c.settimeout(10)
+        assert c.recv(100) == b""
+    wait_for(lambda: states(node) == {"c1": ("ready", None), "s0": ("ready", None)})
+    kept.close()
+
+
+def test_published_without_a_page(node):
+    """The same of a published port whose endpoint has no page."""
+    p = Published(node, 8001)
+    s0 = node.server("s0", "127.0.0.1:8002")
+    node.steer([{"name": "c1", "listen": "8001", "metrics": "none"}, s0])
+    wait_for(lambda: states(node) == {"c1": ("unheard", "unsteerable: elsewhere"), "s0": ("ready", None)})
+    assert node.spread(FRONTEND["v4"], 20) == {"s0": 20}
+    p.end()

@@ -10,6 +10,7 @@
 #include "../base/util.h"
 #include "adapters.h"
 #include "answers.h"
+#include "knock.h"
 #include "register.h"
 #include "../policy/engine_run.h"
 #include "../policy/fitness.h"
@@ -65,6 +66,9 @@ struct watch {
 	uint64_t served_since_ns;       /* since when it may be chosen; 0: it may not */
 	uint64_t good_ns[SIGNAL_COUNT]; /* when a page had a value of it that can be */
 	struct telling spoiled;
+	struct knock knock;
+	uint64_t accepted_since_ns; /* listening_since_ns of the listener that accepted something */
+	bool knock_told;            /* that nobody accepts */
 };
 
 /* One DCGM exporter, asked once however many pools name it. */
@@ -83,6 +87,7 @@ struct poller {
 	uv_loop_t *loop;
 	const struct maps *m;
 	int netns_fd;
+	uv_timer_t *knocks;
 	struct adapters *adapters;
 	struct answers *answers;
 	struct scraper *scraper;
@@ -526,6 +531,127 @@ static bool is_of_endpoint(struct watch *w, const struct fetch_connection *c)
 	return !c->fresh || elsewhere(w->endpoint) || came_to_listener(w, c);
 }
 
+/* ---- whether somebody accepts ------------------------------------------------------- */
+
+#define KNOCKS_MS 50
+/* A server that accepts nothing for so long is told of, and holds up no round. */
+#define KNOCK_LONG_NS NSEC_PER_SEC
+
+/* A page from the endpoint's own port has come over a connection that its listener took. Any other
+ * says nothing of the listener, from which nobody might accept. */
+static bool needs_knock(const struct watch *w)
+{
+	return w->pool->reach == PINTLE_REACH_LISTENER &&
+	       (w->endpoint->metrics_none || elsewhere(w->endpoint));
+}
+
+/* Whether the endpoint's server has accepted a connection since it listens: pintled's own; or a
+ * client's, as a pass saw, of an earlier daemon perhaps. */
+static bool watch_accepted(struct watch *w)
+{
+	const struct maps *m = w->poller->m;
+	const struct pintle_work *work = &m->works[w->ref.id];
+	uint64_t since = listening_since(w);
+
+	if (!needs_knock(w) || !since || w->accepted_since_ns == since)
+		return true;
+	if ((work->generation == w->ref.generation && work->read_ns > since) ||
+	    eligible_scraped_ns(&m->scores[w->ref.id], w->ref.generation) >= since || is_in_pod(w))
+		w->accepted_since_ns = since;
+	return w->accepted_since_ns == since;
+}
+
+/* Whether it is too soon to say that nobody accepts. */
+static bool watch_knocks(struct watch *w)
+{
+	return !watch_accepted(w) && monotonic_ns() - listening_since(w) < KNOCK_LONG_NS;
+}
+
+static void knock_address(const struct watch *w, struct addr *ip)
+{
+	const struct endpoint_addr *at = config_endpoint_at(w->endpoint);
+
+	*ip = at->ip;
+	if (!at->any_ip)
+		return;
+	*ip = (struct addr){.bytes = {[15] = 1}};
+	if (w->poller->m->health[w->ref.id].families & PINTLE_FAMILY_V4)
+		addr_from_v4(ip, htonl(INADDR_LOOPBACK));
+}
+
+static void watch_count(struct watch *w);
+
+static void knock_tell(struct watch *w, bool accepted)
+{
+	if (accepted != w->knock_told)
+		return;
+	w->knock_told = !accepted;
+	if (accepted)
+		log_info("%s/%s: its listener accepts connections", w->pool->name,
+			 w->endpoint->name);
+	else
+		log_warn("%s/%s: nobody accepts connections from its listener: it is unheard until "
+			 "somebody does",
+			 w->pool->name, w->endpoint->name);
+}
+
+static void knock_answered(struct watch *w)
+{
+	__u32 *unsteerable = &w->poller->m->health[w->ref.id].unsteerable;
+
+	if (*unsteerable == PINTLE_UNSTEERABLE_ELSEWHERE)
+		*unsteerable = 0;
+	w->accepted_since_ns = listening_since(w);
+	knock_tell(w, true);
+	if (w->endpoint->metrics_none)
+		watch_count(w);
+	else
+		scraper_kick(w->target);
+}
+
+static void watch_knock(struct watch *w, uint64_t now)
+{
+	enum knock_answer answer;
+	struct addr ip;
+
+	if (watch_accepted(w)) {
+		knock_end(&w->knock);
+		return;
+	}
+	knock_address(w, &ip);
+	answer = knock_look(&w->knock, w->poller->netns_fd, &ip,
+			    config_endpoint_at(w->endpoint)->port, now);
+	if (answer == KNOCK_ELSEWHERE)
+		w->poller->m->health[w->ref.id].unsteerable = PINTLE_UNSTEERABLE_ELSEWHERE;
+	if (answer == KNOCK_ACCEPTED)
+		knock_answered(w);
+	else if (!watch_knocks(w))
+		knock_tell(w, false);
+}
+
+static void on_knocks(uv_timer_t *timer)
+{
+	struct poller *p = timer->data;
+	uint64_t now = monotonic_ns();
+
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (p->watches[i] && needs_knock(p->watches[i]))
+			watch_knock(p->watches[i], now);
+}
+
+static void on_knocks_closed(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+static void knocks_start(struct poller *p)
+{
+	uv_timer_init(p->loop, p->knocks);
+	p->knocks->data = p;
+	uv_timer_start(p->knocks, on_knocks, KNOCKS_MS, KNOCKS_MS);
+	uv_unref((uv_handle_t *)p->knocks);
+}
+
 static bool watch_begin(void *arg, const struct fetch_connection *connection)
 {
 	struct watch *w = arg;
@@ -852,7 +978,8 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	struct signals signals;
 	int err = error;
 
-	take_part(w);
+	if (!watch_knocks(w))
+		take_part(w);
 	w->counters.scrapes++;
 	sums_of(w)->scrapes++;
 	w->disbelieved |= error == -ESTALE;
@@ -873,6 +1000,8 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 		answers_hear_error(w);
 		return error ? NULL : w->poller->fault;
 	}
+	if (!watch_accepted(w))
+		return NULL;
 	watch_spoiled(w, w->poller->fault);
 	hold_signals(w, &signals);
 	/* Requests for a rank that sleeps wait, and the server's own balancer sends it some. */
@@ -904,6 +1033,10 @@ static void watch_count(struct watch *w)
 	struct signals signals = {0};
 	uint64_t opened;
 
+	if (!watch_knocks(w))
+		take_part(w);
+	if (!watch_accepted(w))
+		return;
 	scores_count(&w->poller->m->inflight[w->ref.id], &opened, &w->inflight, &w->pending);
 	w->begun_ns = monotonic_ns();
 	signals.present[SIGNAL_RUNNING] = true;
@@ -918,7 +1051,6 @@ static void watch_count(struct watch *w)
 	w->counters.page_ns = w->begun_ns;
 	answers_page(w->poller->answers, &w->ref, false, NULL, 0, NULL, w->begun_ns);
 	answers_hear(w);
-	take_part(w);
 }
 
 void poller_count(struct poller *p)
@@ -941,6 +1073,7 @@ static void watch_free(struct watch *w)
 	scraper_remove(w->probe);
 	scraper_remove(w->check);
 	engine_free(w->own_engine);
+	knock_end(&w->knock);
 	free(w);
 }
 
@@ -1118,6 +1251,7 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 			return log_err_r(ENOMEM, "poll");
 		w->poller = p;
 		w->ref = *ref;
+		w->knock.fd = -1;
 		/* As an earlier daemon found, until a page says otherwise. */
 		w->fitness.faulty = p->m->health[ref->id].unfit == PINTLE_UNFIT_FAULTY;
 		w->fitness.xid = w->fitness.faulty ? p->m->health[ref->id].unfit_detail : 0;
@@ -1207,15 +1341,19 @@ int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct polle
 	p->m = m;
 	p->netns_fd = netns_fd;
 	p->round = 1;
-	err = adapters_new(m, &p->adapters)
-		      ?: answers_new(m, &p->answers)
-			      ?: scraper_new(loop, netns_fd, &p->scraper);
+	p->knocks = calloc(1, sizeof(*p->knocks));
+	err = !p->knocks ? -ENOMEM
+			 : adapters_new(m, &p->adapters)
+				   ?: answers_new(m, &p->answers)
+					   ?: scraper_new(loop, netns_fd, &p->scraper);
 	if (err) {
 		adapters_free(p->adapters);
 		answers_free(p->answers);
+		free(p->knocks);
 		free(p);
 		return err;
 	}
+	knocks_start(p);
 	*out = p;
 	return 0;
 }
@@ -1232,6 +1370,7 @@ void poller_free(struct poller *p)
 	scraper_free(p->scraper);
 	adapters_free(p->adapters);
 	answers_free(p->answers);
+	uv_close((uv_handle_t *)p->knocks, on_knocks_closed);
 	free(p);
 }
 
