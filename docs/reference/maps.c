@@ -8,6 +8,7 @@
 #include "../../userspace/base/util.h"
 #include "../../userspace/maps/links.h"
 #include "../../userspace/maps/maps.h"
+#include "../../userspace/pintled/memory.h"
 #include "pintle.skel.h"
 
 static int pin_compare(const void *a, const void *b)
@@ -78,47 +79,6 @@ static void content_text(const struct map_layout *l, char text[CELL_SIZE])
 
 /* ---- memory --------------------------------------------------------------------- */
 
-static uint64_t eights(uint64_t bytes)
-{
-	return (bytes + 7) & ~7ULL;
-}
-
-/* What the kernel allocates when the map is made, as its array_map_mem_usage(),
- * htab_map_mem_usage() and so on say it. Of a per-CPU map: for each CPU. The case
- * e2e/docs/maps_take_what_is_said compares it with the kernel's own figure. */
-static uint64_t map_bytes(const struct bpf_map *map)
-{
-	uint64_t entries = bpf_map__max_entries(map), buckets = 1;
-	uint64_t key = eights(bpf_map__key_size(map)), value = eights(bpf_map__value_size(map));
-	const uint64_t element = 48, bucket = 16, pointer = 8; /* sizes in the kernel */
-
-	while (buckets < entries)
-		buckets *= 2;
-	switch (bpf_map__type(map)) {
-	case BPF_MAP_TYPE_ARRAY:
-	case BPF_MAP_TYPE_PERCPU_ARRAY:
-		return entries * value;
-	case BPF_MAP_TYPE_HASH:
-	case BPF_MAP_TYPE_LRU_HASH:
-		/* Without that flag elements are allocated with the map. */
-		return buckets * bucket + (bpf_map__map_flags(map) & BPF_F_NO_PREALLOC
-						   ? 0
-						   : entries * (element + key + value));
-	case BPF_MAP_TYPE_ARRAY_OF_MAPS:
-	case BPF_MAP_TYPE_SOCKMAP:
-		return entries * pointer;
-	case BPF_MAP_TYPE_RINGBUF:
-		return entries;
-	default:
-		return 0;
-	}
-}
-
-static bool is_per_cpu(const struct bpf_map *map)
-{
-	return bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_ARRAY;
-}
-
 static const char *bytes_text(uint64_t bytes, char text[CODE_SIZE])
 {
 	if (bytes >= 1000000)
@@ -131,13 +91,13 @@ static const char *bytes_text(uint64_t bytes, char text[CODE_SIZE])
 /* "18.9 MB", "33 kB a CPU"; "" for less than half a kilobyte. */
 static const char *memory_text(const struct bpf_map *map, char text[CODE_SIZE])
 {
-	uint64_t bytes = map_bytes(map);
+	uint64_t bytes = memory_of_map(map);
 
 	text[0] = '\0';
 	if (bytes < 500)
 		return text;
 	bytes_text(bytes, text);
-	if (is_per_cpu(map))
+	if (memory_is_per_cpu(map))
 		strcat(text, " a CPU");
 	return text;
 }
@@ -155,10 +115,10 @@ void memory_markdown(FILE *f)
 		return;
 	bpf_object__for_each_map(map, skel->obj)
 	{
-		if (is_per_cpu(map))
-			per_cpu += map_bytes(map);
+		if (memory_is_per_cpu(map))
+			per_cpu += memory_of_map(map);
 		else
-			bytes += map_bytes(map);
+			bytes += memory_of_map(map);
 	}
 	fprintf(f,
 		"The maps take %s of kernel memory and %s for each CPU, with those that are not pinned. "
@@ -167,7 +127,7 @@ void memory_markdown(FILE *f)
 		"configuration and the clients: the entries of hashes and tries.\n",
 		bytes_text(bytes, all), bytes_text(per_cpu, each),
 		bytes_text(sizeof(struct pintle_homes), homes),
-		bytes_text(map_bytes(bpf_map__inner_map(skel->maps.prefixes)), prefixes),
+		bytes_text(memory_of_map(bpf_map__inner_map(skel->maps.prefixes)), prefixes),
 		sizeof(struct pintle_conn) + sizeof(struct pintle_turn),
 		bytes_text(sizeof(struct pintle_trace), traced));
 	pintle_bpf__destroy(skel);

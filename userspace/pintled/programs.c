@@ -9,6 +9,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/kernel.h"
+#include "memory.h"
 #include "pintle.skel.h"
 
 static void ask_for(struct pintle_bpf *skel, const char *name)
@@ -78,14 +79,16 @@ static int reuse_maps(const struct pintle_bpf *skel, const struct maps *maps)
 	return err;
 }
 
+/* *bytes: what the maps take. */
 static int programs_try(const struct load_list *which, const struct maps *maps,
-			struct pintle_bpf **out)
+			struct pintle_bpf **out, uint64_t *bytes)
 {
 	struct pintle_bpf *skel = open_skeleton(which);
 	int err;
 
 	if (!skel)
 		return -errno;
+	*bytes = memory_of_maps(skel->obj);
 	err = reuse_maps(skel, maps);
 	if (!err)
 		err = pintle_bpf__load(skel);
@@ -101,11 +104,18 @@ static int programs_try(const struct load_list *which, const struct maps *maps,
 int programs_load(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
 {
 	libbpf_print_fn_t print = libbpf_set_print(NULL);
-	int err = programs_try(which, maps, out);
+	uint64_t bytes = 0;
+	int err = programs_try(which, maps, out, &bytes);
 
 	libbpf_set_print(print);
+	if (!maps && !err)
+		memory_foresee(bytes);
+	if (err == -ENOMEM) {
+		memory_tell(bytes);
+		return err;
+	}
 	if (err)
-		err = programs_try(which, maps, out);
+		err = programs_try(which, maps, out, &bytes);
 	if (err)
 		log_err_r(
 			err,

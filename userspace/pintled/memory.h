@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* memory.h - what the maps take of the kernel's memory, and what to say where there is too little.
+ */
+#ifndef PINTLE_MEMORY_H
+#define PINTLE_MEMORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct bpf_map;
+struct bpf_object;
+
+/** What the kernel allocates when the map is made: of a per-CPU map, for each CPU. The case
+ * e2e/docs/maps_take_what_is_said compares it with the kernel's own figure. */
+uint64_t memory_of_map(const struct bpf_map *map);
+bool memory_is_per_cpu(const struct bpf_map *map);
+
+/** The sum over all maps of the object. */
+uint64_t memory_of_maps(const struct bpf_object *obj);
+
+/** Logs a warning where a limit leaves too little for so many bytes of maps and the daemon itself:
+ * the kernel may kill it, which then says nothing any more. */
+void memory_foresee(uint64_t bytes);
+
+/** Logs that there is no memory for so many bytes of maps: which limit does not allow it, and what
+ * helps. */
+void memory_tell(uint64_t bytes);
+
+#endif
