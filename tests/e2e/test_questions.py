@@ -56,7 +56,7 @@ def pool(node, **more):
 
 def counted(node):
     """What a decision leaves: the pool's count of each outcome, and endpoints' counts."""
-    keys = ("load", "placed", "failed", "in_flight", "pending")
+    keys = ("placed", "failed", "in_flight", "pending")
     return node.decisions(), [{k: e.get(k) for k in keys} for e in node.cli("endpoints")]
 
 
