@@ -13,6 +13,7 @@
 #include "classes.bpf.h"
 #include "hand_flow.bpf.h"
 #include "held.bpf.h"
+#include "oneshot_pool.bpf.h"
 #include "question.bpf.h"
 #include "rest.bpf.h"
 #include "shadow.bpf.h"
@@ -319,6 +320,17 @@ static __noinline void decision_trace(const struct pintle_tuple *tuple, struct t
 	t->note = 0;
 }
 
+/* One-shot would have noted the SYN of a connection that it sees (oneshot_pool.bpf.h). A function
+ * of its own, like decision_remember(). */
+static __noinline void oneshot_expect(const struct pintle_tuple *t, const struct pintle_ref *asked)
+{
+	struct pintle_pool *pool = pool_find(asked->id, asked->generation);
+	struct pintle_flow unseen = {.counted = PINTLE_FLOW_UNSEEN};
+
+	if (pool && oneshot_wanted(pool, asked->id))
+		bpf_map_update_elem(&oneshot_flows, t, &unseen, BPF_NOEXIST);
+}
+
 /* Returns SK_PASS with a socket assigned; SK_PASS without one (FailOpen); or SK_DROP, which refuses
  * the client at once. */
 static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
@@ -390,6 +402,8 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 		r.outcome = PINTLE_OUTCOME_NO_ENDPOINT;
 	}
 	decision_remember(tuple, t, asked, &r);
+	if (!t->handed && r.generation)
+		oneshot_expect(tuple, asked);
 	if (t->note)
 		decision_trace(tuple, t, asked, &r);
 	if (is_turned_away(r.outcome))

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * oneshot_write.bpf.h - one-shot in TC programs: which pools want it, which handshakes are noted,
- * and how an edit gets into a packet. For oneshot.bpf.c, and for the hand-off, which edits the
- * request that it hands over.
+ * oneshot_write.bpf.h - one-shot in TC programs: which handshakes are noted, and how an edit gets
+ * into a packet. For oneshot.bpf.c, and for the hand-off, which edits the request that it hands
+ * over.
  */
 #ifndef PINTLE_ONESHOT_WRITE_BPF_H
 #define PINTLE_ONESHOT_WRITE_BPF_H
 
 #include "oneshot.bpf.h"
+#include "oneshot_pool.bpf.h"
 #include "packet.bpf.h"
 
 _Static_assert(ONESHOT_LINE_MAX <= SEGMENT_OVERWRITE_MAX, "a line is overwritten at once");
@@ -32,17 +33,6 @@ static __always_inline struct oneshot_scratch *oneshot_scratch_find(void)
 	return bpf_map_lookup_elem(&oneshot_scratch, &zero);
 }
 
-/* Whether the pool wants one request per connection. */
-static __always_inline bool oneshot_wanted(const struct pintle_pool *pool, __u32 id)
-{
-	const struct pintle_override *o = bpf_map_lookup_elem(&overrides, &id);
-	__u32 requests = pool->requests;
-
-	if (o && o->generation == pool->generation && o->flags & PINTLE_OVERRIDE_REQUESTS)
-		requests = o->requests;
-	return requests == PINTLE_REQUESTS_ONE_PER_CONNECTION;
-}
-
 /* Notes the connection whose handshake the kernel begins, and where its data begin. A SYN that is
  * sent again, or seen on a second device, changes nothing. */
 static __always_inline void oneshot_note(const struct segment *syn)
@@ -52,15 +42,6 @@ static __always_inline void oneshot_note(const struct segment *syn)
 
 	if (!f || f->sequence != flow.sequence)
 		bpf_map_update_elem(&oneshot_flows, &syn->tuple, &flow, BPF_ANY);
-}
-
-static __always_inline void oneshot_count(__u32 pool, __u32 result)
-{
-	__u32 at = PINTLE_ONESHOT_STAT(pool, result);
-	__u64 *n = bpf_map_lookup_elem(&oneshot_stats, &at);
-
-	if (n)
-		(*n)++;
 }
 
 /* ---- writing ------------------------------------------------------------------- */

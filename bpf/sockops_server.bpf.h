@@ -22,6 +22,7 @@
 #include "held.bpf.h"
 #include "in_pod.bpf.h"
 #include "listener.bpf.h"
+#include "oneshot_pool.bpf.h"
 #include "seats.bpf.h"
 #include "rest.bpf.h"
 #include "served.bpf.h"
@@ -601,6 +602,7 @@ static __noinline int conn_established(struct bpf_sock_ops *ctx, struct pintle_c
 		return 0;
 	if (conn->flags & PINTLE_CONN_STEERED) {
 		__sync_fetch_and_add(&n->opened, 1);
+		oneshot_established(t);
 		if (where != scope)
 			pod_flow_begin(ctx, conn, t, where);
 		steered_opened(ctx, conn, NULL, t);

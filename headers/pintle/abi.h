@@ -234,7 +234,10 @@ enum pintle_requests { PINTLE_REQUESTS(X) PINTLE_REQUESTS_COUNT };
 	  "connections, in what it has")                                                           \
 	X(LEFT_MALFORMED, "left_malformed",                                                        \
 	  "the headers do not follow RFC 9112, or servers read them differently")                  \
-	X(LEFT_FAILED, "left_failed", "the kernel had no memory to change it")
+	X(LEFT_FAILED, "left_failed", "the kernel had no memory to change it")                     \
+	X(LEFT_UNSEEN, "left_unseen",                                                              \
+	  "a connection that one-shot did not see: nat of this machine leads another address to "  \
+	  "the frontend, or one-shot is not attached where it came from")
 #define X(symbol, name, says) PINTLE_ONESHOT_##symbol,
 enum pintle_oneshot { PINTLE_ONESHOTS(X) PINTLE_ONESHOT_COUNT };
 #undef X
@@ -1106,11 +1109,12 @@ struct pintle_host {
 
 /* An entry lasts from the SYN until data came beyond the first segment, or one-shot left that
  * segment alone. Handshakes that the hand-off answers have none. `local` in its key is the address
- * at which requests arrive. */
+ * at which requests arrive. The lookup hook makes an entry for a connection without one. */
 struct pintle_flow {
 	__u32 sequence; /* of the first byte of data, in host byte order */
-	__u32 counted;  /* 1: the first segment is counted in oneshot_stats */
+	__u32 counted;  /* 1: the first segment is counted in oneshot_stats; PINTLE_FLOW_UNSEEN */
 };
+#define PINTLE_FLOW_UNSEEN 2 /* one-shot saw no SYN of it; until it is established */
 
 /* ---- oneshot_stats: per-CPU array, pool x pintle_oneshot. Writer: kernel. - */
 

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 
+import packets
 import tc
 from clients import FRONTEND
 from harness import case
@@ -125,6 +126,50 @@ def test_what_is_changed(node):
             assert daemon.metric("pintle_first_segments_total", pool="pool", oneshot=result) == count
         assert daemon.metric("pintle_oneshot_devices") == 1
         daemon.stop()
+
+
+NAT = """table inet led {
+    chain pre {
+        type nat hook prerouting priority -100;
+        ip daddr 203.0.113.5 tcp dport 80 dnat ip to 10.77.0.1:8000
+        ip6 daddr 2001:db8::5 tcp dport 80 dnat ip6 to [fd77::1]:8000
+    }
+}
+"""
+LED = {"v4": "203.0.113.5:80", "v6": "[2001:db8::5]:80"}
+
+
+@case(each=BOTH)
+def test_nat_of_this_machine(node, family):
+    """One-shot does not see connections that nat of the machine leads to the frontend: each is counted once it is
+    established, and status warns. Segments that anybody can forge count nothing."""
+    node.add_client()
+    for address in ("203.0.113.5/32", "2001:db8::5/128"):
+        node.ip("addr", "add", address, "dev", "lo")
+    loaded = node.run("nft", "-f", node.write("nat.nft", NAT), check=False)
+    if loaded.returncode:
+        raise Skip(f"nft: {loaded.stderr.strip()}")
+    daemon = node.steer(node.servers(2), **ONE)
+
+    def warned():
+        return [w for w in node.pintle("status").stdout.splitlines() if "passed one-shot by" in w]
+
+    def ask(to):
+        client = Client(lambda: node.connect(to, remote=True), KEEP)
+        for _ in range(4):
+            client.ask()
+        return client.connections
+
+    assert [ask(FRONTEND[family]) for _ in range(3)] == [4] * 3
+    assert oneshots(node) == {"rewritten_connection": 12} and not warned()
+    if family == "v4":
+        packets.send(node.client_netns, [("10.200.3.3", 2000 + i) for i in range(100)], ("10.77.0.1", 8000), "ACK")
+    assert [ask(LED[family]) for _ in range(3)] == [1] * 3
+    assert oneshots(node) == {"rewritten_connection": 12, "left_unseen": 3}, oneshots(node)
+    assert daemon.metric("pintle_first_segments_total", pool="pool", oneshot="left_unseen") == 3
+    assert len(warned()) == 1 and "3 connections" in warned()[0], warned()
+    assert [ask(FRONTEND[family]) for _ in range(20)] == [4] * 20
+    assert not warned(), warned()
 
 
 CLIENTS = {

@@ -345,6 +345,30 @@ static void session_warnings(cJSON *list, const struct cli *cli, const struct st
 	}
 }
 
+/* Connections that are kept alive in a pool that wants one request on each, and why. */
+static const struct {
+	enum pintle_oneshot left;
+	const char *why;
+} kept_alive[] = {
+	{PINTLE_ONESHOT_LEFT_UNSEEN, "passed one-shot by: nat of this machine leads another "
+				     "address to the frontend, or one-shot is not attached where "
+				     "they come from"},
+	{PINTLE_ONESHOT_LEFT_NO_ROOM, "have no header to spare: their clients need one"},
+};
+
+static void kept_warnings(cJSON *list, const struct state_pool *p)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kept_alive); i++) {
+		uint64_t count = p->oneshots[kept_alive[i].left];
+
+		if (count && count * 20 >= p->oneshots_total)
+			warn(list,
+			     "pool %s wants one request per connection, and %ju connection%s "
+			     "%s; see docs/keep-alive.md#where-it-cannot-work",
+			     p->name, (uintmax_t)count, plural(count), kept_alive[i].why);
+	}
+}
+
 /* A connect pool's one-shot is attached on the nodes of its servers, perhaps none of them here. */
 static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
@@ -352,8 +376,11 @@ static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct st
 	for (size_t i = 0; i < s->pool_count; i++) {
 		const struct state_pool *p = &s->pools[i];
 
-		if (p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION &&
-		    hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS) && !s->node.devices)
+		if (p->requests != PINTLE_REQUESTS_ONE_PER_CONNECTION ||
+		    !hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
+			continue;
+		kept_warnings(list, p);
+		if (!s->node.devices)
 			warn(list,
 			     "pool %s wants one request per connection, and one-shot is attached "
 			     "nowhere: %s",
