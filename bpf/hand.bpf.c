@@ -434,6 +434,7 @@ __noinline long handed_in_vain(const struct hand *h)
 __noinline int note_in_vain(const struct hand *h, __u64 handed_ns)
 {
 	struct rest_failure f = {.weight = 1};
+	struct pintle_decision *d;
 
 	if (!h)
 		return 0;
@@ -441,7 +442,12 @@ __noinline int note_in_vain(const struct hand *h, __u64 handed_ns)
 	f.handed_ns = handed_ns;
 	f.hash = h->hash;
 	rest_failed(&h->pool, &h->s.tuple, &f);
-	return !h->in_pods && rest_holds(&h->pool, &h->s.tuple, h->hash, 0) > 0;
+	if (h->in_pods || rest_holds(&h->pool, &h->s.tuple, h->hash, 0) <= 0)
+		return 0;
+	d = decision_find(&h->s.tuple);
+	if (d)
+		placement_failed(d); /* so it is not counted once more when it expires */
+	return 1;
 }
 
 /* Hands the connection to the listener that the lookup hook chooses, with this segment. Returns

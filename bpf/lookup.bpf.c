@@ -506,20 +506,28 @@ static __noinline int model_refuse(struct bpf_sk_lookup *ctx, const struct pintl
 }
 
 /* TCP asks for the socket of a segment to which the hand-off has given one: nat has taken that off,
- * so there is none, and the client is reset. A function of its own, because of its stack. */
+ * so there is none, and the client is reset. Where the hand-off rests, it is another connection's
+ * SYN, with the addresses and ports of one that failed. A function of its own, because of its
+ * stack. */
 static __noinline int hand_lost(const struct pintle_tuple *tuple, const struct pintle_ref *asked,
 				__u64 now)
 {
 	struct pintle_decision *d = decision_find(tuple);
 	struct rest_failure f = {.now = now, .weight = REST_ORPHAN};
 
-	if (!d || !d->handed || d->ended || decision_expired(d, now))
+	if (!d || !d->handed)
 		return 0;
-	placement_failed(d);
 	f.handed_ns = d->decided_ns;
 	f.hash = tuple_hash(tuple);
-	if (rest_holds(asked, tuple, f.hash, 0) <= 0)
-		rest_failed(asked, tuple, &f);
+	if (rest_holds(asked, tuple, f.hash, 0) > 0) {
+		placement_failed(d);
+		decision_forget(tuple);
+		return 0;
+	}
+	if (d->ended || decision_expired(d, now))
+		return 0;
+	placement_failed(d);
+	rest_failed(asked, tuple, &f);
 	return 0;
 }
 

@@ -130,6 +130,7 @@ static __always_inline void rest_add(struct pintle_rest *r, const struct rest_fa
 		return;
 	r->until_ns = f->now + (REST_MIN_NS << (times > REST_DOUBLINGS ? REST_DOUBLINGS : times));
 	r->times = times + 1;
+	r->by_nat = f->weight == REST_ORPHAN;
 	r->since_ns = 0;
 	r->failures = 0;
 	r->trial = 0;

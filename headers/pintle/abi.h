@@ -1668,6 +1668,8 @@ struct pintle_rest {
 	__u32 times;    /* how often it began to rest since a socket became of one */
 	__u32 trial;    /* the connection that tries: its hash; 0: none */
 	__u32 generation; /* the pool's; 0 in `rest_clients` */
+	__u32 by_nat;     /* 1: it rests since nat took a socket off */
+	__u32 zero;
 };
 #define PINTLE_REST_NEWEST  PINTLE_MAX_POOLS /* the entry with the newest failure of all pools */
 #define PINTLE_RESTS        (PINTLE_MAX_POOLS + 1)
@@ -2274,7 +2276,7 @@ PINTLE_ASSERT_SIZE(struct pintle_chunk_key, 288);
 PINTLE_ASSERT_SIZE(struct pintle_learner_key, 16);
 PINTLE_ASSERT_SIZE(struct pintle_learner, 16);
 PINTLE_ASSERT_SIZE(struct pintle_learners, 16);
-PINTLE_ASSERT_SIZE(struct pintle_rest, 40);
+PINTLE_ASSERT_SIZE(struct pintle_rest, 48);
 PINTLE_ASSERT_SIZE(struct pintle_audited, 32);
 PINTLE_ASSERT_SIZE(struct pintle_follower, 128);
 PINTLE_ASSERT_SIZE(struct pintle_follows, 64 + 128 * PINTLE_MAX_FOLLOWERS);

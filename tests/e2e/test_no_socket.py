@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """decide: request where a firewall or nat of the node keeps what is handed over from its server: no socket becomes of
 it, so the hand-off rests by itself, and says so."""
+import itertools
+import shutil
 import socket
 import struct
 import time
 
 from clients import FRONTEND, source
 from harness import case
-from kernel import wait_for
+from kernel import Skip, wait_for
 from test_handoff import HANDED, handed
 
 LOOSE = "net.netfilter.nf_conntrack_tcp_loose"
@@ -104,20 +106,64 @@ def test_tries_seldom(node):
     once."""
     node.add_client()
     daemon = node.steer(node.servers(2), **HANDED)
-    rules(node, KEEPS["nat that matches nothing"][0])
-    wait_for(lambda: ask(node) and rests(daemon))
-    failed, tried = [], handed(node)["no_socket"]
+    rules(node, KEEPS["new without SYN"][0])
+    failed = 0
+    clients = itertools.cycle(range(1, 200))  # connection tracking knows addresses and ports that come again
 
-    def tries(count):
-        failed.append(ask(node) is None)
-        return handed(node)["no_socket"] == tried + count
+    def asked_until(done, timeout=20):
+        nonlocal failed
+        began = time.monotonic()
+        while not done():
+            failed += ask(node, next(clients)) is None
+            assert time.monotonic() - began < timeout
 
-    wait_for(lambda: tries(2), 30)
-    assert sum(failed) == 2
+    asked_until(lambda: rests(daemon))
+    before, failed = handed(node)["no_socket"], 0
+    asked_until(lambda: failed == 2)
+    assert handed(node)["no_socket"] == before + 2, (before, handed(node))
     began = time.monotonic()
     node.run("nft", "flush", "ruleset")
-    wait_for(lambda: tries(2) and not rests(daemon))
-    assert sum(failed) == 2 and time.monotonic() - began < 8  # the next rest is of 16 s
+    asked_until(lambda: not rests(daemon))
+    assert failed == 2 and time.monotonic() - began < 10  # the next rest is of 16 s
+
+
+UNTRACKED = """table inet untracked {
+chain entry {
+type filter hook prerouting priority raw;
+ip daddr 10.77.0.1 tcp dport 8000 notrack
+}
+chain exit {
+type filter hook output priority raw;
+ip saddr 10.77.0.1 tcp sport 8000 notrack
+}
+}
+"""
+
+
+def test_untracked(node):
+    """Beside nat, what connection tracking leaves alone is handed over; that is tried when the rule comes."""
+    node.add_client()
+    daemon = node.steer(node.servers(2), **HANDED)
+    rules(node, KEEPS["nat that matches nothing"][0])
+    wait_for(lambda: (ask(node), rests(daemon) and RESTS in daemon.log())[1])
+    rules(node, UNTRACKED)
+    wait_for(lambda: ask(node) and not rests(daemon), 10)
+    asked = handed(node)["asked"]
+    assert None not in [ask(node, number) for number in range(11, 15)]
+    assert handed(node)["asked"] == asked + 4 and not rests(daemon)
+
+
+def test_iptables_legacy(node):
+    """Its table nat does the same, and is told of."""
+    if not shutil.which("iptables-legacy"):
+        raise Skip("iptables-legacy is missing")
+    node.add_client()
+    daemon = node.steer(node.servers(2), **HANDED)
+    node.run("iptables-legacy", "-t", "nat", "-A", "POSTROUTING", "-s", "172.17.0.0/16", "-j", "MASQUERADE")
+    wait_for(lambda: (ask(node), rests(daemon) and RESTS in daemon.log())[1])
+    assert None not in [ask(node, number) for number in range(1, 7)]
+    assert "iptables-legacy" in node.pintle("doctor", check=False).stdout
+    assert "nat of iptables-legacy" in daemon.log()
 
 
 def test_without_a_daemon(node):

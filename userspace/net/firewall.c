@@ -142,6 +142,9 @@ static void look_at(struct reading *r, const char *name, const struct nlattr *da
 		r->asks = true;
 	if (!strcmp(name, "reject") || (!strcmp(name, "immediate") && is_drop(data)))
 		r->drops = true;
+	if (!strcmp(name, "notrack") ||
+	    (!strcmp(name, "target") && !strcmp(xtables_name(data), "CT")))
+		r->out->untracking++;
 	if (!strcmp(name, "target"))
 		r->drops |= !strcmp(xtables_name(data), "DROP") ||
 			    !strcmp(xtables_name(data), "REJECT");

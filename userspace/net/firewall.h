@@ -24,6 +24,7 @@ struct firewall {
 	struct firewall_chains nat;    /* base chains that translate addresses */
 	struct firewall_chains states; /* chains whose rules ask for a connection's state, or for a
 					* SYN, and may drop */
+	size_t untracking;             /* rules that leave packets untracked */
 	bool legacy_nat;               /* iptables-legacy has its table nat */
 	bool legacy_filter;            /* or others, which cannot be read */
 	bool strict;                   /* net.netfilter.nf_conntrack_tcp_loose is 0 */

@@ -88,6 +88,18 @@ static void log_rest(const struct hand *h, const struct pintle_name *name, bool 
 			(int)sizeof(name->name), name->name);
 }
 
+/* While the chains of nat stand that took a socket off, they would take the next one off, too. */
+#define NAT_REST_NS (60 * NSEC_PER_SEC)
+
+/* Lets the next connection try from then on, unless one tries already. */
+static void try_from(const struct maps *m, uint32_t id, struct pintle_rest *r, uint64_t when)
+{
+	if (r->trial)
+		return;
+	r->until_ns = when;
+	maps_put(m, MAP_resting, &id, r);
+}
+
 /* Tells of a pool whose hand-overs fail, or no longer do; with `again`, lets the next connection
  * try. */
 static void look_at_rest(struct hand *h, const struct maps *m, uint32_t id, bool again)
@@ -99,10 +111,11 @@ static void look_at_rest(struct hand *h, const struct maps *m, uint32_t id, bool
 	if (maps_value(m, MAP_resting, id, &r) || maps_value(m, MAP_names, id, &name))
 		return;
 	rests = r.until_ns && r.generation == name.generation;
-	if (rests && again && r.until_ns > monotonic_ns()) {
-		r.until_ns = monotonic_ns();
-		maps_put(m, MAP_resting, &id, &r);
-	}
+	if (rests && again)
+		try_from(m, id, &r, monotonic_ns());
+	else if (rests && r.by_nat && h->wall.nat.count &&
+		 r.until_ns < monotonic_ns() + NAT_REST_NS / 2)
+		try_from(m, id, &r, monotonic_ns() + NAT_REST_NS);
 	if (rests == h->resting[id])
 		return;
 	h->resting[id] = rests;
