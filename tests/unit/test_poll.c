@@ -207,8 +207,8 @@ static void test_what_changes_nothing_but_a_flag(void **state)
 {
 	static const char *const bad[] = {
 		NULL, /* 503 */
-		PAGE(NaN, 4, 0.4),
-		PAGE(-3, 4, 0.4),
+		PAGE(NaN, NaN, NaN),
+		PAGE(-3, -4, 40),
 		"<html>",
 		"something_else 1\n",
 	};
@@ -236,6 +236,39 @@ static void test_what_changes_nothing_but_a_flag(void **state)
 		assert_true(score_of(&w, 0)->scraped_ns > before.scraped_ns);
 	}
 	world_end(&w);
+}
+
+/* A counter's value that none can be leaves the one before: it neither falls nor jumps, and is no
+ * engine that has started anew. A gauge's does, too, while it is fresh. */
+static void test_a_value_that_none_can_be(void **state)
+{
+#define ENGINE(waiting, tokens)                                                                    \
+	"vllm:num_requests_waiting " waiting "\nvllm:num_requests_running 1\n"                     \
+	"vllm:generation_tokens_total " tokens "\n"
+	const struct poll_counters *c;
+	struct world w;
+	uint64_t seen;
+
+	(void)state;
+	world_start(&w, ONE);
+	show(&w.pages, 0, ENGINE("5", "1000"));
+	configure(&w);
+	turn_until(&w, score_of(&w, 0)->waiting == 5);
+	show(&w.pages, 0, ENGINE("NaN", "-7"));
+	c = counters_of(&w, 0);
+	turn_until(&w, c->spoiled > 2);
+	assert_int_equal(score_of(&w, 0)->waiting, 5);
+	assert_true(c->signals.value[SIGNAL_OUTPUT_TOKENS] == 1000);
+	show(&w.pages, 0, ENGINE("2", "1010"));
+	turn_until(&w, score_of(&w, 0)->waiting == 2);
+	seen = c->spoiled;
+	turn_until(&w,
+		   poller_sums(w.p, &w.s.p->pools[0].ref)->grown.value[SIGNAL_OUTPUT_TOKENS] == 10);
+	assert_int_equal(c->restarts, 0);
+	assert_int_equal(c->spoiled, seen);
+	assert_int_equal(c->failures, 0);
+	world_end(&w);
+#undef ENGINE
 }
 
 static void test_over_a_threshold(void **state)
@@ -662,6 +695,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		steer_test(test_a_page_becomes_a_score),
 		steer_test(test_what_changes_nothing_but_a_flag),
+		steer_test(test_a_value_that_none_can_be),
 		steer_test(test_over_a_threshold),
 		steer_test(test_gpus),
 		steer_test(test_who_stays_and_who_goes),
