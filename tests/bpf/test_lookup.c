@@ -241,6 +241,45 @@ static void test_shadow_tries_nobody(void **state)
 	assert_int_equal(shadow_placed(1), 2);
 }
 
+static uint64_t try_of(uint32_t endpoint)
+{
+	return health_of(endpoint).try_ns;
+}
+
+/* One connection takes the try of an endpoint that stands still, once it is due. No other does
+ * until the daemon gives the next one: without a daemon, none. */
+static void test_one_connection_takes_the_try(void **state)
+{
+	struct pintle_health h;
+	int tried = 0;
+
+	(void)state;
+	make_endpoints(2);
+	h = health_of(0);
+	h.standing = PINTLE_STANDING_STALLED;
+	h.stands_until_ns = w.now + 100 * SECOND;
+	h.try_ns = w.now + 100 * SECOND;
+	put(health, 0U, &h);
+	for (int i = 0; i < 20; i++)
+		assert_int_not_equal(visit("192.0.2.1").decision.outcome, PINTLE_OUTCOME_TRIED);
+	assert_int_equal(try_of(0), h.try_ns);
+	h.try_ns = w.now;
+	put(health, 0U, &h);
+	for (int i = 0; i < 20; i++)
+		tried += visit("192.0.2.1").decision.outcome == PINTLE_OUTCOME_TRIED;
+	assert_int_equal(tried, 1);
+	assert_int_equal(try_of(0), 0);
+	h.try_ns = 0;
+	put(health, 0U, &h);
+	for (int i = 0; i < 20; i++)
+		assert_int_not_equal(visit("192.0.2.1").decision.outcome, PINTLE_OUTCOME_TRIED);
+	/* The next one. */
+	h.try_ns = 1;
+	put(health, 0U, &h);
+	assert_went(visit("192.0.2.2"), 0, TRIED);
+	assert_int_equal(try_of(0), 0);
+}
+
 static void test_what_the_operator_set_goes_before_the_file(void **state)
 {
 	(void)state;
@@ -837,6 +876,7 @@ int main(void)
 		world_test(test_shadow_places_as_baseline_and_counts_the_rule),
 		world_test(test_shadow_would_keep_a_session),
 		world_test(test_shadow_tries_nobody),
+		world_test(test_one_connection_takes_the_try),
 		world_test(test_what_the_operator_set_goes_before_the_file),
 		world_test(test_what_was_set_for_another_is_ignored),
 		world_test(test_an_ab_test),
