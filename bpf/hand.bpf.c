@@ -17,6 +17,7 @@
  * another filter takes the packets before it, the kernel answers the SYN, and the lookup hook
  * decides by the connection's addresses.
  */
+#include "guess.bpf.h"
 #include "hand_flow.bpf.h"
 #include "hand_hold.bpf.h"
 #include "learn.bpf.h"
@@ -703,6 +704,7 @@ __noinline int is_held(const struct hand *h)
  * its addresses and ports is held, it is somebody else's. */
 static __always_inline int on_stray(struct __sk_buff *skb, struct hand *h)
 {
+	guess_note(h);
 	if (is_held(h) > 0)
 		return TC_ACT_SHOT;
 	checksum_read(h);
@@ -791,8 +793,12 @@ static __always_inline int on_first(struct __sk_buff *skb, struct hand *h)
 		checksum_read(h);
 		return answer_ack(skb, h, h->s.sequence + 1);
 	}
-	if (h->fits == HAND_FITS_FIRST)
-		return HOLD_OVER;
+	if (h->fits == HAND_FITS_FIRST) {
+		if (guess_brakes(h) <= 0)
+			return HOLD_OVER;
+		hand_count(h, PINTLE_HAND_BRAKED);
+		return TC_ACT_SHOT;
+	}
 	if (was_decided(h) > 0)
 		return TC_ACT_UNSPEC;
 	return h->fits == HAND_FITS_AHEAD ? on_ahead(skb, h) : on_stray(skb, h);

@@ -64,6 +64,7 @@ struct hand {
 	__u8 placed;     /* enum hand_placed */
 	__u8 fits;       /* enum hand_fits, after fits_read() */
 	__u8 kept;       /* what the cookie keeps of the SYN's options */
+	__u8 timed;      /* 1: it has a timestamp */
 	__u32 first;     /* where `fits` is not HAND_FITS_NOTHING: the connection's first byte */
 };
 
@@ -619,6 +620,7 @@ FRAME_STEP fits_read(struct hand *h, __u32 ends)
 	fit.cookie = h->acknowledged - 1 - ends;
 	hand_cookie_read(&h->s.tuple, &o, hand_now_ms(), secret, &fit);
 	h->fits = fit.fits;
+	h->timed = o.has_time;
 	h->kept = fit.kept;
 	h->first = fit.first;
 	return h->fits;

@@ -283,7 +283,10 @@ enum pintle_decide { PINTLE_DECIDES(X) PINTLE_DECIDE_COUNT };
 	  "comes too late, or its connection was given up or is over")                              \
 	X(NO_SOCKET, "no_socket",                                                                   \
 	  "a segment that was handed over, and no socket became of it: a firewall or nat of this "  \
-	  "node kept it from the server; it counts beside what the request was before")
+	  "node kept it from the server; it counts beside what the request was before")             \
+	X(BRAKED, "braked",                                                                         \
+	  "a first segment that has to come again, because many cookies are guessed from its "      \
+	  "client's network; it counts beside what the request is then")
 #define X(symbol, name, says) PINTLE_HAND_##symbol,
 enum pintle_hand { PINTLE_HANDS(X) PINTLE_HAND_COUNT };
 #undef X

@@ -769,6 +769,88 @@ static void test_held_by_another_cpu(void **state)
 	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
 }
 
+/* ---- guesses --------------------------------------------------------------------------------- */
+
+#define GUESSES 1001 /* one more than GUESS_MANY of guess.bpf.h */
+
+/* Guesses from another port of the client's network. */
+static void guess(const struct framing *f)
+{
+	struct opened c = opened(f, 0);
+
+	c.acknowledged += 12345;
+	for (int i = 0; i < GUESSES; i++)
+		check_reset(c, sent(c, 0, ACK, request, REQUEST_SIZE));
+}
+
+/* Gives the segment again and again, until it is taken. Returns after how many nanoseconds. */
+static uint64_t taken_after(struct packet p)
+{
+	uint64_t began = monotonic_ns();
+	struct packet out;
+
+	while (pass(p, &out) == DROPPED && monotonic_ns() - began < 20 * SECOND)
+		usleep(20000);
+	return monotonic_ns() - began;
+}
+
+/* While many guess from its network, a client's first segment is taken a second later, when it
+ * comes again, unless it has more to show than a cookie. Nobody is shut out. */
+static void test_a_brake_on_guesses(void **state)
+{
+	static const struct framing sources[] = {
+		{"a neighbour", .family = AF_INET, .from = "192.0.2.99"},
+		{"a neighbour, IPv6", .family = AF_INET6, .from = "2001:db8:0:5::1"},
+		{"another network", .family = AF_INET, .from = "192.0.3.7"},
+		{"another network, IPv6", .family = AF_INET6, .from = "2001:db8:1::7"},
+	};
+	struct opened c;
+	struct packet p;
+
+	(void)state;
+	guess(&plain4);
+	guess(&plain6);
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
+		c = opened(&sources[i], 0);
+		p = sent(c, 0, ACK, request, REQUEST_SIZE);
+		print_message("%s\n", sources[i].says);
+		if (i < 2)
+			assert_verdict(p, DROPPED);
+		else
+			check_reset(c, p);
+	}
+	check_reset(c, sent(c, 0, ACK, request, REQUEST_SIZE));
+	c = opened_timed(&timed4, 0);
+	check_reset(c, sent(c, 0, ACK, request, REQUEST_SIZE));
+	c = begun(&plain4);
+	check_reset(c, sent(c, 0, ACK, request, REQUEST_SIZE));
+	assert_int_equal(handed(PINTLE_HAND_NOBODY), 5);
+	assert_int_equal(handed(PINTLE_HAND_BRAKED), 2);
+	c = opened(&plain4, 0);
+	p = sent(c, 0, ACK, request, REQUEST_SIZE);
+	assert_in_range(taken_after(p), SECOND * 9 / 10, 20 * SECOND);
+	assert_int_equal(handed(PINTLE_HAND_NOBODY), 6);
+}
+
+/* Guesses for the very connection let its first segment begin to wait anew. */
+static void test_a_guess_in_between(void **state)
+{
+	struct opened c = opened(&plain6, 0), wrong = c;
+	struct packet p = sent(c, 0, ACK, request, REQUEST_SIZE);
+	uint64_t began;
+
+	(void)state;
+	guess(&plain6);
+	wrong.acknowledged += 999;
+	assert_verdict(p, DROPPED);
+	began = monotonic_ns();
+	while (monotonic_ns() - began < SECOND * 12 / 10)
+		usleep(20000);
+	check_reset(wrong, sent(wrong, 0, ACK, request, REQUEST_SIZE));
+	assert_verdict(p, DROPPED);
+	assert_in_range(taken_after(p), SECOND * 9 / 10, 20 * SECOND);
+}
+
 static void test_bad_checksums(void **state)
 {
 	struct opened c = opened(&plain4, 0);
@@ -938,6 +1020,8 @@ int main(void)
 		hand_test(test_not_ahead),
 		hand_test(test_right_behind_a_syn),
 		hand_test(test_held_by_another_cpu),
+		hand_test(test_a_brake_on_guesses),
+		hand_test(test_a_guess_in_between),
 		hand_test(test_bad_checksums),
 		hand_test(test_pieces),
 		hand_test(test_many_at_once),
