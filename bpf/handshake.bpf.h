@@ -310,14 +310,12 @@ static __always_inline void answer_sum(const struct hand *h, struct answer *a)
 	a->tcp.check = h->partial ? fold(sum) : ~fold(sum);
 }
 
-/* Turns the segment into an answer, and sends it by the client's route. What has no way in XDP may
- * have one in TC. */
+/* Turns the segment into an answer, and sends it by the way that way_find() has found: what has
+ * none in XDP may have one in TC. */
 FRAME_STEP answer(frame *f, const struct hand *h, struct answer *a)
 {
 	if (!h || !a)
 		return FRAME_DROP;
-	if (!a->tcp.syn && way_find(f, h) < 0)
-		return FRAME_UNABLE;
 	a->tcp.source = bpf_htons(h->s.tuple.local_port);
 	a->tcp.dest = bpf_htons(h->s.tuple.remote_port);
 	answer_sum(h, a);
@@ -346,6 +344,8 @@ static __always_inline int answer_reset(frame *f, const struct hand *h)
 {
 	struct answer a;
 
+	if (way_find(f, h) < 0)
+		return FRAME_UNABLE;
 	answer_begin(&a, h);
 	a.tcp.rst = 1;
 	return answer(f, h, &a);
@@ -361,6 +361,8 @@ FRAME_STEP answer_until(frame *f, const struct hand *h, __u32 sequence, bool end
 
 	if (!h)
 		return FRAME_DROP;
+	if (way_find(f, h) < 0)
+		return FRAME_UNABLE;
 	options_read(h, &o);
 	answer_begin(&a, h);
 	a.tcp.ack = 1;

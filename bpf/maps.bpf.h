@@ -637,6 +637,15 @@ struct {
 	__type(value, __u64);
 } MAP(hand_served);
 
+/* How clients are reached, for the hand-off's answers. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, PINTLE_MAX_WAYS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_way_key);
+	__type(value, struct pintle_way);
+} MAP(hand_ways);
+
 /* The devices of the hand-off, for people; the kernel never reads them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

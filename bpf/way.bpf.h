@@ -18,8 +18,10 @@ enum way_kind {
 
 struct way {
 	struct bpf_fib_lookup fib;
+	struct pintle_way_key key;
 	__u32 kind;
 	__u32 mtu;
+	__u32 mss; /* what the route says of it; 0: nothing */
 };
 
 /* Not pinned; too large for the stacks. */
@@ -79,11 +81,34 @@ static __always_inline bool way_is_on_link(const struct hand *h)
 				 bpf_htonl(0xfe800000);
 }
 
+/* What pintled read of the client's route. */
+static __always_inline const struct pintle_way *way_read(const struct hand *h, struct way *w)
+{
+	const struct pintle_way *found;
+
+	w->key.prefixlen = 8 * (sizeof(w->key.local) + sizeof(w->key.client));
+	__builtin_memcpy(w->key.local, h->s.tuple.local, sizeof(w->key.local));
+	__builtin_memcpy(w->key.client, h->s.tuple.remote, sizeof(w->key.client));
+	found = bpf_map_lookup_elem(&hand_ways, &w->key);
+	if (found)
+		return found;
+	__builtin_memset(w->key.local, 0, sizeof(w->key.local));
+	return bpf_map_lookup_elem(&hand_ways, &w->key);
+}
+
+static __always_inline void way_metrics(struct way *w, const struct pintle_way *read)
+{
+	w->mss = read ? read->mss : 0;
+	if (read && read->mtu)
+		w->mtu = read->mtu;
+}
+
 static __always_inline int way_set(frame *f, struct way *w, enum way_kind kind, __u32 device)
 {
 	w->kind = kind;
 	w->fib.ifindex = device;
 	w->mtu = 0;
+	w->mss = 0;
 	bpf_check_mtu(f, device, &w->mtu, 0, 0);
 	return 0;
 }
@@ -113,9 +138,8 @@ static __always_inline __u32 way_master(const struct net_device *dev)
 
 /* Whether the route leads to where the frame came from: then that has the addresses of the answer,
  * swapped. */
-static __always_inline bool way_is_back(frame *f, const struct way *w)
+static __always_inline bool way_is_back(frame *f, __u32 device, const __u8 to[ETH_ALEN])
 {
-	const __u8 *to = w->fib.dmac;
 	__u8 from[ETH_ALEN];
 	__u32 i;
 
@@ -125,14 +149,17 @@ static __always_inline bool way_is_back(frame *f, const struct way *w)
 	for (i = 0; i < ETH_ALEN; i++)
 		if (from[i] != to[i])
 			return false;
-	return w->fib.ifindex == frame_device(f) ||
-	       w->fib.ifindex == way_master(frame_net_device(f));
+	return device == frame_device(f) || device == way_master(frame_net_device(f));
 }
+
+/* A global function, so that the verifier reads it once; for the linker it is another than TC's. */
+#define way_find way_find_in_xdp
 
 /* Finds the way. Returns -1 if it is another than that of the frame, or not known: TC sends such
  * answers. */
-FRAME_STEP way_find(frame *f, const struct hand *h)
+__noinline int way_find(frame *f, const struct hand *h)
 {
+	const struct pintle_way *read;
 	struct way *w = way_now();
 	long result;
 
@@ -140,12 +167,19 @@ FRAME_STEP way_find(frame *f, const struct hand *h)
 		return -1;
 	if (way_is_the_frames(f, h) || way_is_on_link(h))
 		return way_set(f, w, WAY_BACK, 0);
+	read = way_read(h, w);
 	result = way_ask(f, h, &w->fib, 0);
-	if (result == BPF_FIB_LKUP_RET_FWD_DISABLED)
-		return way_set(f, w, WAY_BACK, 0);
-	if (result != BPF_FIB_LKUP_RET_SUCCESS || !way_is_back(f, w))
-		return -1;
-	w->mtu = w->fib.mtu_result;
+	if (result == BPF_FIB_LKUP_RET_FWD_DISABLED) {
+		if (read && !way_is_back(f, read->device, read->mac))
+			return -1;
+		way_set(f, w, WAY_BACK, 0);
+	} else {
+		if (result != BPF_FIB_LKUP_RET_SUCCESS ||
+		    !way_is_back(f, w->fib.ifindex, w->fib.dmac))
+			return -1;
+		w->mtu = w->fib.mtu_result;
+	}
+	way_metrics(w, read);
 	return 0;
 }
 
@@ -162,6 +196,7 @@ static __always_inline int way_leave(frame *f, const struct hand *h)
 /* Finds the way. Returns -1 if there is none, or one that the kernel alone can take. */
 FRAME_STEP way_find(frame *f, const struct hand *h)
 {
+	const struct pintle_way *read;
 	struct way *w = way_now();
 	long result;
 
@@ -171,14 +206,20 @@ FRAME_STEP way_find(frame *f, const struct hand *h)
 		return way_set(f, w, WAY_BACK, 0);
 	if (way_is_on_link(h))
 		return way_set(f, w, WAY_DEVICE, frame_device(f));
+	read = way_read(h, w);
 	result = way_ask(f, h, &w->fib, WAY_SKIP_NEIGH);
 	/* The kernel says nothing of its routes where it does not forward. */
-	if (result == BPF_FIB_LKUP_RET_FWD_DISABLED)
-		return way_set(f, w, WAY_DEVICE, frame_device(f));
-	if (result != BPF_FIB_LKUP_RET_SUCCESS)
+	if (result == BPF_FIB_LKUP_RET_FWD_DISABLED) {
+		if (read && !read->device)
+			return -1;
+		way_set(f, w, WAY_DEVICE, read ? read->device : frame_device(f));
+	} else if (result == BPF_FIB_LKUP_RET_SUCCESS) {
+		w->kind = WAY_NEXT;
+		w->mtu = w->fib.mtu_result;
+	} else {
 		return -1;
-	w->kind = WAY_NEXT;
-	w->mtu = w->fib.mtu_result;
+	}
+	way_metrics(w, read);
 	return 0;
 }
 
@@ -211,6 +252,8 @@ static __always_inline __u32 way_mss(const struct hand *h)
 	__u32 headers = h->v4 ? 40 : 60, least = h->v4 ? 256 : 1220;
 	__u32 mtu = w ? w->mtu : 0;
 
+	if (w && w->mss)
+		return w->mss & 0xffff;
 	if (h->v4 && mtu > 65535)
 		mtu = 65535;
 	if (mtu < least + headers)

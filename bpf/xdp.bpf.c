@@ -87,16 +87,18 @@ static __always_inline int on_unknown(const struct hand *h, const struct pintle_
 static __always_inline int on_bare(frame *f, struct hand *h, const struct pintle_pool *pool)
 {
 	__u8 what = h->flags & (FLAG_FIN | FLAG_SYN | FLAG_RST | FLAG_ACK);
+	int result = XDP_DROP;
 
 	if (!(what & FLAG_ACK) || what & FLAG_SYN)
 		return on_unknown(h, pool);
 	fits_read(h, 0);
 	if (h->fits == HAND_FITS_FIRST) {
-		if (what & (FLAG_FIN | FLAG_RST))
+		if ((what & (FLAG_FIN | FLAG_RST)) == FLAG_FIN)
+			result = answer_until(f, h, h->s.sequence, true);
+		/* TC counts what it answers. */
+		if (what & (FLAG_FIN | FLAG_RST) && result != XDP_PASS)
 			hand_count(h, PINTLE_HAND_NO_REQUEST);
-		return (what & (FLAG_FIN | FLAG_RST)) == FLAG_FIN
-			       ? answer_until(f, h, h->s.sequence, true)
-			       : XDP_DROP;
+		return result;
 	}
 	if (!(what & (FLAG_FIN | FLAG_RST)) && h->fits == HAND_FITS_PROBE)
 		return answer_ack(f, h, h->s.sequence + 1);

@@ -1624,6 +1624,26 @@ struct pintle_hand_seen {
 };
 #define PINTLE_HAND_SEEN_SLOTS 1024
 
+/* ---- hand_ways: LPM trie, clients -> how they are reached. Writer: daemon. ---- */
+
+/* The kernel tells a program nothing of its routes where it does not forward, and never what they
+ * say of segments. */
+struct pintle_way_key {
+	__u32 prefixlen; /* how many bits of what follows count: 128 + those of the client */
+	__u8 local[16];  /* a frontend's address, where rules of routing look at that; 0: any */
+	__u8 client[16]; /* the prefix; other bits 0 */
+};
+#define PINTLE_WAY_FIXED_BITS 128
+
+struct pintle_way {
+	__u32 device; /* index; 0: none, as to a blackhole */
+	__u32 mtu;    /* `mtu` of the route; 0: the device's */
+	__u32 mss;    /* `advmss` of the route; 0: by its MTU */
+	__u8 mac[6];  /* of the gateway; 0: of none, or not known */
+	__u16 zero;
+};
+#define PINTLE_MAX_WAYS 1024
+
 /* ---- hand_devices: hash, index of a device -> pintle_device. Writer: daemon. */
 
 /* X(symbol, name, what it means) */
@@ -2196,6 +2216,8 @@ struct pintle_trace {
 PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 24 + 8);
 PINTLE_ASSERT_SIZE(struct pintle_name, 336);
 PINTLE_ASSERT_SIZE(struct pintle_hand_seen, 16);
+PINTLE_ASSERT_SIZE(struct pintle_way_key, 36);
+PINTLE_ASSERT_SIZE(struct pintle_way, 20);
 PINTLE_ASSERT_SIZE(struct pintle_scope, 8);
 PINTLE_ASSERT_SIZE(struct pintle_pod_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_device, 24);

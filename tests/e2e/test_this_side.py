@@ -174,7 +174,7 @@ def test_small_segments(node, where):
 
 
 VIAS = {"v4": {"veth0": CLIENT_ADDRESS["v4"], "veth1": "10.98.0.2"}, "v6": {"veth0": CLIENT_ADDRESS["v6"], "veth1": "fd98::2"}}
-FORWARDS = ("TC, forwarding", "XDP, forwarding")
+FORWARDS = ("TC, forwarding", "XDP, forwarding", "TC", "XDP")
 
 
 def forward(node, on=1):
@@ -264,3 +264,45 @@ def test_the_way(node, which):
         assert came_by(node, family) == got
         node.pintle("reset", "pool", "decide")
     assert "by_connection" not in handed(node), handed(node)
+
+
+METRICS = {"advmss 1000": {"v4": 1000, "v6": 1000}, "mtu 1300": {"v4": 1260, "v6": 1240},
+           "mtu lock 1400": {"v4": 1360, "v6": 1340}, "mtu 1400 advmss 1100": {"v4": 1100, "v6": 1100}}
+
+
+@case(each=FORWARDS, timeout=120)
+def test_metrics_of_the_route(node, where):
+    """Clients are told of segments what their route says, as the kernel tells them."""
+    forward(node, int("forwarding" in where))
+    begin(node, where.split(",")[0])
+    for family in FAMILIES:
+        for metrics, want in METRICS.items():
+            route(node, family, "replace", REMOTE_SOURCES[family], "via", VIAS[family]["veth0"], *metrics.split())
+            wait_for(lambda family=family, want=want: came_by(node, family)[1].mss == want[family])
+            node.pintle("set", "pool", "decide=connection")
+            assert came_by(node, family)[1].mss == want[family], metrics
+            node.pintle("reset", "pool", "decide")
+        route(node, family, "del", REMOTE_SOURCES[family], "via", VIAS[family]["veth0"])
+        route(node, family, "add", REMOTE_SOURCES[family], "via", VIAS[family]["veth0"])
+    assert "by_connection" not in handed(node), handed(node)
+
+
+@case(each=FORWARDS)
+def test_no_way(node, where):
+    """The kernel does what it does with a SYN to whose sender no route leads."""
+    forward(node, int("forwarding" in where))
+    begin(node, where.split(",")[0])
+    for count, family in enumerate(FAMILIES, start=1):
+        route(node, family, "add", "unreachable", source(9, family, remote=True))
+        wait_for(lambda family=family: refused(node, family) and handed(node).get("by_connection"))
+        before = handed(node)
+        assert refused(node, family) and handed(node) != before, (count, before)
+
+
+def refused(node, family):
+    """Whether a client there gets no answer to its first SYN."""
+    try:
+        with node.connect(FRONTEND[family], source(9, family, remote=True), remote=True, timeout=0.3):
+            return False
+    except TimeoutError:
+        return True

@@ -11,7 +11,7 @@ import time
 
 import tc
 import test_handoff
-from clients import FRONTEND, NODE_ADDRESS, source, split
+from clients import CLIENT_ADDRESS, FRONTEND, NODE_ADDRESS, source, split
 from harness import case
 from kernel import HERE, Skip, inside, wait_for
 from packets import FLAGS, checksum, segment
@@ -47,9 +47,13 @@ def pins(node):
 
 
 def natively(node):
-    """The other end of the client's veth takes what XDP sends: then that has native XDP."""
+    """The other end of the client's veth takes what XDP sends: then that has native XDP. That end is the clients'
+    gateway, whose address the node knows: else TC answers until pintled finds it out."""
     node.add_client()
     ethtool(node.client_netns, "veth0", ETHTOOL_SGRO, 1)
+    mac = address(node, node.client_netns).hex(":")
+    for gateway in CLIENT_ADDRESS.values():
+        node.ip("neigh", "replace", gateway, "lladdr", mac, "dev", "veth0")
 
 
 def address(node, netns, device="veth0"):

@@ -269,6 +269,10 @@
 	  .holds = "a hash of a connection that was established, so that no copy of its first "    \
 		   "segment begins it again",                                                      \
 	  .writer = "kernel")                                                                      \
+	X(hand_ways, LPM_TRIE, struct pintle_way_key, struct pintle_way, ANY, COPIED,              \
+	  .key = "a frontend's address or any, and a prefix of clients",                           \
+	  .holds = "the route to them: device, MTU, `advmss`, the gateway's address",              \
+	  .writer = "daemon")                                                                      \
 	X(hand_devices, HASH, __u32, struct pintle_device, ANY, COPIED, .remade = true,            \
 	  .key = "index of a device",                                                              \
 	  .holds = "its name, and whether handshakes are answered in XDP there",                   \

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "routes.h"
 
+#include <linux/fib_rules.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netlink/attr.h>
@@ -270,11 +272,39 @@ int routes_list_local(int netns_fd, struct frontend_addr **out, size_t *n)
 
 /* ---- to an address --------------------------------------------------------------- */
 
+struct path {
+	struct route_path *route;
+	struct addr gateway;
+};
+
+static void read_metrics(struct nlattr *metrics, struct route_path *r)
+{
+	struct nlattr *m[RTAX_MAX + 1];
+
+	if (!metrics || nla_parse_nested(m, RTAX_MAX, metrics, NULL) < 0)
+		return;
+	r->mtu = m[RTAX_MTU] ? nla_get_u32(m[RTAX_MTU]) : 0;
+	r->mss = m[RTAX_ADVMSS] ? nla_get_u32(m[RTAX_ADVMSS]) : 0;
+}
+
+static void read_gateway(const struct nlattr *gateway, struct addr *out)
+{
+	uint32_t v4;
+
+	if (nla_len(gateway) == sizeof(v4)) {
+		nla_memcpy(&v4, gateway, sizeof(v4));
+		addr_from_v4(out, v4);
+	} else {
+		nla_memcpy(out, gateway, sizeof(*out));
+	}
+}
+
 static int on_path(const struct nlmsghdr *h, void *arg)
 {
 	struct nlattr *a[RTA_MAX + 1];
 	const struct rtmsg *m = nlmsg_data(h);
-	struct route_path *r = arg;
+	struct path *p = arg;
+	struct route_path *r = p->route;
 
 	if (h->nlmsg_type != RTM_NEWROUTE)
 		return 0;
@@ -283,26 +313,168 @@ static int on_path(const struct nlmsghdr *h, void *arg)
 	r->type = m->rtm_type;
 	r->device = a[RTA_OIF] ? nla_get_u32(a[RTA_OIF]) : 0;
 	r->gateway = a[RTA_GATEWAY] || a[RTA_VIA];
+	if (a[RTA_GATEWAY])
+		read_gateway(a[RTA_GATEWAY], &p->gateway);
+	read_metrics(a[RTA_METRICS], r);
 	return 0;
+}
+
+static int route_ask(int netns_fd, const struct addr *from, const struct addr *to, struct path *out)
+{
+	const bool v4 = addr_is_v4(to);
+	const int size = v4 ? 4 : 16, skip = v4 ? 12 : 0;
+	const struct rtmsg m = {
+		.rtm_family = v4 ? AF_INET : AF_INET6,
+		.rtm_dst_len = v4 ? 32 : 128,
+		.rtm_src_len = from ? (v4 ? 32 : 128) : 0,
+	};
+	_cleanup_(nl_msg_freep) struct nl_msg *msg = nlmsg_alloc_simple(RTM_GETROUTE, 0);
+
+	if (!msg || nlmsg_append(msg, (void *)&m, sizeof(m), NLMSG_ALIGNTO) < 0 ||
+	    nla_put(msg, RTA_DST, size, to->bytes + skip) < 0 ||
+	    (from && nla_put(msg, RTA_SRC, size, from->bytes + skip) < 0))
+		return -ENOMEM;
+	return netlink_ask(netns_fd, NETLINK_ROUTE, msg, on_path, out);
 }
 
 int routes_to(int netns_fd, const struct addr *to, struct route_path *out)
 {
-	const bool v4 = addr_is_v4(to);
-	const struct rtmsg m = {
-		.rtm_family = v4 ? AF_INET : AF_INET6,
-		.rtm_dst_len = v4 ? 32 : 128,
-	};
-	_cleanup_(nl_msg_freep) struct nl_msg *msg = nlmsg_alloc_simple(RTM_GETROUTE, 0);
 	struct route_path r = {0};
-	int err;
+	struct path p = {.route = &r};
+	int err = route_ask(netns_fd, NULL, to, &p);
 
-	if (!msg || nlmsg_append(msg, (void *)&m, sizeof(m), NLMSG_ALIGNTO) < 0 ||
-	    nla_put(msg, RTA_DST, v4 ? 4 : 16, to->bytes + (v4 ? 12 : 0)) < 0)
-		return -ENOMEM;
-	err = netlink_ask(netns_fd, NETLINK_ROUTE, msg, on_path, &r);
 	if (err)
 		return err;
 	*out = r;
+	return 0;
+}
+
+static int on_neighbour(const struct nlmsghdr *h, void *arg)
+{
+	const struct ndmsg *m = nlmsg_data(h);
+	struct nlattr *a[NDA_MAX + 1];
+	struct route_path *r = arg;
+
+	if (h->nlmsg_type != RTM_NEWNEIGH ||
+	    nlmsg_parse((struct nlmsghdr *)h, sizeof(*m), a, NDA_MAX, NULL) < 0)
+		return 0;
+	if (a[NDA_LLADDR] && nla_len(a[NDA_LLADDR]) == sizeof(r->mac) &&
+	    !(m->ndm_state & (NUD_FAILED | NUD_INCOMPLETE)))
+		nla_memcpy(r->mac, a[NDA_LLADDR], sizeof(r->mac));
+	return 0;
+}
+
+static void neighbour_find(int netns_fd, const struct addr *ip, struct route_path *r)
+{
+	const bool v4 = addr_is_v4(ip);
+	const struct ndmsg m = {
+		.ndm_family = v4 ? AF_INET : AF_INET6,
+		.ndm_ifindex = (int)r->device,
+	};
+	_cleanup_(nl_msg_freep) struct nl_msg *msg = nlmsg_alloc_simple(RTM_GETNEIGH, 0);
+
+	if (!msg || nlmsg_append(msg, (void *)&m, sizeof(m), NLMSG_ALIGNTO) < 0 ||
+	    nla_put(msg, NDA_DST, v4 ? 4 : 16, ip->bytes + (v4 ? 12 : 0)) < 0)
+		return;
+	netlink_ask(netns_fd, NETLINK_ROUTE, msg, on_neighbour, r);
+}
+
+int routes_between(int netns_fd, const struct addr *from, const struct addr *to,
+		   struct route_path *out)
+{
+	struct route_path r = {0};
+	struct path p = {.route = &r};
+	int err = route_ask(netns_fd, from, to, &p);
+
+	if (err)
+		return err;
+	if (!addr_is_any(&p.gateway))
+		neighbour_find(netns_fd, &p.gateway, &r);
+	*out = r;
+	return 0;
+}
+
+/* ---- where routing may change ------------------------------------------------------ */
+
+static int add_bound(struct route_bounds *b, const struct frontend_addr *prefix)
+{
+	if (!ROOM_FOR_ONE(b->all, b->n, b->room, 64))
+		return -ENOMEM;
+	b->all[b->n++] = *prefix;
+	return 0;
+}
+
+static int on_bound(const struct nlmsghdr *h, void *arg)
+{
+	struct nlattr *a[RTA_MAX + 1];
+	const struct rtmsg *m = nlmsg_data(h);
+	struct frontend_addr prefix;
+
+	if (h->nlmsg_type != RTM_NEWROUTE)
+		return 0;
+	if (nlmsg_parse((struct nlmsghdr *)h, sizeof(*m), a, RTA_MAX, NULL) < 0)
+		return -EBADMSG;
+	if (m->rtm_table == RT_TABLE_LOCAL || m->rtm_type == RTN_MULTICAST ||
+	    m->rtm_flags & RTM_F_CLONED || !from_route(m, a[RTA_DST], &prefix))
+		return 0;
+	return add_bound(arg, &prefix);
+}
+
+/* A rule's header begins as a route's does. */
+static int on_rule(const struct nlmsghdr *h, void *arg)
+{
+	struct nlattr *a[FRA_MAX + 1];
+	const struct rtmsg *m = nlmsg_data(h);
+	struct route_bounds *b = arg;
+	struct frontend_addr prefix;
+
+	if (h->nlmsg_type != RTM_NEWRULE)
+		return 0;
+	if (nlmsg_parse((struct nlmsghdr *)h, sizeof(*m), a, FRA_MAX, NULL) < 0)
+		return -EBADMSG;
+	b->by_source |= m->rtm_src_len > 0;
+	return from_route(m, a[FRA_DST], &prefix) ? add_bound(b, &prefix) : 0;
+}
+
+static int bounds_ask(int netns_fd, int type, uint8_t family, netlink_fn each,
+		      struct route_bounds *b)
+{
+	const struct rtmsg m = {.rtm_family = family};
+	const size_t before = b->n;
+	int r = -EAGAIN;
+
+	for (int i = 0; r == -EAGAIN && i < DUMP_TRIES; i++) {
+		_cleanup_(nl_msg_freep) struct nl_msg *msg = nlmsg_alloc_simple(type, NLM_F_DUMP);
+
+		if (!msg || nlmsg_append(msg, (void *)&m, sizeof(m), NLMSG_ALIGNTO) < 0)
+			return -ENOMEM;
+		b->n = before;
+		r = netlink_ask(netns_fd, NETLINK_ROUTE, msg, each, b);
+	}
+	return r == -ENOENT || r == -EOPNOTSUPP || r == -EAFNOSUPPORT ? 0 : r;
+}
+
+int routes_bounds(int netns_fd, struct route_bounds *out)
+{
+	static const uint8_t families[] = {AF_INET, AF_INET6};
+	struct route_bounds b = {0};
+	int r = 0;
+
+	for (size_t i = 0; !r && i < ARRAY_SIZE(families); i++) {
+		const struct rtmsg all = {.rtm_family = families[i]};
+		struct frontend_addr prefix;
+
+		if (from_route(&all, NULL, &prefix))
+			r = add_bound(&b, &prefix);
+		if (!r)
+			r = bounds_ask(netns_fd, RTM_GETROUTE, families[i], on_bound, &b);
+		if (!r)
+			r = bounds_ask(netns_fd, RTM_GETRULE, families[i], on_rule, &b);
+	}
+	if (r) {
+		free(b.all);
+		return r;
+	}
+	*out = b;
 	return 0;
 }

@@ -45,10 +45,29 @@ struct route_path {
 	uint8_t type;    /* RTN_* */
 	uint32_t device; /* its index; 0: none */
 	bool gateway;    /* by way of a gateway */
+	uint32_t mtu;    /* what the route says of it; 0: nothing */
+	uint32_t mss;    /* `advmss` of the route; 0: none */
+	uint8_t mac[6];  /* of the gateway; 0: not known */
 };
 
 /** Asks how the kernel would route packets to that address. Returns 0 and fills *out; or -errno,
  * not logged: without a route -ENETUNREACH or another. */
 int routes_to(int netns_fd, const struct addr *to, struct route_path *out);
+
+/** The same of packets from an address of this machine; with the gateway's address of the link
+ * layer, where the kernel knows that. `from` NULL: from any. */
+int routes_between(int netns_fd, const struct addr *from, const struct addr *to,
+		   struct route_path *out);
+
+/* Where routing may change from one address to the next. */
+struct route_bounds {
+	struct frontend_addr *all; /* prefixes of routes and rules; ports are 0 */
+	size_t n, room;
+	bool by_source; /* rules look at a packet's source */
+};
+
+/** Lists the prefixes of all routes but those of table local, and of rules; each perhaps more than
+ * once. Returns 0, free(out->all); or -errno, not logged, *out untouched. */
+int routes_bounds(int netns_fd, struct route_bounds *out);
 
 #endif

@@ -330,7 +330,8 @@ static void devices_watch(struct devices *d)
 {
 	const struct sockaddr_nl groups = {
 		.nl_family = AF_NETLINK,
-		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE,
+		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE |
+			     RTMGRP_IPV4_RULE | 1U << (RTNLGRP_IPV6_RULE - 1),
 	};
 
 	if (d->watch_fd >= 0)

@@ -7,6 +7,7 @@
 #include "../net/firewall.h"
 #include "../net/netns.h"
 #include "devices.h"
+#include "ways.h"
 #include "xdp.h"
 
 /* Behind one-shot and most filters of others, so that those see the SYNs that the hand-off answers.
@@ -17,6 +18,7 @@ struct hand {
 	struct attachment *attachment;
 	struct devices *devices;
 	struct xdp *xdp;
+	const struct config *config;
 	bool wanted[PINTLE_MAX_POOLS];  /* parallel to the configuration's pools */
 	bool rests;                     /* as it was logged */
 	uint64_t failed_ns;             /* the newest failure that was looked at */
@@ -44,6 +46,7 @@ int hand_check(const struct config *c, char why[PINTLE_WHY_SIZE])
 void hand_configure(struct hand *h, const struct config *c)
 {
 	memset(h->wanted, 0, sizeof(h->wanted));
+	h->config = c;
 	h->to_node = false;
 	for (size_t i = 0; i < c->pool_count; i++) {
 		const struct config_pool *p = &c->pools[i];
@@ -194,6 +197,7 @@ static void on_arranged(void *arg, const struct tc_device *devices, const bool *
 	for (size_t i = 0; i < n; i++)
 		if (in[i] && ROOM_FOR_ONE(h->seen, h->seen_n, h->seen_room, 64))
 			h->seen[h->seen_n++] = devices[i].index;
+	ways_publish(h->attachment, h->config, h->wanted);
 	xdp_arrange(h->xdp, devices, in, n);
 }
 
