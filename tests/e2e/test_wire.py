@@ -40,7 +40,8 @@ class Wire:
         node.add_client()
         self.ends = [self.end(node, netns, own) for netns, own in ((node.client_netns, 2), (node.netns, 1))]
         for family, gateway in (("v4", "10.90.0.1"), ("v6", "fd90::1")):
-            node.ip(f"-{family[1]}", "route", "add", split(FRONTEND[family])[0], "via", gateway, netns=node.client_netns)
+            address = split(FRONTEND[family])[0]
+            node.ip(f"-{family[1]}", "route", "add", address, "via", gateway, netns=node.client_netns)
         self.delay, self.way = delay, way
         threading.Thread(target=self.carry, daemon=True).start()
 
