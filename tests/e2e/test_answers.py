@@ -220,3 +220,16 @@ def test_share(node):
     assert w.ejected() == {"s0": "page"}
     w.servers[0].be(status=200)
     wait_for(lambda: w.ejected() == {"s1": "page"})
+
+
+@case(each=("lookup", "connect"))
+def test_probe(node, hook):
+    """Nothing but the probe tells: its 5xx ejects, and its 2xx ends that. A server without doubt is not asked."""
+    w = Ward(node, hook, probe={"path": "/v1/completions", "model": "org/m", "interval": "1s", "timeout": "1s"})
+    w.pages(4)
+    assert [s.counts().requests for s in w.servers] == [0, 0, 0, 0]
+    w.servers[0].be(fails=500)
+    w.until(lambda: w.ejected() == {"s0": "probe"}, clients=[0])
+    assert {w.ask(0) for _ in range(8)} <= {"s1", "s2", "s3"}
+    w.servers[0].be(fails=None)
+    wait_for(lambda: w.row()["state"] == "ready", 20)

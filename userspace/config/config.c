@@ -191,6 +191,8 @@ static void free_pool(struct config_pool *p)
 	free(p->scrape.key_file);
 	free(p->scrape.server_name);
 	free(p->health.path);
+	free(p->probe.path);
+	free(p->probe.model);
 	free(p->dcgm_url);
 	for (size_t i = 0; i < CONFIG_METRICS; i++)
 		free(p->metric_names[i]);

@@ -172,6 +172,13 @@ struct config_health {
 	int failures; /* in a row that make an endpoint unhealthy */
 };
 
+/* A request of one token that pintled sends to a server whose answers are in doubt. */
+struct config_probe {
+	char *path;  /* NULL: none */
+	char *model; /* the name in the request; NULL: it has none */
+	uint64_t interval_ns, timeout_ns;
+};
+
 /* One client: all cgroups whose path below the cgroup2 root matches the pattern `cgroup`
  * (fnmatch). */
 struct config_client {
@@ -254,6 +261,7 @@ struct config_pool {
 	struct config_saturation saturation;
 	struct config_ejection ejection;
 	struct config_health health;
+	struct config_probe probe;
 	uint64_t startup_ns; /* time that a new server is given to pass its health check */
 	struct config_locality locality;
 	uint64_t slow_start_ns;       /* for which an endpoint that is new or back warms up */

@@ -64,6 +64,7 @@ extern const struct yaml_type config_pool_name;   /* char * */
 extern const struct yaml_type config_user;        /* char * */
 extern const struct yaml_type config_url;         /* char * */
 extern const struct yaml_type config_page;        /* char *: a URL, or CONFIG_NO_PAGE */
+extern const struct yaml_type config_model_name;  /* char *: any text */
 extern const struct yaml_type config_metric;      /* char *: as expfmt_read_metric() takes it */
 extern const struct yaml_type config_url_path;    /* char * */
 extern const struct yaml_type config_serve;       /* char *: "ADDRESS:PORT"; NULL for "off" */

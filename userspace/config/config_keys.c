@@ -712,6 +712,22 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].health.failures", &yaml_integer, .set = SET_BY_DAEMON, .min = 1, .max = 1000,
 	 .preset = "2", POOL(health.failures),
 	 .help = "The checks in a row that must fail; one that succeeds ends the row."},
+	{"pools[].probe", &yaml_map, .absent = "no probe",
+	 .help = "A request of one token that pintled sends to an endpoint's own address and port, when "
+		 "clients had answers there that look like errors, or while it is ejected for its "
+		 "answers. Its status outweighs clients and page: docs/connect.md. An endpoint that "
+		 "sleeps, or that no client was sent to, is not asked."},
+	{"pools[].probe.path", &config_url_path, .required = true, .max = 255, POOL(probe.path),
+	 .help = "Where: a path that ends with `/chat/completions` gets a message, any other a prompt, "
+		 "as `/v1/completions` does."},
+	{"pools[].probe.model", &config_model_name, .max = 255, POOL(probe.model),
+	 .absent = "no model, which vLLM and llama.cpp take for their own",
+	 .help = "The model in the request; no LoRA adapter, which would have to be loaded."},
+	{"pools[].probe.interval", &yaml_duration, .min = 1000 * MSEC, .max = HOUR, .preset = "10s",
+	 POOL(probe.interval_ns),
+	 .help = "The least time from one probe of an endpoint to the next."},
+	{"pools[].probe.timeout", &yaml_duration, .min = 10 * MSEC, .max = HOUR, .preset = "10s",
+	 POOL(probe.timeout_ns), .help = "A probe without an answer by then says nothing."},
 	{"pools[].startup", &yaml_duration, .set = SET_BY_DAEMON, .min = 0, .max = 24 * HOUR,
 	 .preset = "10m", POOL(startup_ns),
 	 .help = "The time that a new server is given to pass its first health check: until then it "

@@ -146,6 +146,20 @@ static void metric_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 
 const struct yaml_type config_metric = {.wants = metric_wants, .read = read_metric};
 
+static int read_model_name(struct yaml_value *v, void *field)
+{
+	if (!v->length)
+		return yaml_wrong(v, "which is empty");
+	return yaml_take_text(v, field);
+}
+
+static void model_name_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	snprintf(buf, YAML_WANTS_SIZE, "a model's name of at most %.0f bytes", k->max);
+}
+
+const struct yaml_type config_model_name = {.wants = model_name_wants, .read = read_model_name};
+
 /* ---- addresses ------------------------------------------------------------- */
 
 static bool is_multicast(const struct addr *ip)

@@ -64,7 +64,7 @@ struct fetcher {
 	uv_loop_t *loop;
 	int netns_fd;
 	SLIST_HEAD(, fetch_lane) lanes;
-	struct curl_slist *headers;
+	struct curl_slist *headers, *post_headers;
 	LIST_HEAD(, fetch) all;
 	SLIST_HEAD(, fetch) idle;
 	unsigned int idle_count;
@@ -467,6 +467,17 @@ static bool set_connect_to(struct fetch *x, const char *text)
 	return true;
 }
 
+static bool set_post(struct fetch *x, const char *json)
+{
+	CURL *e = x->easy;
+
+	if (!json)
+		return !curl_easy_setopt(e, CURLOPT_HTTPGET, 1L) &&
+		       !curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->owner->headers);
+	return !curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, json) &&
+	       !curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->owner->post_headers);
+}
+
 /* A handle is used for one target after another: whatever an earlier request set, this one must
  * set, too. */
 static bool set_access(struct fetch *x, const struct fetch_access *access)
@@ -489,7 +500,7 @@ static bool set_access(struct fetch *x, const struct fetch_access *access)
 	       !curl_easy_setopt(e, CURLOPT_SSLKEY, a->key_file) &&
 	       !curl_easy_setopt(e, CURLOPT_HTTPAUTH,
 				 (long)(a->bearer ? CURLAUTH_BEARER : CURLAUTH_BASIC)) &&
-	       !curl_easy_setopt(e, CURLOPT_XOAUTH2_BEARER, a->bearer) &&
+	       !curl_easy_setopt(e, CURLOPT_XOAUTH2_BEARER, a->bearer) && set_post(x, a->post) &&
 	       set_connect_to(x, a->connect_to);
 }
 
@@ -589,10 +600,15 @@ int fetcher_new(uv_loop_t *loop, int netns_fd, struct fetcher **out)
 	/* No User-Agent, nor any other header that one-shot may overwrite: where one-shot sees
 	 * scrapes, too, it must leave their connections open. */
 	f->headers = curl_slist_append(NULL, "Accept: text/plain;version=0.0.4");
-	if (!f->headers)
+	f->post_headers = curl_slist_append(NULL, "Content-Type: application/json");
+	if (!f->headers || !f->post_headers) {
+		curl_slist_free_all(f->headers);
+		curl_slist_free_all(f->post_headers);
 		return log_err_r(ENOMEM, "no memory for the HTTP client");
+	}
 	if (!new_lane(f)) {
 		curl_slist_free_all(f->headers);
+		curl_slist_free_all(f->post_headers);
 		return -ENOMEM;
 	}
 	*out = TAKE_PTR(f);
@@ -613,6 +629,7 @@ void fetcher_free(struct fetcher *f)
 		free(lane);
 	}
 	curl_slist_free_all(f->headers);
+	curl_slist_free_all(f->post_headers);
 	free(f);
 }
 

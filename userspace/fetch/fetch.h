@@ -81,6 +81,7 @@ struct fetch_access {
 	const char *bearer;               /* sent as a bearer token; NULL: none */
 	const char *ca_file;              /* certificate authorities; NULL: the system's */
 	const char *cert_file, *key_file; /* our certificate and its key; NULL: none */
+	const char *post;                 /* JSON that is sent by POST; NULL: a GET */
 	const char *connect_to;           /* see fetch_name_server(); NULL: the URL's own host */
 };
 

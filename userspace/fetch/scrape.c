@@ -34,7 +34,7 @@ struct source {
 	char *shown[2]; /* for logs */
 	char *connect_to[2];
 	struct secret *credentials;
-	char *ca_file, *cert_file, *key_file;
+	char *ca_file, *cert_file, *key_file, *post;
 	bool open; /* no access is given: neither credentials nor certificates nor name */
 };
 
@@ -267,6 +267,7 @@ static int start_fetch(struct scrape_target *t, bool fresh, uint64_t timeout_ms,
 		.cert_file = s->cert_file,
 		.key_file = s->key_file,
 		.connect_to = s->connect_to[t->current],
+		.post = s->post,
 	};
 	enum fetch_how how = t->probe    ? FETCH_PROBE
 			     : t->expect ? FETCH_CHECK
@@ -287,7 +288,7 @@ static void scrape_request(struct scrape_target *t)
 	bool fresh = t->callbacks->fresh && t->callbacks->fresh(t->arg);
 	struct fetch_result failure = {0};
 
-	if (t->probe && !fresh) {
+	if ((t->probe || t->source.post) && !fresh) {
 		leave_young(t);
 		schedule_regular(t);
 		return;
@@ -387,6 +388,7 @@ static void free_source(struct source *s)
 	free(s->ca_file);
 	free(s->cert_file);
 	free(s->key_file);
+	free(s->post);
 }
 
 static int copy_url(const char *given, const char *server_name, struct source *s, int i)
@@ -419,7 +421,8 @@ static int copy_source(struct scraper *scraper, const struct scrape_options *o, 
 	r = r ?: copy_text(o->ca_file, &s.ca_file);
 	r = r ?: copy_text(o->cert_file, &s.cert_file);
 	r = r ?: copy_text(o->key_file, &s.key_file);
-	s.open = !s.credentials && !s.ca_file && !s.cert_file && !s.connect_to[0];
+	r = r ?: copy_text(o->post, &s.post);
+	s.open = !s.credentials && !s.ca_file && !s.cert_file && !s.connect_to[0] && !s.post;
 	if (r)
 		free_source(&s);
 	else
@@ -437,7 +440,7 @@ static bool same_source(const struct source *a, const struct source *b)
 	return same_text(a->url[0], b->url[0]) && same_text(a->url[1], b->url[1]) &&
 	       same_text(a->connect_to[0], b->connect_to[0]) && a->credentials == b->credentials &&
 	       same_text(a->ca_file, b->ca_file) && same_text(a->cert_file, b->cert_file) &&
-	       same_text(a->key_file, b->key_file);
+	       same_text(a->key_file, b->key_file) && same_text(a->post, b->post);
 }
 
 /* Replaces all options, or none. */

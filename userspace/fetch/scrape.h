@@ -46,6 +46,8 @@ struct scrape_options {
 	uint64_t timeout_ns;     /* for the whole scrape, connecting included; at least 1 ms */
 	unsigned int expect; /* the target is a health check: an answer with this status is good,
 			      * whatever its body, and any other is not; 0: the page is wanted */
+	const char *post; /* with `expect`: JSON that is sent by POST, and only when fresh() returns
+			   * true; NULL: a GET */
 	bool probe; /* a request is made only when fresh() returns true, and any answer is good: see
 		     * FETCH_PROBE */
 };

@@ -11,6 +11,7 @@
 #include "adapters.h"
 #include "answers.h"
 #include "knock.h"
+#include "probe.h"
 #include "register.h"
 #include "../policy/engine_run.h"
 #include "../policy/fitness.h"
@@ -43,6 +44,7 @@ struct watch {
 	struct scrape_target *target;
 	struct scrape_target *probe; /* of the server's own port; NULL: not needed */
 	struct scrape_target *check; /* its health check; NULL: none is configured */
+	struct probe *asker;         /* its probe of one token; NULL: none is configured */
 	const struct config_pool *pool;
 	const struct config_endpoint *endpoint;
 	const struct engine *engine;
@@ -1072,6 +1074,7 @@ static void watch_free(struct watch *w)
 	scraper_remove(w->target);
 	scraper_remove(w->probe);
 	scraper_remove(w->check);
+	probe_free(w->asker);
 	engine_free(w->own_engine);
 	knock_end(&w->knock);
 	free(w);
@@ -1187,6 +1190,40 @@ static int configure_check(struct watch *w, const char *label)
 	return scraper_add(w->poller->scraper, &options, &check_callbacks, w, &w->check);
 }
 
+/* One that sleeps, or that no client was sent to since, must not be woken. */
+static bool asker_wants(void *arg, uint64_t asked_ns)
+{
+	const struct watch *w = arg;
+
+	return !w->fitness.asleep && answers_doubts(w->poller->answers, &w->ref, asked_ns);
+}
+
+static void asker_done(void *arg, unsigned int status, uint64_t retry_ns)
+{
+	struct watch *w = arg;
+
+	answers_probed(w->poller->answers, &w->ref, status, retry_ns);
+	answers_hear(w);
+}
+
+static const struct probe_callbacks asker_callbacks = {.wants = asker_wants, .done = asker_done};
+
+static int configure_asker(struct watch *w, const char *label)
+{
+	const struct config_probe *probe = &w->pool->probe;
+	_cleanup_free_ char *url = NULL, *fallback = NULL;
+	struct scrape_options options = {0};
+	int err = 0;
+
+	if (probe->path)
+		err = poller_server_options(w->pool, w->endpoint, probe->path, &options, &url,
+					    &fallback);
+	options.label = label;
+	return err
+		       ?: probe_configure(&w->asker, w->poller->scraper, probe, &options,
+					  &asker_callbacks, w);
+}
+
 static int configure_page(struct watch *w, const struct scrape_options *options)
 {
 	if (!options->url) {
@@ -1280,6 +1317,9 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 	err = configure_check(w, label);
 	if (err)
 		return log_err_r(err, "cannot check the health of %s", label);
+	err = configure_asker(w, label);
+	if (err)
+		return log_err_r(err, "cannot probe %s", label);
 	if (!watch_has_gpu(w))
 		w->fitness.faulty = w->fitness.gpus_known = false;
 	w->fitness.asleep &= e->metrics_url != NULL;
