@@ -189,10 +189,12 @@ __weak __noinline int rest_over(const struct pintle_tuple *t, __u32 flow)
 	struct pintle_learner_key k = {};
 	struct pintle_ref pool = {};
 	struct pintle_decision *d;
+	struct pintle_tuple key;
 
 	if (!t || !newest || !newest->newest_ns)
 		return 0;
-	d = flow ? NULL : bpf_map_lookup_elem(&pending, t);
+	key = *t; /* Linux 6.1 takes keys only from the stack */
+	d = flow ? NULL : bpf_map_lookup_elem(&pending, &key);
 	if (!flow && (!d || !d->handed))
 		return 0;
 	frontend_of(t, PINTLE_HOOK_LOOKUP, &pool);
