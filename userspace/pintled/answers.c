@@ -62,25 +62,25 @@ void answers_free(struct answers *a)
 	free(a);
 }
 
+static struct seen *answers_find(const struct answers *a, const struct pintle_ref *of)
+{
+	struct seen *s = a->seen[of->id];
+
+	return s && s->generation == of->generation ? s : NULL;
+}
+
 /* NULL: no memory, and then nothing is known of it. */
 static struct seen *answers_seen(struct answers *a, const struct pintle_ref *of)
 {
-	struct seen **s = &a->seen[of->id];
+	struct seen *s = answers_find(a, of);
 
-	if (*s && (*s)->generation == of->generation)
-		return *s;
-	free(*s);
-	*s = calloc(1, sizeof(**s));
-	if (*s)
-		(*s)->generation = of->generation;
-	return *s;
-}
-
-static const struct seen *answers_find(const struct answers *a, const struct pintle_ref *of)
-{
-	const struct seen *s = a->seen[of->id];
-
-	return s && s->generation == of->generation ? s : NULL;
+	if (s)
+		return s;
+	free(a->seen[of->id]);
+	s = a->seen[of->id] = calloc(1, sizeof(*s));
+	if (s)
+		s->generation = of->generation;
+	return s;
 }
 
 void answers_configure(struct answers *a, const struct config *c, const struct publication *p)
