@@ -52,6 +52,8 @@ static void sort(struct route_bounds *b)
 {
 	size_t n = 0;
 
+	if (!b->n)
+		return; /* qsort() takes no NULL */
 	qsort(b->all, b->n, sizeof(*b->all), compare);
 	for (size_t i = 0; i < b->n; i++)
 		if (!n || compare(&b->all[n - 1], &b->all[i]))
