@@ -100,9 +100,9 @@ static const struct set_case {
 	 {{"a", "stickiness.key", "hint", "source",
 	   "stickiness.key is hint, which Pintle cannot see for endpoints with listen; write one of none, "
 	   "source, destination"},
-	  {"a", "ejection.failures", "5", "3",
-	   "ejection is for endpoints with address: an endpoint with listen is left out as soon as it "
-	   "stops listening; remove ejection"},
+	  {"a", "intercept", "endpoints", "none",
+	   "intercept is for endpoints with address: a connection to a listener's own address is the "
+	   "server's; remove intercept"},
 	  {"a", "dcgm.interval", "1s", "5s",
 	   "pool a has no dcgm; write dcgm into the configuration, then `pintle reload`"},
 	  {"a", "canary.percent", "10", NULL,
