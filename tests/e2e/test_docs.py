@@ -215,5 +215,6 @@ def test_maps_take_what_is_said(node):
             taken, all_of = shown["bytes_memlock"], all_of + said
         assert said - rounded <= taken <= said + rounded + 8192 + said / 16, (row[0], said, shown)
     total = re.search(r"The maps take ([0-9.]+ MB)", generated("docs/maps.md", "memory"))[1]
-    assert all_of <= bytes_of(total)[0] <= all_of + 2e6, (total, all_of)
+    unpinned = 3e6  # at most: what programs work with, and no one else
+    assert all_of <= bytes_of(total)[0] <= all_of + unpinned, (total, all_of)
     assert f"| memory | {round(float(total[:-3]))} MB in the kernel" in page("docs/operations.md"), total
