@@ -89,6 +89,7 @@ struct hand_options {
 	__u8 scale;
 	__u8 has_scale, has_sack, has_time;
 	__u8 has_ecn;
+	__u8 is_signed; /* by TCP-MD5 or TCP-AO */
 };
 
 /* ---- what the answer to a SYN keeps ----------------------------------------------------- */

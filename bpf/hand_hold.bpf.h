@@ -97,6 +97,24 @@ static long hold_sum_data(__u32 i, void *arg)
 	return 0;
 }
 
+/* Whether IP and TCP would take the headers: a segment whose IP header is damaged, or that is
+ * signed with a key that no server of a frontend has, would be handed over in vain. */
+__noinline int hold_is_taken(struct __sk_buff *skb, const struct hand *h)
+{
+	struct hand_options o = {};
+	struct iphdr ip;
+
+	if (!h)
+		return 0;
+	options_read(h, &o);
+	if (o.is_signed)
+		return 0;
+	if (!h->v4)
+		return 1;
+	return !bpf_skb_load_bytes(skb, h->s.ip, &ip, sizeof(ip)) &&
+	       fold((__u32)bpf_csum_diff(0, 0, (__be32 *)&ip, sizeof(ip), 0)) == 0xffff;
+}
+
 /* Whether the segment is whole and undamaged: what is acknowledged cannot be had again, and what
  * TCP would drop decides nothing. A device may have looked already. */
 __noinline int hold_is_sound(struct __sk_buff *skb, struct hand *h)
@@ -105,7 +123,8 @@ __noinline int hold_is_sound(struct __sk_buff *skb, struct hand *h)
 	struct segment_header *x = header_find();
 	struct hold_work *w = hold_work_find();
 
-	if (!h || !x || !w || h->s.data + h->s.size > skb->len || checksum_read(h) < 0)
+	if (!h || !x || !w || h->s.data + h->s.size > skb->len || checksum_read(h) < 0 ||
+	    hold_is_taken(skb, h) <= 0)
 		return 0;
 	if (!h->s.size || h->partial || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
 		return 1;

@@ -223,6 +223,8 @@ static long option_read(__u32 i, void *arg)
 		o->value = be32_at(p + 2);
 		o->echo = be32_at(p + 6);
 	}
+	if (p[0] == 19 || p[0] == 29)
+		o->is_signed = 1;
 	r->at = at + size;
 	return 0;
 }
@@ -558,9 +560,9 @@ static __always_inline __u32 mss_least(const struct hand *h)
 	return h->v4 ? 536 : 1220;
 }
 
-/* Answers the SYN, or leaves it to the kernel: where there is no way, and where the client takes no
- * segments of that size; the kernel sends it smaller ones. "fd99::7", behind a tunnel that writes
- * 1200 into SYNs. Nobody but the hand-off brings a client to a pod. */
+/* Answers the SYN, or leaves it to the kernel: where it is signed, where there is no way, and where
+ * the client takes no segments of that size; the kernel sends it smaller ones. "fd99::7", behind a
+ * tunnel that writes 1200 into SYNs. Nobody but the hand-off brings a client to a pod. */
 FRAME_STEP answer_syn(frame *f, const struct hand *h)
 {
 	const struct hand_secret *secret;
@@ -577,7 +579,7 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 		options_keep(frame_net_device(f)->nd_net.net, &o);
 	if (!o.mss)
 		o.mss = mss_least(h);
-	if ((o.mss < mss_least(h) && !h->in_pods) || way_find(f, h) < 0)
+	if (o.is_signed || (o.mss < mss_least(h) && !h->in_pods) || way_find(f, h) < 0)
 		return FRAME_PASS;
 	secret = secret_find();
 	if (!secret)

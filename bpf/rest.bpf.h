@@ -11,7 +11,8 @@
  *   a pool      rests after failures, if nobody's connection has become a socket for 0.3 s:
  *               then nobody needs to fail first
  *   the end     of a rest is one connection that tries. If a socket becomes of it, all is as
- *               before, otherwise the next rest is twice as long
+ *               before, otherwise the next rest is twice as long; and it is none of the client that
+ *               failed last, if others come within a second
  *
  * A client that lets its own hand-overs fail (a segment with another checksum is not counted, but a
  * firewall may drop what this client sends) keeps itself from the hand-off, and others only while
@@ -28,6 +29,7 @@
 #define REST_DOUBLINGS 12
 #define REST_MAX_NS    (REST_MIN_NS << REST_DOUBLINGS)
 #define REST_TRIAL_NS  5000000000ULL
+#define REST_OTHERS_NS 1000000000ULL
 #define REST_SAME_NS   20000000ULL /* 20 ms: two copies of a segment are no failure of the first */
 #define REST_ORPHAN    REST_FAILURES /* it is certain: the client is being reset */
 
@@ -82,12 +84,22 @@ static __always_inline bool rest_goes_on(struct pintle_rest *r, __u32 hash, bool
 	return false;
 }
 
+/* Whether the try is still others': 10.0.0.7, whose hand-overs alone fail, would be first at the
+ * end of each rest, by many SYNs, and keep all from the hand-off. Where there is nobody else, it
+ * tries a second later. */
+static __always_inline bool rest_is_others(const struct pintle_rest *pool,
+					   const struct pintle_rest *client, __u32 hash, __u64 now)
+{
+	return client && client->newest_ns == pool->newest_ns && pool->trial != (hash | 1) &&
+	       now - pool->until_ns < REST_OTHERS_NS;
+}
+
 /* Whether the hand-off rests for the segment's client, or for all of the pool's. */
 __weak __noinline int rest_holds(const struct pintle_ref *pool, const struct pintle_tuple *t,
 				 __u32 hash, __u32 syn)
 {
 	struct pintle_learner_key k = {};
-	struct pintle_rest *r;
+	struct pintle_rest *r, *client;
 	__u64 now;
 
 	if (!pool || !t)
@@ -96,13 +108,13 @@ __weak __noinline int rest_holds(const struct pintle_ref *pool, const struct pin
 	if (!r)
 		return 0;
 	now = bpf_ktime_get_ns();
-	if (r->until_ns)
-		return rest_goes_on(r, hash, syn, now);
-	if (now - r->newest_ns > 2 * REST_MAX_NS)
+	if (!r->until_ns && now - r->newest_ns > 2 * REST_MAX_NS)
 		return 0;
 	rest_key(&k, pool, t);
-	r = bpf_map_lookup_elem(&rest_clients, &k);
-	return r && rest_goes_on(r, hash, syn, now);
+	client = bpf_map_lookup_elem(&rest_clients, &k);
+	if (r->until_ns)
+		return rest_is_others(r, client, hash, now) || rest_goes_on(r, hash, syn, now);
+	return client && rest_goes_on(client, hash, syn, now);
 }
 
 /* ---- failures ---------------------------------------------------------------------------- */

@@ -18,11 +18,12 @@ def checksum(data):
     return value if sys.byteorder == "big" else socket.htons(value)
 
 
-def segment(frm, to, flags, data=b"", sequence=12345, acknowledged=77777):
+def segment(frm, to, flags, data=b"", sequence=12345, acknowledged=77777, options=b""):
     """A segment; frm and to are (address, port)."""
     addresses = socket.inet_aton(frm[0]) + socket.inet_aton(to[0])
     acknowledged = acknowledged if flags & FLAGS["ACK"] else 0
-    tcp = struct.pack("!HHLLBBHHH", frm[1], to[1], sequence, acknowledged, 5 << 4, flags, 65535, 0, 0) + data
+    tcp = struct.pack("!HHLLBBHHH", frm[1], to[1], sequence, acknowledged, 5 + len(options) // 4 << 4, flags, 65535, 0,
+                      0) + options + data
     pseudo = addresses + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(tcp))
     tcp = tcp[:16] + struct.pack("!H", checksum(pseudo + tcp)) + tcp[18:]
     # The kernel fills in total length and checksum of the IP header.

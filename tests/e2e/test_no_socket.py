@@ -2,6 +2,7 @@
 """decide: request where a firewall or nat of the node keeps what is handed over from its server: no socket becomes of
 it, so the hand-off rests by itself, and says so."""
 import itertools
+import json
 import shutil
 import socket
 import struct
@@ -9,8 +10,10 @@ import time
 
 from clients import FRONTEND, source
 from harness import case
-from kernel import Skip, wait_for
-from test_handoff import HANDED, handed
+from kernel import Skip, inside, wait_for
+from packets import FLAGS, checksum, segment
+from test_handoff import HANDED, REQUEST, handed
+from test_hold import ByHand, holds
 
 LOOSE = "net.netfilter.nf_conntrack_tcp_loose"
 RESTS = "the hand-off rests, because no socket became of what it handed over"
@@ -193,6 +196,59 @@ def test_one_client(node):
     assert handed(node)["by_connection"] == 2
     assert ask(node, 2) and ask(node, 3)
     assert handed(node)["asked"] == asked + 2
+
+
+def test_the_client_that_failed_tries_last(node):
+    """While others come, a client whose hand-overs alone fail is not the one that tries at the end of a rest, however
+    many SYNs it sends; so it does not keep the others from the hand-off."""
+    node.add_client()
+    daemon = node.steer(node.servers(2), **HANDED)
+    rules(node, INPUT % f"ip saddr {source(1, remote=True)} tcp flags & (fin|syn|rst|ack) != syn ct state new drop")
+    wait_for(lambda: (ask(node, 1), rests(daemon))[1])
+    failed = handed(node)["no_socket"]
+
+    def is_over():
+        assert None not in [ask(node, 1) for _ in range(10)]
+        return ask(node, 2) and not rests(daemon)
+
+    wait_for(is_over, 20)
+    assert handed(node)["no_socket"] == failed and handed(node)["asked"] >= 2
+
+
+SIGNED = bytes([19, 18]) + bytes(16) + b"\x01\x01"
+
+
+class Spoiled(ByHand):
+    """A client whose requests the kernel drops for what they are themselves."""
+
+    def ask(self, node, how):
+        packet = segment(self.frm, self.to, FLAGS["ACK"], REQUEST % b"a", self.FIRST, self.acknowledged,
+                         SIGNED if how == "signed" else b"")
+        if how == "signed":
+            self.out.sendto(packet, (self.to[0], 0))
+            return
+        packet = packet[:2] + struct.pack("!H", len(packet)) + packet[4:]
+        packet = packet[:10] + struct.pack("!H", checksum(packet[:20]) ^ 1) + packet[12:]
+        link = json.loads(node.run("ip", "-j", "link", "show", "veth0", netns=node.netns).stdout)
+        mac = bytes.fromhex(link[0]["address"].replace(":", ""))
+        with inside(node.client_netns):
+            raw = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+        with raw:
+            raw.sendto(packet, ("veth0", 0x0800, 0, 0, mac))
+
+
+@case(each=("signed", "damaged header"))
+def test_what_no_server_would_get(node, how):
+    """Segments that the kernel drops for what they are themselves are not handed over, so nothing rests."""
+    node.add_client()
+    daemon = node.steer(node.servers(2), **HANDED)
+    with Spoiled(node, 5000) as c:
+        wait_for(lambda: c.ask(node, how) or holds(node).get("damaged", 0) >= 10)
+        assert handed(node) == {} and not rests(daemon)
+        if how == "damaged header":
+            c.send(0, REQUEST % b"a")
+            assert "200 OK" in c.answer()
+    assert ask(node, 9)
 
 
 def test_that_does_not_come_again(node):
