@@ -480,6 +480,25 @@ def files(soft, hard):
     return ["prlimit", f"--nofile={soft}:{hard}"]
 
 
+@case(each=("a directory", "a link"))
+def test_a_strangers_directory(node, what):
+    """Pins are made in no directory that another user has made, who could take them away, and by no link of his."""
+    config = node.write("c.yaml", node.config(node.pool(node.servers(1))))
+    node.bpf_mount.chmod(0o1777)
+    if what == "a link":
+        (node.bpf_mount / "roots").mkdir()
+        os.symlink("roots", node.bpffs)
+    else:
+        node.bpffs.mkdir()
+    os.chown(node.bpffs, 65534, 65534, follow_symlinks=False)
+    result = node.run(BUILD / "pintled", "--config", config, netns=node.netns, check=False)
+    assert result.returncode == 1 and f"{node.bpffs} belongs to user 65534" in result.stderr, result
+    assert not list(node.bpffs.iterdir())
+    os.chown(node.bpffs, 0, 0, follow_symlinks=False)
+    node.daemon(config.read_text())
+    assert node.ask(FRONTEND["v4"]) == "s0"
+
+
 def test_soft_limit_of_files(node):
     """A soft limit, as low as systemd's default is for a thousand endpoints, holds nothing up."""
     servers = node.servers(2)

@@ -107,10 +107,12 @@ static int map_check(const char *path, enum map_id id, int fd)
 	    got.value_size == want->value_size &&
 	    (!want->entries || got.max_entries == want->entries))
 		return 0;
-	log_error("%s has another layout than this program knows (type %u, key %u, value %u bytes, "
-		  "%u entries): another build made it. Start the pintled of this build, which "
-		  "takes the pins over, or use the pintle of that one",
-		  path, got.type, got.key_size, got.value_size, got.max_entries);
+	log_error(
+		"%s has another layout than this program knows (type %u, key %u, value %u bytes, "
+		"%u entries). If another build made the pins, start the pintled of this build, which "
+		"takes them over, or use the pintle of that one; if not, remove them: pintled "
+		"--detach",
+		path, got.type, got.key_size, got.value_size, got.max_entries);
 	return -EPROTO;
 }
 

@@ -32,6 +32,25 @@ static bool is_bpffs(const char *path)
 	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
 }
 
+/* Everybody may make a directory in a bpffs that was mounted without a mode, or a link. Whoever has
+ * made it can take the pins away. */
+static int refuse_strangers(const char *bpffs)
+{
+	struct stat st[2]; /* of what is there, and of where a link leads */
+
+	if (lstat(bpffs, &st[0]) || stat(bpffs, &st[1]))
+		return log_err_r(errno, "%s", bpffs);
+	for (size_t i = 0; i < ARRAY_SIZE(st); i++) {
+		if (!st[i].st_uid || st[i].st_uid == geteuid())
+			continue;
+		log_error("%s belongs to user %u, who could take the pins away: remove it, and "
+			  "pintled makes it anew",
+			  bpffs, st[i].st_uid);
+		return -EPERM;
+	}
+	return 0;
+}
+
 int pins_make_dir(const char *bpffs, bool *made)
 {
 	_cleanup_free_ char *parent = strdup(bpffs);
@@ -41,7 +60,7 @@ int pins_make_dir(const char *bpffs, bool *made)
 	if (!parent)
 		return log_err_r(ENOMEM, "bpffs");
 	if (is_bpffs(bpffs))
-		return 0;
+		return refuse_strangers(bpffs);
 	slash = strrchr(parent, '/');
 	if (!slash || slash == parent)
 		return log_err_r(EINVAL, "%s cannot hold pins", bpffs);
@@ -51,8 +70,9 @@ int pins_make_dir(const char *bpffs, bool *made)
 			  parent, strncmp(parent, "/sys/", 5) ? bpffs : "/sys/fs/bpf");
 		return -ENOTDIR;
 	}
-	if (mkdir(bpffs, PINS_DIR_MODE) && errno != EEXIST)
-		return log_err_r(errno, "failed to make %s", bpffs);
+	if (mkdir(bpffs, PINS_DIR_MODE))
+		return errno == EEXIST ? refuse_strangers(bpffs)
+				       : log_err_r(errno, "failed to make %s", bpffs);
 	*made = true;
 	return 0;
 }

@@ -25,8 +25,9 @@
 #define PINS_STAGING   "new" /* bpffs has no names with dots */
 #define PINS_FORMER    "former"
 
-/** Makes the directory BPFFS unless it exists. Returns 0, and in *made whether it was made; or
- * -errno, logged with what has to be mounted where. */
+/** Makes the directory BPFFS unless it exists. Returns 0, and in *made whether it was made; -EPERM:
+ * it belongs to another user than root or this one; or -errno, logged with what has to be mounted
+ * where. */
 int pins_make_dir(const char *bpffs, bool *made);
 
 /** Returns a descriptor that holds the lock until the caller closes it; -ENOENT (not logged): no
