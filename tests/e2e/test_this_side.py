@@ -306,3 +306,33 @@ def refused(node, family):
             return False
     except TimeoutError:
         return True
+
+
+# -- what the socket has by itself --------------------------------------------------------
+
+
+def of_the_socket(node, family):
+    """Whether the server's socket has congestion control by Reno, and its first window, before it has sent anything."""
+    with node.connect(FRONTEND[family], source(7, family, remote=True), remote=True) as c:
+        c.sock.sendall(post(BODY) + BODY[:-1])
+        port = c.sock.getsockname()[1]
+        text = wait_for(lambda: node.run("ss", "-tinHO", f"dport = :{port}", netns=node.netns).stdout)
+    return " reno " in text, int(text.split(" cwnd:")[1].split()[0])
+
+
+@case(each=WHERE, timeout=60)
+def test_of_the_socket(node, where):
+    """The server's socket takes what routes and sysctls say of sockets from the kernel."""
+    begin(node, where)
+    for metrics, want in (("initcwnd 3", None), ("initcwnd 4 congctl reno", (True, 4)), ("initcwnd 5", (True, 5))):
+        for family in FAMILIES:
+            route(node, family, "replace", REMOTE_SOURCES[family], "via", VIAS[family]["veth0"], *metrics.split())
+            before = handed(node).get("asked", 0)
+            got = of_the_socket(node, family)
+            assert handed(node)["asked"] == before + 1
+            node.pintle("set", "pool", "decide=connection")
+            assert got == of_the_socket(node, family) and got[1] == int(metrics.split()[1]), (metrics, got)
+            node.pintle("reset", "pool", "decide")
+            assert want in (None, got), (metrics, got)
+        if want:
+            node.sysctl("net.ipv4.tcp_congestion_control", "reno")
