@@ -25,6 +25,10 @@
 #include "evidence.bpf.h"
 #include "iterator.bpf.h"
 
+struct request_sock {
+	struct sock_common __req_common;
+} __attribute__((preserve_access_index));
+
 struct inet_connection_sock {
 	struct {
 		struct request_sock *rskq_accept_head;
@@ -379,12 +383,14 @@ static __always_inline void work_read(struct pintle_work *w, struct pintle_turn 
 }
 
 /* A listener at which connections wait to be accepted: which is the first of them, as a number that
- * says no more, and since when it is the first. accept() takes the first one away, and nothing else
- * does: so the queue of a busy server changes its first, however long it is, and that of a server
- * that stands still, or of a socket that only keeps a port, does not. */
+ * says no more, and since when it is the first. Its client's port is in that, because the next one
+ * to wait is often given the memory of one that was just accepted. accept() takes the first one
+ * away, and nothing else does: so the queue of a busy server changes its first, however long it is,
+ * and that of a server that stands still, or of a socket that only keeps a port, does not. */
 struct accept_queue {
 	__u64 first;
 	__u64 since_ns;
+	__u64 port;
 };
 /* By the listener's cookie. Not pinned. */
 struct {
@@ -398,15 +404,17 @@ static __always_inline __u64 queue_since(struct sock *sk, __u64 now)
 {
 	struct accept_queue *q, found = {.since_ns = now};
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct request_sock *first = tp ? tp->inet_conn.icsk_accept_queue.rskq_accept_head : NULL;
 	__u64 cookie = bpf_get_socket_cookie(sk);
 
-	found.first = tp ? (__u64)tp->inet_conn.icsk_accept_queue.rskq_accept_head : 0;
-	if (!found.first) {
+	if (!first) {
 		bpf_map_delete_elem(&accept_queues, &cookie);
 		return now;
 	}
+	found.first = (__u64)first;
+	found.port = first->__req_common.skc_dport;
 	q = bpf_map_lookup_elem(&accept_queues, &cookie);
-	if (q && q->first == found.first)
+	if (q && q->first == found.first && q->port == found.port)
 		return q->since_ns;
 	bpf_map_update_elem(&accept_queues, &cookie, &found, BPF_ANY);
 	return now;

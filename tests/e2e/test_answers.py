@@ -233,3 +233,52 @@ def test_probe(node, hook):
     assert {w.ask(0) for _ in range(8)} <= {"s1", "s2", "s3"}
     w.servers[0].be(fails=None)
     wait_for(lambda: w.row()["state"] == "ready", 20)
+
+
+@case()
+def test_who_watches(node):
+    """Two clients get brief answers from the server that is least loaded, as to GET /v1/models, and its page
+    counts nothing for them, while others are given large ones by the other servers: it is not ejected."""
+    w = Ward(node)
+    w.servers[0].set(output=10)
+    w.pages()
+    w.servers[0].set(running=9)
+    wait_for(lambda: w.row()["running"] == 9)
+
+    def large(count):
+        for i in range(count):
+            with node.connect(FRONTEND["v4"], source(20 + i)) as c:
+                c.ask("/bytes/9000", close=True)
+
+    large(12)
+    for _ in range(10):
+        w.servers[0].set(running=0)
+        wait_for(lambda: w.row()["running"] == 0)
+        assert {w.ask(0), w.ask(1)} == {"s0"}
+        w.servers[0].set(running=9)
+        wait_for(lambda: w.row()["running"] == 9)
+        large(3)
+    w.pages(10)
+    assert w.row()["ejections"] == 0, w.row()
+
+
+@case()
+def test_turned_off(node):
+    """Ejection is turned off while a server is ejected for its answers: it is back with the next page."""
+    w = Ward(node, servers=2)
+    w.servers[0].be(status=503)
+    wait_for(lambda: w.ejected() == {"s0": "page"})
+    node.pintle("set", "pool", "ejection.failures=0")
+    wait_for(lambda: not w.ejected())
+
+
+@case()
+def test_pause_of_the_probe(node):
+    """The probe is answered with 429 and Retry-After, and the page is good all the time: so long it is left alone."""
+    w = Ward(node, servers=2, probe={"path": "/v1/completions", "model": "org/m", "interval": "1s", "timeout": "1s"})
+    w.servers[0].be(fails=429, retry=900)
+    w.until(lambda: w.ejected() == {"s0": "busy"}, clients=[0])
+    w.pages(10)
+    assert w.ejected() == {"s0": "busy"}
+    w.servers[0].be(fails=None)
+    wait_for(lambda: w.row()["state"] == "ready")

@@ -24,6 +24,7 @@ struct seen {
 	uint64_t alone; /* the one client whose word it was; 0: several's, or nobody's */
 	struct failing_page page;
 	unsigned int row; /* verdicts in a row */
+	bool probed;      /* the probe passed the verdict, of which the page says nothing */
 	bool ejected;
 };
 
@@ -116,6 +117,7 @@ static void verdict_pass(struct seen *s, enum pintle_failing why, uint64_t now, 
 	if (!s->why)
 		s->since_ns = now;
 	s->why = why;
+	s->probed = false;
 	s->until_ns = until_ns;
 	s->page = f->looks[f->newest].last;
 }
@@ -161,22 +163,44 @@ static bool is_recent(const struct court *c, uint64_t ns)
 	return ns && c->now - ns <= FAILING_WINDOW_NS;
 }
 
+static bool court_serves_client(const struct court *c, uint64_t client)
+{
+	for (size_t i = 0; i < c->pool->endpoint_count; i++)
+		for (size_t j = 0; j < PINTLE_ANSWERED; j++)
+			if (court_answers(c, i)->clients[j].client == client &&
+			    is_recent(c, court_answers(c, i)->clients[j].other_ns))
+				return true;
+	return false;
+}
+
 /* Counts the clients that had nothing but bad answers since then. One of them is in *client. */
-static unsigned int court_clients(const struct court *c, size_t member, uint64_t since_ns,
-				  uint64_t *client)
+static void court_clients(const struct court *c, size_t member, uint64_t since_ns,
+			  struct failing_witnesses *w, uint64_t *client)
 {
 	const struct pintle_answers *n = court_answers(c, member);
-	unsigned int count = 0;
 
 	for (size_t i = 0; i < PINTLE_ANSWERED; i++) {
 		const struct pintle_answered *by = &n->clients[i];
 
 		if (!by->client || by->brief_ns <= since_ns || by->other_ns > by->brief_ns)
 			continue;
-		count++;
+		w->clients++;
+		w->known |= court_serves_client(c, by->client);
 		*client = by->client;
 	}
-	return count;
+}
+
+/* Whether other members answer somebody otherwise than briefly since then, or are just doing so. */
+static bool court_serves_others(const struct court *c, size_t member, uint64_t since_ns)
+{
+	for (size_t i = 0; i < c->pool->endpoint_count; i++) {
+		if (i != member && c->a->m->works[c->published->endpoints[i].id].answering)
+			return true;
+		for (size_t j = 0; i != member && j < PINTLE_ANSWERED; j++)
+			if (court_answers(c, i)->clients[j].other_ns > since_ns)
+				return true;
+	}
+	return false;
 }
 
 /* Whether this client's word counts though nobody else says the same. */
@@ -211,16 +235,6 @@ static ssize_t court_same_client(const struct court *c, size_t member, uint64_t 
 	return -1;
 }
 
-static bool court_serves_client(const struct court *c, uint64_t client)
-{
-	for (size_t i = 0; i < c->pool->endpoint_count; i++)
-		for (size_t j = 0; j < PINTLE_ANSWERED; j++)
-			if (court_answers(c, i)->clients[j].client == client &&
-			    is_recent(c, court_answers(c, i)->clients[j].other_ns))
-				return true;
-	return false;
-}
-
 /* ---- judgement -------------------------------------------------------------------------- */
 
 /* One client that fails at one member after the other, and is answered well nowhere, brings its
@@ -249,7 +263,8 @@ static void court_hear(const struct court *c, size_t member, struct seen *s,
 	uint64_t client = 0;
 	enum pintle_failing why;
 
-	w.clients = court_clients(c, member, shown->since_ns, &client);
+	court_clients(c, member, shown->since_ns, &w, &client);
+	w.others_served = court_serves_others(c, member, shown->since_ns);
 	w.alone_believed = w.clients == 1 && court_believes(c, member, client);
 	for (size_t i = 0; i < c->pool->endpoint_count; i++) {
 		const struct seen *other = court_seen(c, i);
@@ -402,6 +417,8 @@ bool answers_judge(struct answers *a, size_t pool, size_t member)
 	s = court_seen(&c, member);
 	if (s && c.pool->ejection.failures)
 		court_try(&c, member, s);
+	else if (s && s->why)
+		verdict_end(s); /* a reload, or `pintle set`, has turned ejections off */
 	/* Most pools have no verdict, and 1,000 members. */
 	return c.judged->verdicts || (s && (s->why || s->ejected)) ? court_sentence(&c) : false;
 }
@@ -424,7 +441,7 @@ void answers_page(struct answers *a, const struct pintle_ref *of, bool own, cons
 	failing_see(&s->looks, &a->m->answers[of->id], &p, begun_ns);
 	s->bad_pages = 0;
 	s->heard = true;
-	if (own && (s->why == PINTLE_FAILING_PAGE || s->why == PINTLE_FAILING_BUSY))
+	if (own && !s->probed && (s->why == PINTLE_FAILING_PAGE || s->why == PINTLE_FAILING_BUSY))
 		verdict_end(s);
 }
 
@@ -479,6 +496,7 @@ void answers_probed(struct answers *a, const struct pintle_ref *of, unsigned int
 			verdict_end(s);
 	} else if (status_is_pause(status, retry_ns)) {
 		verdict_pass(s, PINTLE_FAILING_BUSY, now, now + MIN(retry_ns, e->max_time_ns));
+		s->probed = true;
 	} else if (status >= 500 && status <= 599) {
 		verdict_pass(s, PINTLE_FAILING_PROBE, now,
 			     s->why ? MAX(s->until_ns, now + e->time_ns)

@@ -223,7 +223,7 @@ static bool standing_look(struct pass *p, const struct followed *f, size_t i, ui
 static bool is_deaf(const struct pass *p, uint64_t cookie, uint64_t now)
 {
 	struct {
-		uint64_t first, since_ns;
+		uint64_t first, since_ns, port;
 	} queue;
 
 	return !bpf_map_lookup_elem(p->queues_fd, &cookie, &queue) &&

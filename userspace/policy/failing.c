@@ -146,17 +146,27 @@ static bool others_disagree(const struct failing_shown *s, const struct failing_
 	return (double)s->bad * -log(share) >= log(FAILING_ODDS);
 }
 
+/* Whether all who say so may have asked for what is brief everywhere, as for /health. */
+static bool may_watch(const struct failing_witnesses *w)
+{
+	return w->others_served && !w->known && w->clients < FAILING_MANY;
+}
+
 enum pintle_failing failing_judge(const struct failing_shown *s, const struct failing_witnesses *w)
 {
+	bool missing;
+
 	if (!failing_suspects(s) || !w->clients)
 		return PINTLE_FAILING_NOT;
 	if (w->clients == 1)
 		return s->errors && w->alone_believed ? PINTLE_FAILING_COUNTERS
 						      : PINTLE_FAILING_NOT;
+	missing = 10 * s->none >= 9 * s->answers;
+	if (!s->errors && !missing && may_watch(w))
+		return PINTLE_FAILING_NOT;
 	if (s->errors || s->idle)
 		return PINTLE_FAILING_COUNTERS;
-	return 10 * s->none >= 9 * s->answers || others_disagree(s, w) ? PINTLE_FAILING_CLIENTS
-								       : PINTLE_FAILING_NOT;
+	return missing || others_disagree(s, w) ? PINTLE_FAILING_CLIENTS : PINTLE_FAILING_NOT;
 }
 
 bool failing_recovered(const struct failing_shown *s)

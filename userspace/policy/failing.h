@@ -16,6 +16,9 @@
  *
  *   - several clients must say so, and the page or the other members agree; nobody has to agree
  *     where answers are missing altogether
+ *   - where nobody but their shape and the others' speaks, the word of a few clients that are never
+ *     answered otherwise, while others are, is none: they may ask for what is brief (GET
+ * /v1/models)
  *   - one client's word counts where the page counts errors, if it is the only client there is (a
  *     gateway), or is answered well by another member
  *   - what the page counts as done or refused speaks against it
@@ -45,6 +48,8 @@
 /* Looks that are less apart are one. */
 #define FAILING_APART_NS (100 * NSEC_PER_MSEC)
 #define FAILING_LOOKS    16
+/* So many clients with nothing but brief answers are not only those who watch a server. */
+#define FAILING_MANY 5
 
 /* What the endpoint's page counts. */
 struct failing_page {
@@ -80,6 +85,8 @@ struct failing_shown {
 struct failing_witnesses {
 	unsigned int clients;    /* that had bad answers since then, and no other answer since */
 	bool alone_believed;     /* one client's word counts: see above */
+	bool known;              /* one of them was answered otherwise, here or by other members */
+	bool others_served;      /* other clients are answered otherwise meanwhile */
 	uint64_t answers, large; /* of other members, in the same window */
 };
 
