@@ -193,6 +193,75 @@ def test_clients_that_give_up(node):
     wait_for(lambda: node.ask(FRONTEND["v4"], source(30)) and state() == "ready", 20)
 
 
+PROBE = {"path": "/v1/completions", "model": "org/m", "interval": "1s", "timeout": "1s"}
+
+
+@case(each=("stopped", "stalled"), timeout=90)
+def test_a_probe_tries(node, state):
+    """Where the pool has a probe, pintled tries the server itself: no client waits there once the verdict is there. All
+    that waited have left, and the page is another's, so that nothing else tells."""
+    servers = node.servers(3)
+    node.server("pages", "127.0.0.1:9003")
+    daemon = node.steer([{"name": s.name, "listen": s.listen, "metrics": "http://127.0.0.1:9003/metrics"}
+                         for s in servers], stickiness={"key": "none"}, probe=PROBE)
+    number, kept = 100, []
+
+    def row():
+        return node.endpoint("s0")
+
+    def client():
+        nonlocal number
+        number += 1
+        return source(number)
+
+    def come():
+        c = node.connect(FRONTEND["v4"], client())
+        c.send("/")
+        kept.append(c)
+        return row()["state"] == state
+
+    if state == "stopped":
+        servers[0].process.send_signal(signal.SIGSTOP)
+    else:
+        servers[0].be(held=True)
+    wait_for(come, 30)
+    for c in kept:
+        c.close()
+    before, placed = daemon.metric("pintle_passes_total"), row()["placed"]
+    while daemon.metric("pintle_passes_total") < before + 120:  # 6 s and more
+        assert node.ask(FRONTEND["v4"], client(), timeout=5) in ("s1", "s2")
+    assert row()["state"] == state and row()["placed"] == placed
+    assert node.decisions().get("tried", 0) == 0
+    if state == "stopped":
+        servers[0].process.send_signal(signal.SIGCONT)
+    else:
+        assert servers[0].counts().held >= 2  # a probe, and another one
+        servers[0].be(held=False)
+    wait_for(lambda: row()["state"] == "ready", 30)
+    assert row()["placed"] == placed and "s0 serves again" in daemon.log()
+
+
+def test_no_probe_of_an_unloaded_model(node):
+    """A server whose page is 400, as a router's of a model that is not loaded, is not asked: clients try it."""
+    servers = node.servers(2)
+    node.steer(servers, stickiness={"key": "none"}, probe=PROBE)
+    kept = []
+
+    def come():
+        kept.append(node.connect(FRONTEND["v4"], source(100 + len(kept))))
+        kept[-1].send("/")
+
+    servers[0].be(held=True, status=400)
+    wait_for(lambda: come() or node.endpoint("s0")["state"] == "stalled", 30)
+    for c in kept:
+        c.close()
+    wait_for(lambda: come() or node.decisions().get("tried", 0) > 0, 30)
+    # All requests are clients'.
+    wait_for(lambda: servers[0].counts().requests == node.endpoint("s0")["opened"])
+    for c in kept:
+        c.close()
+
+
 def test_all_stand_still(node):
     """If all do, the pool goes on as if none did."""
     w = Ward(node, "lookup")

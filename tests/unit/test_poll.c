@@ -517,6 +517,26 @@ static void test_a_server_with_its_own_page_is_not_asked(void **state)
 	world_end(&w);
 }
 
+/* A server that stands still gets the probe of its pool; a healthy one does not. */
+static void test_a_server_that_stands_still_is_asked(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_start(&w, POOL("a", FRONTEND,
+			     FAST "probe: {path: /v1/completions, interval: 1s}, "
+				  "endpoints: [{name: e0, address: '127.0.0.1:8001', "
+				  "metrics: 'http://127.0.0.1:8004/metrics'}]"));
+	show(&w.pages, 3, PAGE(1, 1, 0));
+	configure(&w);
+	turn_scrapes(&w, 0, 150); /* 1.5 s */
+	assert_int_equal(w.pages.asked[0], 0);
+	health_of(&w)->standing = PINTLE_STANDING_STALLED;
+	health_of(&w)->stands_until_ns = UINT64_MAX / 2;
+	turn_until(&w, w.pages.asked[0] == 1);
+	world_end(&w);
+}
+
 /* Accepts the next connection, and reads its request, which may be a probe. */
 static int take_request(struct world *w, int listener, bool *probe)
 {
@@ -703,6 +723,7 @@ int main(void)
 		steer_test(test_a_configuration_that_fails),
 		steer_test(test_a_server_is_asked_where_its_page_is_elsewhere),
 		steer_test(test_a_server_with_its_own_page_is_not_asked),
+		steer_test(test_a_server_that_stands_still_is_asked),
 		steer_test(test_a_server_that_takes_connections_and_no_more),
 		steer_test(test_another_configuration_while_it_is_asked),
 		steer_test(test_no_listener_is_looked_for_elsewhere),

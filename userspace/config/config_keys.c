@@ -715,8 +715,8 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].probe", &yaml_map, .absent = "no probe",
 	 .help = "A request of one token that pintled sends to an endpoint's own address and port, when "
 		 "clients had answers there that look like errors, or while it is ejected for its "
-		 "answers. Its status outweighs clients and page: docs/connect.md. An endpoint that "
-		 "sleeps, or that no client was sent to, is not asked."},
+		 "answers, or stands still. Its status outweighs clients and page: docs/connect.md. An "
+		 "endpoint that sleeps, or that no client was sent to, is not asked."},
 	{"pools[].probe.path", &config_url_path, .required = true, .max = 255, POOL(probe.path),
 	 .help = "Where: a path that ends with `/chat/completions` gets a message, any other a prompt, "
 		 "as `/v1/completions` does."},

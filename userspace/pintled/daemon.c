@@ -710,6 +710,7 @@ static int daemon_start(struct daemon *d)
 		return err;
 	if (attachment_pass(d->attachment))
 		pass_start(attachment_pass(d->attachment), &d->loop, d->poller);
+	poller_tell(d->poller, attachment_pass(d->attachment));
 	if (d->cluster)
 		err = cluster_start(d->cluster, &d->loop, on_cluster, d);
 	else

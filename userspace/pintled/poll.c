@@ -11,6 +11,7 @@
 #include "adapters.h"
 #include "answers.h"
 #include "knock.h"
+#include "pass.h"
 #include "probe.h"
 #include "register.h"
 #include "../policy/engine_run.h"
@@ -25,6 +26,9 @@
 
 /* GPU figures older than this many intervals of their exporter are no longer used. */
 #define DCGM_INTERVALS 4
+
+/* What llama-server's router answers instead of the page of a model that is not loaded. */
+#define PAGE_UNLOADED 400
 
 /* An endpoint whose page and listeners disagree suggests a look at the listeners after 1, 2, 4, 8
  * and 16 checks in a row, and from then on at every 32nd. */
@@ -92,6 +96,7 @@ struct poller {
 	uv_timer_t *knocks;
 	struct adapters *adapters;
 	struct answers *answers;
+	struct pass *pass; /* NULL: requests are not followed */
 	struct scraper *scraper;
 	const struct config *config;
 	const struct publication *publication;
@@ -1190,20 +1195,47 @@ static int configure_check(struct watch *w, const char *label)
 	return scraper_add(w->poller->scraper, &options, &check_callbacks, w, &w->check);
 }
 
-/* One that sleeps, or that no client was sent to since, must not be woken. */
+/* One that sleeps, or has unloaded its model, must not be woken: a router's page is 400 then. */
+static bool asker_may_ask(const struct watch *w)
+{
+	return w->asker && !w->fitness.asleep &&
+	       !(w->target && scraper_status(w->target) == PAGE_UNLOADED);
+}
+
+/* While the server may be asked, probes tell whether it serves again, whenever it stands still. */
+static void asker_tell(const struct watch *w, bool good, uint64_t asked_ns)
+{
+	uint64_t until = asker_may_ask(w) ? monotonic_ns() + probe_known_ns(&w->pool->probe) : 0;
+
+	pass_probed(w->poller->pass, w->ref, good, asked_ns, until);
+}
+
+/* One that no client was sent to since must not be woken either. */
 static bool asker_wants(void *arg, uint64_t asked_ns)
 {
 	const struct watch *w = arg;
 
-	return !w->fitness.asleep && answers_doubts(w->poller->answers, &w->ref, asked_ns);
+	asker_tell(w, false, asked_ns);
+	return asker_may_ask(w) &&
+	       (ineligible_standing(&w->poller->m->health[w->ref.id], monotonic_ns()) ||
+		answers_doubts(w->poller->answers, &w->ref, asked_ns));
 }
 
-static void asker_done(void *arg, unsigned int status, uint64_t retry_ns)
+static void asker_done(void *arg, unsigned int status, uint64_t retry_ns, uint64_t asked_ns)
 {
 	struct watch *w = arg;
 
+	asker_tell(w, status >= 200 && status <= 299, asked_ns);
 	answers_probed(w->poller->answers, &w->ref, status, retry_ns);
 	answers_hear(w);
+}
+
+void poller_tell(struct poller *p, struct pass *pass)
+{
+	p->pass = pass;
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (p->watches[i])
+			asker_tell(p->watches[i], false, 0);
 }
 
 static const struct probe_callbacks asker_callbacks = {.wants = asker_wants, .done = asker_done};
@@ -1219,9 +1251,11 @@ static int configure_asker(struct watch *w, const char *label)
 		err = poller_server_options(w->pool, w->endpoint, probe->path, &options, &url,
 					    &fallback);
 	options.label = label;
-	return err
-		       ?: probe_configure(&w->asker, w->poller->scraper, probe, &options,
-					  &asker_callbacks, w);
+	err = err
+		      ?: probe_configure(&w->asker, w->poller->scraper, probe, &options,
+					 &asker_callbacks, w);
+	asker_tell(w, false, 0);
+	return err;
 }
 
 static int configure_page(struct watch *w, const struct scrape_options *options)

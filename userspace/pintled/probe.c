@@ -63,7 +63,8 @@ static const char *probe_done(void *arg, int error, const char *page, size_t siz
 	(void)error;
 	(void)page;
 	(void)size;
-	p->callbacks->done(p->arg, scraper_status(p->target), scraper_retry_ns(p->target));
+	p->callbacks->done(p->arg, scraper_status(p->target), scraper_retry_ns(p->target),
+			   p->asked_ns);
 	return NULL;
 }
 
@@ -101,6 +102,14 @@ int probe_configure(struct probe **p, struct scraper *s, const struct config_pro
 	else
 		*p = made;
 	return err;
+}
+
+uint64_t probe_known_ns(const struct config_probe *p)
+{
+	uint64_t wait = MAX(p->interval_ns, (uint64_t)SCRAPE_RETRY_MAX_NS);
+
+	/* Intervals vary by a tenth. */
+	return p->path ? wait + wait / 4 + p->timeout_ns : 0;
 }
 
 void probe_free(struct probe *p)

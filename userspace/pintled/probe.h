@@ -3,11 +3,12 @@
  * probe.h - a pool's probe: one request of one token to a server whose answers are in doubt. Its
  * status is the server's own word, which outweighs its clients and its page.
  *
- * A healthy server gets none, and one that nobody uses gets none: it may sleep, or have unloaded
- * its model, and a probe would wake it. There is one probe at a time for each endpoint of this
- * node, at most one in each probe.interval, with at most 512 bytes; of the answer only the head is
- * read. A SteeringPolicy cannot have one: pintled sends work to a server only where the node's file
- * says so.
+ * A server that stands still is in doubt, too: its probe is the try that a client's request would
+ * otherwise be. A healthy server gets none, and one that nobody uses gets none: it may sleep, or
+ * have unloaded its model, and a probe would wake it. There is one probe at a time for each
+ * endpoint of this node, at most one in each probe.interval, with at most 512 bytes; of the answer
+ * only the head is read. A SteeringPolicy cannot have one: pintled sends work to a server only
+ * where the node's file says so.
  */
 #ifndef PINTLE_PROBE_H
 #define PINTLE_PROBE_H
@@ -24,8 +25,9 @@ struct probe;
 struct probe_callbacks {
 	/** Whether to ask the server now, which was asked at asked_ns before; 0: not yet. */
 	bool (*wants)(void *arg, uint64_t asked_ns);
-	/** The HTTP status that came, 0: none; retry_ns as scraper_retry_ns(). */
-	void (*done)(void *arg, unsigned int status, uint64_t retry_ns);
+	/** The HTTP status that came to the probe of asked_ns, 0: none; retry_ns as
+	 * scraper_retry_ns(). */
+	void (*done)(void *arg, unsigned int status, uint64_t retry_ns, uint64_t asked_ns);
 };
 
 /** Writes the request for the pool's probe. Returns a text that the caller frees, or NULL. */
@@ -37,6 +39,8 @@ char *probe_request(const struct config_probe *p);
 int probe_configure(struct probe **p, struct scraper *s, const struct config_probe *config,
 		    const struct scrape_options *to, const struct probe_callbacks *callbacks,
 		    void *arg);
+/** In how long the result of a probe is known that is wanted from now on; 0: there is none. */
+uint64_t probe_known_ns(const struct config_probe *p);
 /** NULL is fine. */
 void probe_free(struct probe *p);
 
