@@ -146,7 +146,7 @@ ROWS = [
     Row("a blank behind the size", POST + chunks(A).replace(b"\r\n\r\nd\r\n", b"\r\n\r\nd \r\n", 1), model="a"),
     Row("a size of 2^32 and more", POST + chunks(A).replace(b"\r\n\r\nd\r\n", b"\r\n\r\n10000000d\r\n", 1)),
     # the model
-    Row("a mark of UTF-8 before the object", POST + body(b"\xef\xbb\xbf" + A)),
+    Row("a mark of UTF-8 before the object", POST + body(b"\xef\xbb\xbf" + A), model="a"),
     Row("UTF-16", POST + body(A.decode().encode("utf-16"))),
     Row("compressed, as it says", POST + b"Content-Encoding: gzip\r\n" + body(b"\x1f\x8b\x08" + A)),
     Row("deeper in the object", POST + body(b'{"x":%s}' % B)),
