@@ -140,7 +140,7 @@ def test_what_was_set_survives(node, which):
     pools = {p["name"]: p for p in up.cluster.cli("pools")}
     assert pools["connect"]["mode"] == "off" and pools["lookup"]["mode"] == "enforce", pools
     if which == "layout-3":
-        assert "100s" in up.cluster.pintle("diff").stdout
+        assert "100s" in up.cluster.pintle("diff", check=False).stdout  # 1: there are differences
 
 
 def steps(node, up):
