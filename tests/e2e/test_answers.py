@@ -101,6 +101,9 @@ def test_says_why(node, hook):
     row = w.row()
     assert row["unfit"] == "failing" and 3000 < row["ejected_seconds"] <= 3600 and row["ejections"] == 1, row
     assert "(counters)" in w.node.pintle("endpoints").stdout
+    told = w.node.cli("explain", "pool")
+    assert [(c["endpoint"], c["why"]) for c in told["candidates"] if c["ejected_for"] == "counters"] == [("s0", "ejected")]
+    assert "ejected (counters)" in w.node.pintle("explain", "pool").stdout
     assert any("s0 is ejected: its page counts errors" in x for x in w.node.cli("status")[0]["warnings"])
     assert w.metric("pintle_endpoint_failing", why="counters") == 1
     assert w.metric("pintle_endpoint_ejected") == 1

@@ -101,6 +101,23 @@ GET(full)
 	return c->full ? value_text(explain_full_name(c->full)) : value_none();
 }
 
+/* The enum pintle_failing for which it is ejected; 0: it is not, or for connections that failed. */
+static uint32_t failing_of(const struct explain_candidate *c, const struct explanation *e)
+{
+	const struct state_endpoint *p = c->ineligible == INELIGIBLE_EJECTED
+						 ? state_endpoint_find(e->state, &c->endpoint)
+						 : NULL;
+
+	return p ? p->failing : PINTLE_FAILING_NOT;
+}
+
+GET(ejected_for)
+{
+	uint32_t failing = failing_of(c, e);
+
+	return failing ? value_text(failing_name(failing)) : value_none();
+}
+
 GET(state_text)
 {
 	const char *state = c->due          ? "to be tried"
@@ -110,6 +127,8 @@ GET(state_text)
 					    : reasons[INELIGIBLE_NOT];
 	struct value v = value_text(state);
 
+	if (failing_of(c, e))
+		snprintf(v.text, sizeof(v.text), "%s (%s)", state, failing_name(failing_of(c, e)));
 	v.tone = c->ineligible ? TONE_BAD : c->fresh && !c->full ? TONE_GOOD : TONE_WARN;
 	return v;
 }
@@ -213,6 +232,10 @@ static const struct column columns[] = {
 	 COLUMN(why),
 	 .help = "text: why it may not: down, other family, drained, ejected, starting, unhealthy, "
 		 "faulty, asleep, stopped, stalled, unheard; null: it may"},
+	{.key = "ejected_for",
+	 COLUMN(ejected_for),
+	 .help = "text: by whose word its answers are errors: clients, counters, page, probe, or busy; "
+		 "null: not ejected for its answers"},
 	{.key = "full",
 	 COLUMN(full),
 	 .help = "text: why it is full for the class: connections, reserved, pool (the class has all "
