@@ -9,14 +9,18 @@ EJECTION = {"time": "1h", "maxTime": "2h"}
 
 
 class Ward:
-    """Four servers behind a pool of either hook. All but s0 have work, so that s0 draws everybody."""
+    """Four servers behind a pool of either hook, or one that is decided by request. All but s0 have work, so that s0 draws everybody."""
 
     def __init__(self, node, hook="lookup", servers=4, clients=3, **more):
         more = {"stickiness": {"key": "none"}, "ejection": EJECTION, **more}
-        if hook == "lookup":
+        if hook != "connect":
+            handed = hook == "request"
+            if handed:
+                node.add_client()
+                more = {**more, "decide": "request", "stickiness": {"key": "header/x-session-id"}}
             self.node, self.servers = node, node.servers(servers)
             self.daemon = node.daemon(node.config(node.pool(self.servers, **more)))
-            self.ask = lambda client: node.ask(FRONTEND["v4"], source(1 + client))
+            self.ask = lambda client: node.ask(FRONTEND["v4"], source(1 + client, remote=handed), remote=handed)
         else:
             self.node = cluster = Cluster(node)
             pods = cluster.servers(servers)
@@ -64,7 +68,7 @@ class Ward:
         return self.daemon.metrics()[name, tuple(sorted({"endpoint": "s0", "pool": "pool", **labels}.items()))]
 
 
-@case(each=tuple(f"{what}, {hook}" for what in ("statuses", "tokens") for hook in ("lookup", "connect")))
+@case(each=tuple(f"{what}, {hook}" for what in ("statuses", "tokens") for hook in ("lookup", "connect", "request")))
 def test_black_hole(node, which):
     """A server whose page counts errors, or no token, for what it answers: it gets nothing more, says why,
     and is back when its time is over."""
