@@ -33,6 +33,14 @@ static __always_inline struct pintle_decision *decision_find(const struct pintle
 	return f ? &f->decision : bpf_map_lookup_elem(&pending, t);
 }
 
+/* Whether the pool's hand-off rests for want of sockets (rest.bpf.h). */
+static __always_inline bool pool_rests(__u32 pool_id, const struct pintle_pool *pool)
+{
+	const struct pintle_rest *r = bpf_map_lookup_elem(&resting, &pool_id);
+
+	return r && r->until_ns && r->generation == pool->generation;
+}
+
 /* Whether all connections of a listener of this node, which serves the pool, come by the hand-off.
  * Where it cannot work, and for other pools, the lookup hook decides at the SYN, and its decision
  * may be evicted. */
@@ -43,7 +51,7 @@ static __always_inline bool listener_hands(__u32 pool_id)
 	const struct pintle_pool *pool = bpf_map_lookup_elem(&pools, &pool_id);
 
 	return n && n->handed && !n->hand_rests && pool && pool->decide == PINTLE_DECIDE_REQUEST &&
-	       !pool->asked_at_syn;
+	       !pool->asked_at_syn && !pool_rests(pool_id, pool);
 }
 
 #endif

@@ -10,6 +10,7 @@
  *               SYNs are the kernel's, so only those who fail are kept from the hand-off
  *   a pool      rests after failures, if nobody's connection has become a socket for 0.3 s:
  *               then nobody needs to fail first
+ *   nat         that stands is seen by pintled, which lets the pool rest before anybody fails
  *   the end     of a rest is one connection that tries. If a socket becomes of it, all is as
  *               before, otherwise the next rest is twice as long; and it is none of the client that
  *               failed last, if others come within a second
@@ -21,7 +22,7 @@
 #ifndef PINTLE_REST_BPF_H
 #define PINTLE_REST_BPF_H
 
-#include "common.bpf.h"
+#include "held.bpf.h"
 
 #define REST_FAILURES  2
 #define REST_QUIET_NS  300000000ULL
@@ -212,6 +213,9 @@ __weak __noinline int rest_over(const struct pintle_tuple *t, __u32 flow)
 	frontend_of(t, PINTLE_HOOK_LOOKUP, &pool);
 	r = rest_of(&pool);
 	if (!r)
+		return 0;
+	/* Nat leaves clients on this node alone: 127.0.0.1's socket says nothing of 10.0.0.7's. */
+	if (r->until_ns && r->by_nat && r->trial != ((__u32)tuple_hash(t) | 1))
 		return 0;
 	r->since_ns = 0;
 	r->failures = 0;

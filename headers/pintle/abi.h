@@ -1679,7 +1679,8 @@ struct pintle_device {
 #define PINTLE_HAND_STAT(pool, hand) ((pool)*PINTLE_MAX_HANDS + (hand))
 #define PINTLE_HAND_STAT_COUNT       (PINTLE_MAX_POOLS * PINTLE_MAX_HANDS)
 
-/* ---- resting: array, pool -> how hand-overs fail; rest_clients: LRU hash. Writer: kernel. ---- */
+/* ---- resting: array, pool -> how hand-overs fail; rest_clients: LRU hash. Writer: kernel;
+ * daemon: until_ns. ---- */
 
 /* What is known of hand-overs of which no socket became, to a pool's frontends or, in
  * `rest_clients`, of one client there (pintle_learner_key). See bpf/rest.bpf.h. */
@@ -1691,7 +1692,7 @@ struct pintle_rest {
 	__u32 times;    /* how often it began to rest since a socket became of one */
 	__u32 trial;    /* the connection that tries: its hash; 0: none */
 	__u32 generation; /* the pool's; 0 in `rest_clients` */
-	__u32 by_nat;     /* 1: it rests since nat took a socket off */
+	__u32 by_nat;     /* 1: it rests since nat took a socket off, or would */
 	__u32 zero;
 };
 #define PINTLE_REST_NEWEST  PINTLE_MAX_POOLS /* the entry with the newest failure of all pools */

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """decide: request where a firewall or nat of the node keeps what is handed over from its server: no socket becomes of
-it, so the hand-off rests by itself, and says so."""
+it, so the hand-off rests by itself, and says so. Where nat stands, pintled knows it before anybody fails."""
 import itertools
 import json
 import shutil
 import socket
 import struct
+import threading
 import time
 
 from clients import FRONTEND, source
@@ -14,23 +15,94 @@ from kernel import Skip, inside, wait_for
 from packets import FLAGS, checksum, segment
 from test_handoff import HANDED, REQUEST, handed
 from test_hold import ByHand, holds
+from test_xdp import becomes, natively
 
 LOOSE = "net.netfilter.nf_conntrack_tcp_loose"
 RESTS = "the hand-off rests, because no socket became of what it handed over"
+BY_NAT = "the hand-off rests, because nat "
 ENDS = "the hand-off no longer rests"
 
 INPUT = "table inet wall {\nchain entry {\ntype filter hook input priority 0;\niif lo accept\n%s\n}\n}\n"
 MASQUERADE = "table %s away {\nchain post {\ntype nat hook postrouting priority 100;\n%s saddr %s masquerade\n}\n}\n"
 # name: (rules, tcp_loose, what doctor says)
 KEEPS = {
-    "nat that matches nothing": (MASQUERADE % ("ip", "ip", "172.17.0.0/16") + MASQUERADE % ("ip6", "ip6", "fd17::/64"), 1,
-                                 "table ip away, chain post"),
     "new without SYN": (INPUT % "tcp flags & (fin|syn|rst|ack) != syn ct state new drop", 1, "table inet wall, chain entry"),
     "established or SYN": (INPUT % "ct state established,related accept\ntcp dport 8000 tcp flags & (fin|syn|rst|ack) == "
                            "syn accept\ntcp dport 8000 drop", 1, "table inet wall, chain entry"),
     "invalid, strictly": (INPUT % "ct state invalid drop", 0, "nf_conntrack_tcp_loose"),
     "all but SYNs": (INPUT % "tcp dport 8000 ct original packets 0-1 tcp flags & (syn|ack) == ack drop", 1, "chain entry"),
 }
+MASQUERADES = MASQUERADE % ("ip", "ip", "172.17.0.0/16") + MASQUERADE % ("ip6", "ip6", "fd17::/64")
+
+NFTABLES = {
+    "masquerade": (MASQUERADES, "table ip away, chain post"),
+    "kube-proxy": ("""table ip kube-proxy {
+chain services {
+ip daddr . meta l4proto . th dport vmap { 10.96.0.1 . tcp . 443 : goto external }
+}
+chain external {
+meta l4proto tcp dnat to 10.77.0.9:6443
+}
+chain nat-prerouting {
+type nat hook prerouting priority dstnat; policy accept;
+jump services
+}
+chain nat-output {
+type nat hook output priority -100; policy accept;
+jump services
+}
+}
+""", "table ip kube-proxy, chain nat-"),
+    "firewalld": ("""table inet firewalld {
+chain nat_POSTROUTING {
+type nat hook postrouting priority srcnat + 10; policy accept;
+oifname "docker0" masquerade
+}
+chain filter_INPUT {
+type filter hook input priority filter + 10; policy accept;
+ct state { established, related } accept
+ct status dnat accept
+iifname "lo" accept
+ct state invalid drop
+tcp dport 8000 ct state new,untracked accept
+icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept
+meta nfproto ipv6 icmpv6 type echo-request accept
+reject with icmpx admin-prohibited
+}
+}
+""", "table inet firewalld, chain nat_POSTROUTING"),
+    "nat beside a cache of names": (MASQUERADES + """table ip raw {
+chain PREROUTING {
+type filter hook prerouting priority raw; policy accept;
+ip daddr 169.254.20.10 udp dport 53 notrack
+ip daddr 169.254.20.10 tcp dport 53 notrack
+meta l4proto udp notrack
+}
+}
+""", "table ip away, chain post"),
+}
+
+DOCKER = """*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+-A DOCKER -i docker0 -j RETURN
+COMMIT
+"""
+RAW = """*raw
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A PREROUTING -d 169.254.20.10/32 -p udp -m udp --dport 53 -j CT --notrack
+-A PREROUTING -d 169.254.20.10/32 -p tcp -m tcp --dport 53 -j CT --notrack
+-A PREROUTING -p tcp -m tcp --dport 21 -j CT --helper ftp
+COMMIT
+"""
+
 PASSES = {
     "established, then new": "ct state established,related accept\ntcp dport 8000 ct state new accept\ntcp dport 8000 drop",
     "invalid": "ct state invalid drop",
@@ -51,6 +123,12 @@ def ask(node, number=1, *, family="v4", timeout=3):
             return c.ask(close=True, headers={"X-Session-Id": "a"})
     except OSError:
         return None
+
+
+def ask_all(node, first=1):
+    """What all kinds of clients are answered."""
+    return [ask(node, number, family=family) for family in ("v4", "v6") for number in range(first, first + 3)] + [
+        node.ask(FRONTEND[family]) for family in ("v4", "v6")]
 
 
 def rests(daemon):
@@ -144,29 +222,140 @@ ip saddr 10.77.0.1 tcp sport 8000 notrack
 
 
 def test_untracked(node):
-    """Beside nat, what connection tracking leaves alone is handed over; that is tried when the rule comes."""
+    """Beside nat, what connection tracking leaves alone is handed over; the rest ends when the rule comes."""
     node.add_client()
+    rules(node, MASQUERADES)
     daemon = node.steer(node.servers(2), **HANDED)
-    rules(node, KEEPS["nat that matches nothing"][0])
-    wait_for(lambda: (ask(node), rests(daemon) and RESTS in daemon.log())[1])
+    assert rests(daemon) and None not in ask_all(node)
     rules(node, UNTRACKED)
-    wait_for(lambda: ask(node) and not rests(daemon), 10)
-    asked = handed(node)["asked"]
-    assert None not in [ask(node, number) for number in range(11, 15)]
-    assert handed(node)["asked"] == asked + 4 and not rests(daemon)
+    wait_for(lambda: not rests(daemon), 10)
+    assert [ask(node, number) for number in range(11, 15)].count(None) == 0
+    assert handed(node)["asked"] == 4 and not rests(daemon)
 
 
-def test_iptables_legacy(node):
-    """Its table nat does the same, and is told of."""
-    if not shutil.which("iptables-legacy"):
-        raise Skip("iptables-legacy is missing")
+def keeps_from_all(node, daemon, told):
+    """From the first connection on all are served, by their addresses, and all say so."""
+    assert None not in ask_all(node)
+    assert handed(node) == {"by_connection": 8}
+    assert rests(daemon)
+    wait_for(lambda: BY_NAT in daemon.log())
+    assert any(BY_NAT in w for w in node.cli("status")[0]["warnings"])
+    assert told in node.pintle("doctor", check=False).stdout
+    assert told in daemon.log()
+
+
+@case(each=tuple(NFTABLES))
+def test_nat_stands(node, which):
+    """Where nat would take sockets off, nobody has to fail first. Without it all are handed over."""
+    text, told = NFTABLES[which]
+    node.add_client()
+    rules(node, text)
+    daemon = node.steer(node.servers(2), **HANDED)
+    keeps_from_all(node, daemon, told)
+    node.run("nft", "flush", "ruleset")
+    wait_for(lambda: not rests(daemon) and ENDS in daemon.log())
+    assert None not in ask_all(node, 11)
+    assert handed(node)["by_connection"] == 8 and handed(node)["asked"] + handed(node)["not_said"] == 8
+    assert not any("rests" in w for w in node.cli("status")[0]["warnings"])
+
+
+@case(each=("nft", "legacy", "nft raw"))
+def test_docker(node, which):
+    """As Docker writes its rules; beside some of raw that leave other packets alone."""
+    backend, raw = which.split()[0], "raw" in which
+    for family in ("iptables", "ip6tables"):
+        if not shutil.which(f"{family}-{backend}-restore"):
+            raise Skip(f"{family}-{backend}-restore is missing")
+    node.add_client()
+    node.run("iptables-%s-restore" % backend, node.write("rules", DOCKER + RAW * raw))
+    node.run("ip6tables-%s-restore" % backend, node.write("rules6", "\n".join(
+        line for line in DOCKER.splitlines() if "." not in line or "127." in line).replace("127.0.0.0/8", "::1/128") + "\n"))
+    daemon = node.steer(node.servers(2), **HANDED)
+    keeps_from_all(node, daemon, "table ip nat, chain P" if backend == "nft" else "iptables-legacy")
+
+
+def test_nat_of_the_other_family(node):
+    """A pool whose frontends nat does not see is handed over."""
+    node.add_client()
+    rules(node, MASQUERADE % ("ip", "ip", "172.17.0.0/16"))
+    daemon = node.steer(node.servers(2), **HANDED, frontends=[FRONTEND["v6"]])
+    assert None not in [ask(node, number, family="v6") for number in range(1, 4)]
+    assert handed(node) == {"asked": 3} and not rests(daemon)
+
+
+def test_nat_comes_later(node):
+    """Nobody fails whom pintled's next look precedes, though clients on this node are served by the hand-off."""
     node.add_client()
     daemon = node.steer(node.servers(2), **HANDED)
-    node.run("iptables-legacy", "-t", "nat", "-A", "POSTROUTING", "-s", "172.17.0.0/16", "-j", "MASQUERADE")
-    wait_for(lambda: (ask(node), rests(daemon) and RESTS in daemon.log())[1])
-    assert None not in [ask(node, number) for number in range(1, 7)]
-    assert "iptables-legacy" in node.pintle("doctor", check=False).stdout
-    assert "nat of iptables-legacy" in daemon.log()
+    rules(node, MASQUERADES)
+    wait_for(lambda: node.ask(FRONTEND["v4"]) and rests(daemon))
+    assert None not in ask_all(node)
+    assert "no_socket" not in handed(node)
+    wait_for(lambda: BY_NAT in daemon.log())
+
+
+def test_nat_and_a_client_before_the_look(node):
+    """A client that nat resets is the only one."""
+    node.add_client()
+    daemon = node.steer(node.servers(2), **HANDED)
+    daemon.stop()
+    rules(node, MASQUERADES)
+    assert ask(node) is None
+    assert ask(node)
+    daemon = node.steer(node.servers(2, first_port=8101), **HANDED)
+    assert rests(daemon) and None not in ask_all(node, 2)
+    assert handed(node)["no_socket"] == 1
+
+
+def test_nat_and_xdp(node):
+    """XDP answers no SYN either."""
+    natively(node)
+    rules(node, MASQUERADES)
+    daemon = node.daemon(node.config(node.pool(node.servers(2), **HANDED), xdp="native"))
+    becomes(node, "native")
+    keeps_from_all(node, daemon, "table ip away, chain post")
+
+
+def test_nat_under_load(node):
+    """Whatever becomes of pintled, and of `decide`, no client fails."""
+    node.add_client()
+    rules(node, MASQUERADES)
+    servers = node.servers(2)
+    daemon = node.steer(servers, **HANDED)
+    failed, count, stop = [], itertools.count(), threading.Event()
+
+    def load(number):
+        while not stop.is_set():
+            next(count)
+            if not ask(node, number, family="v4" if number % 2 else "v6"):
+                failed.append(number)
+
+    def served():
+        """Waits until some are."""
+        before = next(count)
+        wait_for(lambda: next(count) > before + 100 or failed)
+
+    threads = [threading.Thread(target=load, args=(number,)) for number in range(1, 5)]
+    for t in threads:
+        t.start()
+    try:
+        served()
+        daemon.kill()
+        served()
+        daemon = node.steer(servers, **HANDED)
+        served()
+        for decide in ("connection", "request"):
+            node.pintle("set", "pool", f"decide={decide}")
+            served()
+        for more in ({}, HANDED):
+            daemon.reload(node.config(node.pool(servers, **more)))
+            served()
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert not failed, failed
+    assert set(handed(node)) == {"by_connection"} and rests(daemon)
 
 
 def test_without_a_daemon(node):

@@ -260,7 +260,7 @@
 	X(resting, ARRAY, __u32, struct pintle_rest, PINTLE_RESTS, COPIED,                         \
 	  .key = "pool; 256: all",                                                                 \
 	  .holds = "how hand-overs to its frontends fail, and until when the hand-off rests",      \
-	  .writer = "kernel")                                                                      \
+	  .writer = "kernel; daemon where nat stands")                                             \
 	X(rest_clients, LRU_HASH, struct pintle_learner_key, struct pintle_rest, ANY, COPIED,      \
 	  .write_only = true, .key = "pool, client", .holds = "the same, of those of one client",  \
 	  .writer = "kernel")                                                                      \

@@ -8,14 +8,18 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nf_tables_compat.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/xt_CT.h>
+#include <linux/netfilter/xt_tcpudp.h>
 #include <netlink/attr.h>
 #include <netlink/netlink.h>
+#include <pintle/abi.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../base/util.h"
+
 #include "netlink.h"
 #include "netns.h"
 
@@ -31,6 +35,12 @@ static const char *family_name(uint8_t family)
 	default:
 		return NULL;
 	}
+}
+
+static uint32_t family_flags(uint8_t family)
+{
+	return (family != NFPROTO_IPV6 ? PINTLE_FAMILY_V4 : 0) |
+	       (family != NFPROTO_IPV4 ? PINTLE_FAMILY_V6 : 0);
 }
 
 static const char *text_of(const struct nlattr *a)
@@ -65,6 +75,11 @@ struct reading {
 	uint8_t family;
 	char table[65], chain[65];
 	bool asks, drops;
+	/* The rule that is read: it leaves packets untracked; what it compared last; the one port
+	 * that its packets have (-1: any); and none of them is TCP's. */
+	bool untracks, not_tcp;
+	enum { READS_OTHER, READS_PROTOCOL, READS_PORT } reads;
+	int port;
 };
 
 /* Asks for all chains, or rules. */
@@ -91,8 +106,10 @@ static int on_chain(const struct nlmsghdr *answer, void *arg)
 	table = text_of(a[NFTA_CHAIN_TABLE]);
 	chain = text_of(a[NFTA_CHAIN_NAME]);
 	type = text_of(a[NFTA_CHAIN_TYPE]);
-	if (table && chain && type && !strcmp(type, "nat") && family_name(h->nfgen_family))
-		add_chain(&r->out->nat, h->nfgen_family, table, chain);
+	if (!table || !chain || !type || strcmp(type, "nat") != 0 || !family_name(h->nfgen_family))
+		return 0;
+	add_chain(&r->out->nat, h->nfgen_family, table, chain);
+	r->out->nat_families |= family_flags(h->nfgen_family);
 	return 0;
 }
 
@@ -110,16 +127,43 @@ static bool is_drop(const struct nlattr *data)
 	       ntohl(nla_get_u32(v[NFTA_VERDICT_CODE])) == NF_DROP;
 }
 
-/* Whether the expression reads the flags of TCP. */
-static bool is_flags(const struct nlattr *data)
+/* A number in network order; -1: there is none. */
+static int64_t number_of(const struct nlattr *a)
+{
+	return a && nla_len(a) >= 4 ? (int64_t)ntohl(nla_get_u32(a)) : -1;
+}
+
+/* Whether the expression reads those bytes of the header of TCP or UDP. */
+static bool is_transport(const struct nlattr *data, int64_t offset, int64_t size)
 {
 	struct nlattr *a[NFTA_PAYLOAD_MAX + 1];
 
 	return data && !nla_parse_nested(a, NFTA_PAYLOAD_MAX, (struct nlattr *)data, NULL) &&
-	       a[NFTA_PAYLOAD_BASE] && a[NFTA_PAYLOAD_OFFSET] &&
-	       nla_len(a[NFTA_PAYLOAD_BASE]) >= 4 && nla_len(a[NFTA_PAYLOAD_OFFSET]) >= 4 &&
-	       ntohl(nla_get_u32(a[NFTA_PAYLOAD_BASE])) == NFT_PAYLOAD_TRANSPORT_HEADER &&
-	       ntohl(nla_get_u32(a[NFTA_PAYLOAD_OFFSET])) == 13;
+	       number_of(a[NFTA_PAYLOAD_BASE]) == NFT_PAYLOAD_TRANSPORT_HEADER &&
+	       number_of(a[NFTA_PAYLOAD_OFFSET]) == offset &&
+	       number_of(a[NFTA_PAYLOAD_LEN]) == size;
+}
+
+/* Whether it reads the protocol. */
+static bool is_protocol(const struct nlattr *data)
+{
+	struct nlattr *a[NFTA_META_MAX + 1];
+
+	return data && !nla_parse_nested(a, NFTA_META_MAX, (struct nlattr *)data, NULL) &&
+	       number_of(a[NFTA_META_KEY]) == NFT_META_L4PROTO;
+}
+
+/* The bytes to which the expression compares; NULL: it is no comparison for equality. */
+static const uint8_t *equals(const struct nlattr *data, int size)
+{
+	struct nlattr *a[NFTA_CMP_MAX + 1], *d[NFTA_DATA_MAX + 1];
+
+	if (!data || nla_parse_nested(a, NFTA_CMP_MAX, (struct nlattr *)data, NULL) ||
+	    number_of(a[NFTA_CMP_OP]) != NFT_CMP_EQ || !a[NFTA_CMP_DATA] ||
+	    nla_parse_nested(d, NFTA_DATA_MAX, a[NFTA_CMP_DATA], NULL) || !d[NFTA_DATA_VALUE] ||
+	    nla_len(d[NFTA_DATA_VALUE]) != size)
+		return NULL;
+	return nla_data(d[NFTA_DATA_VALUE]);
 }
 
 /* The name of a match or a target of iptables. */
@@ -133,18 +177,104 @@ static const char *xtables_name(const struct nlattr *data)
 	return text_of(a[NFTA_MATCH_NAME]) ?: "";
 }
 
+/* Its own structure, which has at least that size; NULL: it has not. */
+static const void *xtables_info(const struct nlattr *data, size_t size)
+{
+	struct nlattr *a[NFTA_MATCH_MAX + 1];
+
+	_Static_assert((int)NFTA_MATCH_INFO == (int)NFTA_TARGET_INFO, "one attribute for both");
+	if (nla_parse_nested(a, NFTA_MATCH_MAX, (struct nlattr *)data, NULL) ||
+	    !a[NFTA_MATCH_INFO] || nla_len(a[NFTA_MATCH_INFO]) < (int)size)
+		return NULL;
+	return nla_data(a[NFTA_MATCH_INFO]);
+}
+
+/* ---- rules that leave packets untracked --------------------------------------------------- */
+
+/* CT may also only choose a zone or a helper. */
+static bool is_untracking(const char *name, const struct nlattr *data)
+{
+	const struct xt_ct_target_info *ct;
+
+	if (strcmp(name, "target") != 0)
+		return !strcmp(name, "notrack");
+	if (strcmp(xtables_name(data), "CT") != 0)
+		return !strcmp(xtables_name(data), "NOTRACK");
+	ct = xtables_info(data, sizeof(ct->flags));
+	return !ct || ct->flags & XT_CT_NOTRACK;
+}
+
+static void look_at_match(struct reading *r, const struct nlattr *data)
+{
+	const struct xt_tcp *tcp = NULL;
+
+	if (!strcmp(xtables_name(data), "udp"))
+		r->not_tcp = true;
+	if (!strcmp(xtables_name(data), "tcp"))
+		tcp = xtables_info(data, sizeof(*tcp));
+	if (tcp && tcp->dpts[0] == tcp->dpts[1] && !(tcp->invflags & XT_TCP_INV_DSTPT))
+		r->port = tcp->dpts[0];
+	else if (tcp && tcp->spts[0] == tcp->spts[1] && !(tcp->invflags & XT_TCP_INV_SRCPT))
+		r->port = tcp->spts[0];
+}
+
+/* Looks which packets the rule is for, and whether it leaves them untracked. NodeLocal DNSCache
+ * leaves port 53 untracked, on nodes whose nat concerns all frontends. */
+static void look_at_tracking(struct reading *r, const char *name, const struct nlattr *data)
+{
+	const uint8_t *value;
+	int reads = r->reads;
+
+	r->reads = READS_OTHER;
+	r->untracks |= is_untracking(name, data);
+	if (!strcmp(name, "meta") && is_protocol(data))
+		r->reads = READS_PROTOCOL;
+	if (!strcmp(name, "payload") && (is_transport(data, 0, 2) || is_transport(data, 2, 2)))
+		r->reads = READS_PORT;
+	if (!strcmp(name, "match"))
+		look_at_match(r, data);
+	if (strcmp(name, "cmp") != 0 || reads == READS_OTHER)
+		return;
+	value = equals(data, reads == READS_PORT ? 2 : 1);
+	if (value && reads == READS_PORT)
+		r->port = value[0] << 8 | value[1];
+	if (value && reads == READS_PROTOCOL)
+		r->not_tcp = value[0] != IPPROTO_TCP;
+}
+
+static void end_rule(struct reading *r)
+{
+	struct firewall *out = r->out;
+
+	if (!r->untracks || r->not_tcp)
+		return;
+	if (r->port >= 0 && firewall_untracks(out, (uint16_t)r->port))
+		return;
+	if (r->port >= 0 && out->untracked_count < FIREWALL_PORTS)
+		out->untracked[out->untracked_count++] = (uint16_t)r->port;
+	else
+		out->untracking++;
+}
+
+static void begin_rule(struct reading *r)
+{
+	r->untracks = r->not_tcp = false;
+	r->reads = READS_OTHER;
+	r->port = -1;
+}
+
+/* ---- rules ---------------------------------------------------------------------------------- */
+
 /* Looks at an expression of a rule of the chain. */
 static void look_at(struct reading *r, const char *name, const struct nlattr *data)
 {
 	static const char *const asks[] = {"conntrack", "state"};
 
-	if (!strcmp(name, "ct") || (!strcmp(name, "payload") && is_flags(data)))
+	if (!strcmp(name, "ct") || (!strcmp(name, "payload") && is_transport(data, 13, 1)))
 		r->asks = true;
 	if (!strcmp(name, "reject") || (!strcmp(name, "immediate") && is_drop(data)))
 		r->drops = true;
-	if (!strcmp(name, "notrack") ||
-	    (!strcmp(name, "target") && !strcmp(xtables_name(data), "CT")))
-		r->out->untracking++;
+	look_at_tracking(r, name, data);
 	if (!strcmp(name, "target"))
 		r->drops |= !strcmp(xtables_name(data), "DROP") ||
 			    !strcmp(xtables_name(data), "REJECT");
@@ -183,10 +313,12 @@ static int on_rule(const struct nlmsghdr *answer, void *arg)
 		snprintf(r->table, sizeof(r->table), "%s", table);
 		snprintf(r->chain, sizeof(r->chain), "%s", chain);
 	}
+	begin_rule(r);
 	nla_for_each_nested(at, a[NFTA_RULE_EXPRESSIONS],
 			    left) if (!nla_parse_nested(e, NFTA_EXPR_MAX, at, NULL) &&
 				      text_of(e[NFTA_EXPR_NAME]))
 		look_at(r, text_of(e[NFTA_EXPR_NAME]), e[NFTA_EXPR_DATA]);
+	end_rule(r);
 	return 0;
 }
 
@@ -218,18 +350,22 @@ uint32_t firewall_generation(int netns_fd)
 /* The tables that this thread's namespace has. */
 static int read_legacy(void *arg)
 {
-	static const char *const lists[] = {"ip_tables_names", "ip6_tables_names"};
+	static const struct {
+		const char *list;
+		uint32_t family;
+	} of[] = {{"ip_tables_names", PINTLE_FAMILY_V4}, {"ip6_tables_names", PINTLE_FAMILY_V6}};
 	struct firewall *out = arg;
 	char path[80], line[40];
 
-	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(of); i++) {
 		FILE *f;
 
 		snprintf(path, sizeof(path), "/proc/self/task/%ld/net/%s", syscall(SYS_gettid),
-			 lists[i]);
+			 of[i].list);
 		f = fopen(path, "re");
 		while (f && fgets(line, sizeof(line), f)) {
-			out->legacy_nat |= !strcmp(line, "nat\n");
+			out->legacy_nat |= !strcmp(line, "nat\n") ? of[i].family : 0;
+			out->legacy_raw |= !strcmp(line, "raw\n");
 			out->legacy_filter |= strcmp(line, "nat\n") != 0;
 		}
 		if (f)
@@ -238,16 +374,37 @@ static int read_legacy(void *arg)
 	return 0;
 }
 
+void firewall_read_rest(int netns_fd, struct firewall *out)
+{
+	long loose = 1;
+
+	netns_sysctl(netns_fd, FIREWALL_LOOSE, &loose);
+	out->strict = !loose;
+	out->legacy_nat = 0;
+	out->legacy_raw = out->legacy_filter = false;
+	netns_call(netns_fd, read_legacy, out);
+}
+
+uint32_t firewall_nat(const struct firewall *f)
+{
+	return f->nat_families | f->legacy_nat;
+}
+
+bool firewall_untracks(const struct firewall *f, uint16_t port)
+{
+	for (size_t i = 0; i < f->untracked_count; i++)
+		if (f->untracked[i] == port)
+			return true;
+	return f->untracking || f->legacy_raw;
+}
+
 int firewall_read(int netns_fd, struct firewall *out)
 {
 	struct reading r = {.out = out};
-	long loose = 1;
 	int err;
 
 	memset(out, 0, sizeof(*out)); /* whole, so that two can be compared */
-	netns_sysctl(netns_fd, FIREWALL_LOOSE, &loose);
-	out->strict = !loose;
-	netns_call(netns_fd, read_legacy, out);
+	firewall_read_rest(netns_fd, out);
 	err = dump(netns_fd, NFT_MSG_GETCHAIN, on_chain, &r);
 	if (!err)
 		err = dump(netns_fd, NFT_MSG_GETRULE, on_rule, &r);

@@ -13,6 +13,7 @@
 
 #define FIREWALL_CHAIN_SIZE 160
 #define FIREWALL_CHAINS     4
+#define FIREWALL_PORTS      8
 
 /** Chains of one kind, as "table ip nat, chain post". */
 struct firewall_chains {
@@ -24,10 +25,14 @@ struct firewall {
 	struct firewall_chains nat;    /* base chains that translate addresses */
 	struct firewall_chains states; /* chains whose rules ask for a connection's state, or for a
 					* SYN, and may drop */
-	size_t untracking;             /* rules that leave packets untracked */
-	bool legacy_nat;               /* iptables-legacy has its table nat */
-	bool legacy_filter;            /* or others, which cannot be read */
-	bool strict;                   /* net.netfilter.nf_conntrack_tcp_loose is 0 */
+	uint32_t nat_families;         /* PINTLE_FAMILY_*: whose packets these see */
+	size_t untracking;             /* rules that leave packets untracked, of any port */
+	size_t untracked_count;        /* those that name one port, at most FIREWALL_PORTS */
+	uint16_t untracked[FIREWALL_PORTS];
+	uint32_t legacy_nat; /* PINTLE_FAMILY_*: iptables-legacy has its table nat */
+	bool legacy_raw;     /* or raw, whose rules may leave packets untracked */
+	bool legacy_filter;  /* or others, which cannot be read */
+	bool strict;         /* net.netfilter.nf_conntrack_tcp_loose is 0 */
 };
 
 /** What changes with every change of nftables' rules, or 0: it cannot be read. Cheap. */
@@ -35,5 +40,14 @@ uint32_t firewall_generation(int netns_fd);
 
 /** Reads the namespace's (as in netns.h). Returns 0, or -errno: what was not found out is empty. */
 int firewall_read(int netns_fd, struct firewall *out);
+
+/** Reads again what is not nftables'. Cheap. */
+void firewall_read_rest(int netns_fd, struct firewall *out);
+
+/** The families, PINTLE_FAMILY_*, whose packets nat sees. */
+uint32_t firewall_nat(const struct firewall *f);
+
+/** Whether some rule may leave packets to that port untracked. */
+bool firewall_untracks(const struct firewall *f, uint16_t port);
 
 #endif

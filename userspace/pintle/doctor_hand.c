@@ -149,10 +149,21 @@ static void say_failing(struct doctor *d)
 	for (size_t i = 0; i < d->s->pool_count; i++) {
 		const struct state_pool *p = &d->s->pools[i];
 
-		if (p->decide != PINTLE_DECIDE_REQUEST || !p->rest.newest_ns ||
-		    (!p->rest.until_ns && d->s->now_ns - p->rest.newest_ns > FAILED_NS))
+		if (p->decide != PINTLE_DECIDE_REQUEST ||
+		    (!p->rest.until_ns &&
+		     (!p->rest.newest_ns || d->s->now_ns - p->rest.newest_ns > FAILED_NS)))
 			continue;
 		failing = true;
+		if (!p->rest.newest_ns) {
+			doctor_say(
+				d, VERDICT_FAIL,
+				"see below for the chains, and docs/handoff.md, Firewalls and nat",
+				"pool %s: nat would take the sockets off that become of what the "
+				"hand-off hands over, so it rests: connections are decided by "
+				"their addresses",
+				p->name);
+			continue;
+		}
 		doctor_say(
 			d, p->rest.until_ns && !p->in_pods ? VERDICT_FAIL : VERDICT_WARN,
 			"see below for what the firewall has, and docs/handoff.md, Firewalls and nat",

@@ -397,10 +397,16 @@ static void rest_warning(cJSON *list, const struct state *s, const struct state_
 {
 	char age[WORDS_SIZE];
 
-	if (!p->rest.newest_ns || p->decide != PINTLE_DECIDE_REQUEST)
+	if (p->decide != PINTLE_DECIDE_REQUEST || (!p->rest.newest_ns && !p->rest.until_ns))
 		return;
 	age_text((double)(s->now_ns - p->rest.newest_ns) / NSEC_PER_SEC, age);
-	if (p->rest.until_ns && !p->in_pods)
+	if (!p->rest.newest_ns)
+		warn(list,
+		     "pool %s: the hand-off rests, because nat of this node would take the sockets off "
+		     "that become of what it hands over: connections are decided by their addresses; "
+		     "`pintle doctor` names chains",
+		     p->name);
+	else if (p->rest.until_ns && !p->in_pods)
 		warn(list,
 		     "pool %s: the hand-off rests, because no socket became of what it handed over, "
 		     "%s ago for the last time: connections are decided by their addresses; a "

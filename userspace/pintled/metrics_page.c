@@ -224,7 +224,7 @@ POOL_COUNTS(value_sessions, JUDGED(s).sessions[k],
 	}
 POOL_JUDGED(value_classified_requests, requests)
 POOL_JUDGED(value_verdict_changes, changes)
-POOL_VALUE(value_pool_rests, s->rest.until_ns && !s->in_pods)
+POOL_VALUE(value_pool_rests, s->decide == PINTLE_DECIDE_REQUEST && s->rest.until_ns && !s->in_pods)
 POOL_VALUE(value_largest_session, s->largest_share)
 POOL_VALUE(value_bindings, BINDINGS(s)->held)
 POOL_VALUE(value_bindings_evicted, BINDINGS(s)->evicted)
@@ -966,7 +966,7 @@ static const struct row {
 	 .family.more = "Only pools with `decide: request` have any. "
 			"[handoff.md](handoff.md#what-it-counts) says what each means. Kernel."},
 	{POOL(GAUGE, "pintle_pool_handoff_rests", value_pool_rests),
-	 .family.help = "1: no socket became of what was handed over, so the hand-off rests.",
+	 .family.help = "1: no socket becomes of what is handed over, so the hand-off rests.",
 	 .family.more = "Connections are then decided by their addresses; see "
 			"[handoff.md](handoff.md#when-something-is-missing). Kernel."},
 	{POOL(COUNTER, "pintle_model_requests_total", value_models, "model"),

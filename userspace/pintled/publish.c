@@ -26,6 +26,7 @@
 #include "../policy/reserve.h"
 #include "../policy/work.h"
 #include "register.h"
+#include "rests.h"
 #include "server_cgroups.h"
 #include "tenants.h"
 #include "traits.bpf.h"
@@ -561,6 +562,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c,
 
 	/* Then the pools and frontends, by which connections are decided, each in one step. */
 	m->node->daemonless_ns = c->daemonless_ns;
+	rests_begin(m, netns_fd, c, p);
 	err = tenants_publish(m, c, p);
 	if (!err)
 		err = prefixes_publish(m, c);
