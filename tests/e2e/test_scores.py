@@ -282,7 +282,7 @@ def test_before_the_first_request(node, which):
 
 
 FAILURES = {
-    "500": {"status": 500},
+    "401": {"status": 401},
     "404": {"status": 404},
     "stall": {"stall": True},
     "cut-short": {"cut": 40},
@@ -292,7 +292,7 @@ FAILURES = {
 
 @case(each=FAILURES)
 def test_failing_page_is_not_empty(node, failure):
-    """A server whose page fails counts with the highest fresh load, and gets fewer clients."""
+    """A server whose page fails, but for 5xx, counts with the highest fresh load, and gets fewer clients."""
     servers = node.servers(3)
     servers[0].set(waiting=0)
     servers[1].set(waiting=2)
