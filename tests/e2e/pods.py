@@ -351,10 +351,11 @@ class Rival:
         self.pins.mkdir()
         node.run("bpftool", "prog", "loadall", compiled, self.pins, "pinmaps", self.pins)
 
-    def attach(self, cgroup, *programs):
-        """Of KINDS. They run after what is attached there already, and before what a parent has."""
+    def attach(self, cgroup, *programs, how=("multi",)):
+        """Of KINDS. They run after what is attached there already, and before what a parent has. With `how` of () or
+        ("override",) each is alone there."""
         for name in programs:
-            self._bpftool("attach", cgroup, name, "multi")
+            self._bpftool("attach", cgroup, name, *how)
             self.attached.append((cgroup, name))
 
     def detach(self):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Off means off, and Pintle beside others: kube-proxy's rules, and other load balancers' programs."""
+import re
 import time
 
 from clients import split
 from harness import case
-from kernel import wait_for
+from kernel import BUILD, wait_for
 from pods import SERVICE, Cluster, Rival
 from test_connect import BOTH, all_zero, steered, target
 
@@ -168,3 +169,50 @@ def test_overruled(node):
     assert sum(r["placed"] for r in rows) == sum(r["failed"] for r in rows) == 1, rows
     rival.detach()
     assert client.ask(SERVICE["v4"]) in ("s0", "s1")
+
+
+# -- a program that lets no other be there --------------------------------------------------
+
+
+NO_OTHER = r"program rival4 \(id \d+\), which is attached to {}, lets no other be there; detach it"
+
+
+@case(each=("here", "above"))
+def test_held(node, how):
+    """pintled and doctor name the program that was attached without BPF_F_ALLOW_MULTI; once it is gone, pintled
+    attaches."""
+    cluster = Cluster(node)
+    pods = cluster.servers(1)
+    client = cluster.pod("client")
+    rival = Rival(node)
+    where = cluster.cgroup if how == "here" else cluster.cgroup.parent
+    rival.attach(where, "rival4", how=())
+    config = node.write("held.yaml", cluster.config(cluster.pool(pods)))
+    result = cluster.machines[0].run(BUILD / "pintled", "--config", config, check=False)
+    assert result.returncode == 1, result
+    assert re.search(rf"attach pintle_connect4 to the cgroup {cluster.cgroup}: {NO_OTHER.format(where)}", result.stderr), \
+        result.stderr
+    rival.detach()
+    daemon = cluster.steer(cluster.pool(pods))
+    assert client.ask(SERVICE["v4"]) == "s0"
+    daemon.kill()
+    node.run("bpftool", "link", "detach", "pinned", next(cluster.bpffs.glob("v*")) / "link_connect4")
+    rival.attach(where, "rival4", how=())
+    told = cluster.pintle("doctor", check=False).stdout
+    assert re.search(rf"program rival4 \(id \d+\) on {where} lets no other be there: hook connect4 cannot be attached",
+                     told), told
+    rival.detach()
+    cluster.steer(cluster.pool(pods))
+    assert client.ask(SERVICE["v4"]) == "s0"
+
+
+def test_overridden(node):
+    """A program of the cgroup above that was attached alone, but may be overridden, keeps nobody off."""
+    cluster = Cluster(node)
+    pods = cluster.servers(1)
+    rival = Rival(node)
+    rival.attach(cluster.cgroup.parent, "rival4", how=("override",))
+    cluster.steer(cluster.pool(pods))
+    assert cluster.pod("client").ask(SERVICE["v4"]) == "s0"
+    assert "lets no other" not in cluster.pintle("doctor", check=False).stdout
+    rival.detach()

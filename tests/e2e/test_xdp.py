@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 import struct
 import time
@@ -243,12 +244,14 @@ def test_anothers_program_stays(node):
     """Another XDP program is not displaced; TC answers as long as it is there."""
     natively(node)
     with others_program(node):
-        node.steer(node.servers(1), **HANDED)
+        daemon = node.steer(node.servers(1), **HANDED)
         assert on_devices(node)["veth0"] == "taken"
         assert "other_xdp" in node.run("ip", "-d", "link", "show", "veth0", netns=node.netns).stdout
         assert ask(node, {"X-Session-Id": "a"})
         assert pins(node) == []
-        assert "another XDP program is attached" in node.pintle("doctor", check=False).stdout
+        told = r"another XDP program is attached, and stays: other_xdp \(id \d+\)"
+        assert re.search(told, node.pintle("doctor", check=False).stdout)
+        assert re.search(told, daemon.log()), daemon.log()
     another_device(node)
     becomes(node, "native")
     assert ask(node, {"X-Session-Id": "a"})

@@ -273,6 +273,7 @@ struct state_reload {
 /* A device that the hand-off is attached to. */
 struct state_device {
 	char name[PINTLE_DEVICE_NAME_SIZE];
+	uint32_t index;
 	uint32_t xdp; /* enum pintle_xdp */
 };
 

@@ -29,6 +29,7 @@ int state_read_devices(const struct maps *m, struct state *s)
 			continue;
 		snprintf(to->name, sizeof(to->name), "%.*s", (int)sizeof(d.name), d.name);
 		text_make_printable(to->name, '?');
+		to->index = key;
 		to->xdp = d.xdp;
 		s->device_count++;
 	}

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "../base/util.h"
+#include "holder.h"
 #include "netlink.h"
 #include "netns.h"
 
@@ -172,4 +173,23 @@ bool netdev_has_program(int netns_fd, uint32_t device, int type, uint32_t prog_i
 		if (ids[i] == prog_id)
 			return true;
 	return false;
+}
+
+static int xdp_any(void *arg)
+{
+	const struct looking *l = arg;
+
+	return bpf_xdp_query_id((int)l->device, 0, l->ids);
+}
+
+const char *netdev_xdp_says(int netns_fd, uint32_t device, char says[NETDEV_XDP_SAYS_SIZE])
+{
+	char name[PROGRAM_NAME_SIZE];
+	uint32_t id = 0;
+	struct looking l = {device, BPF_XDP, &id};
+
+	says[0] = '\0';
+	if (!netns_call(netns_fd, xdp_any, &l) && id)
+		snprintf(says, NETDEV_XDP_SAYS_SIZE, ": %s (id %u)", program_name(id, name), id);
+	return says;
 }

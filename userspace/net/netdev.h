@@ -22,6 +22,11 @@ bool netdev_takes_tags(int netns_fd, const char *name);
  * attached. */
 int netdev_xdp_attach(int netns_fd, uint32_t device, int prog_fd);
 
+#define NETDEV_XDP_SAYS_SIZE 64
+/** Writes which XDP program is attached to the device, natively or not: ": NAME (id 7)"; "": none,
+ * or it cannot be found out. Returns `says`. */
+const char *netdev_xdp_says(int netns_fd, uint32_t device, char says[NETDEV_XDP_SAYS_SIZE]);
+
 /* Attach types of tcx (Linux 6.6), which older headers lack. */
 #define NETDEV_TCX_INGRESS 46
 #define NETDEV_TCX_EGRESS  47

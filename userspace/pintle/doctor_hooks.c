@@ -4,6 +4,7 @@
 #include <limits.h>
 
 #include "../net/listeners.h"
+#include "../net/netdev.h"
 #include "../maps/kernel.h"
 #include "../maps/names.h"
 #include "doctor.h"
@@ -83,6 +84,36 @@ void doctor_lookup_hook(struct doctor *d)
 		      "last program that does decides");
 }
 
+/* Whether a link is attached where that one is, in the eyes of a user: with sockops, or with
+ * connect(). With nothing pinned, no link is wanted that only some pools need. */
+static bool is_beside(const struct doctor *d, enum link_id link, enum link_id with)
+{
+	const struct link_kind *k = &link_kinds[link];
+	bool sockops = link_kinds[with].type == BPF_CGROUP_SOCK_OPS;
+
+	return !k->netns && sockops == (k->type == BPF_CGROUP_SOCK_OPS) &&
+	       (d->s ? link_wanted(d->s, link) : !k->key);
+}
+
+/* Names the programs that keep Pintle's off. Returns whether there are any. */
+static bool holders_tell(struct doctor *d, int fd, enum link_id with)
+{
+	uint32_t told = 0;
+	struct holder h;
+
+	for (int i = 0; i < LINK_COUNT; i++) {
+		if (!is_beside(d, (enum link_id)i, with) ||
+		    !holder_find(fd, link_kinds[i].type, &h) || h.id == told)
+			continue;
+		told = h.id;
+		doctor_say(d, VERDICT_FAIL, HOLDER_CURE,
+			   "program %s (id %u) on %s lets no other be there: hook %s cannot be "
+			   "attached",
+			   h.name, h.id, h.cgroup, link_hook(&link_kinds[i]));
+	}
+	return told;
+}
+
 static void cgroup_hook(struct doctor *d, enum link_id link, const char *kind, bool first_is_fine,
 			const char *cure)
 {
@@ -95,7 +126,7 @@ static void cgroup_hook(struct doctor *d, enum link_id link, const char *kind, b
 	if (fd < 0)
 		doctor_say(d, VERDICT_WARN, d->for_privilege,
 			   "other %s programs were not looked for", kind);
-	else
+	else if (!holders_tell(d, fd, link))
 		programs_tell(d, path, fd, link, first_is_fine, cure);
 }
 
@@ -208,12 +239,15 @@ static void say_xdp(struct doctor *d)
 	for (size_t i = 0; i < d->s->device_count && said < MAX_DEVICES_SAID; i++) {
 		const struct state_device *at = &d->s->devices[i];
 		bool has = at->xdp == PINTLE_XDP_NATIVE;
+		char whose[NETDEV_XDP_SAYS_SIZE] = "";
 
 		if (!says_xdp(at->xdp))
 			continue;
 		said++;
-		doctor_say(d, VERDICT_OK, NULL, "%s: handshakes are answered in %s: %s", at->name,
-			   has ? "XDP" : "TC, not in XDP", xdp_help(at->xdp));
+		if (at->xdp == PINTLE_XDP_TAKEN && d->netns >= 0)
+			netdev_xdp_says(d->netns, at->index, whose);
+		doctor_say(d, VERDICT_OK, NULL, "%s: handshakes are answered in %s: %s%s", at->name,
+			   has ? "XDP" : "TC, not in XDP", xdp_help(at->xdp), whose);
 	}
 }
 

@@ -90,17 +90,6 @@ static bool is_ours(const struct cli *cli, enum bpf_attach_type type, uint32_t i
 	return false;
 }
 
-static void program_name(struct program *p)
-{
-	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(p->id);
-	struct bpf_prog_info info = {0};
-	uint32_t size = sizeof(info);
-
-	snprintf(p->name, sizeof(p->name), "?");
-	if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) && info.name[0])
-		state_text(p->name, sizeof(p->name), info.name, sizeof(info.name));
-}
-
 int programs_query(const struct cli *cli, int fd, enum link_id link, struct programs *out)
 {
 	const struct link_kind *k = &link_kinds[link];
@@ -115,7 +104,7 @@ int programs_query(const struct cli *cli, int fd, enum link_id link, struct prog
 	for (size_t i = out->count; i-- > 0;) {
 		out->all[i].id = ids[i];
 		out->all[i].ours = is_ours(cli, k->type, ids[i]);
-		program_name(&out->all[i]);
+		program_name(ids[i], out->all[i].name);
 		if (ids[i] == own)
 			out->own = i;
 	}

@@ -8,14 +8,15 @@
 #include <limits.h>
 
 #include "../maps/links.h"
+#include "../net/holder.h"
 #include "cli.h"
 
 #define MAX_PROGRAMS 64 /* the kernel's own limit on a cgroup's hook */
 
 struct program {
 	uint32_t id;
-	char name[BPF_OBJ_NAME_LEN]; /* "?": cannot be read */
-	bool ours;                   /* it is the pinned link's */
+	char name[PROGRAM_NAME_SIZE];
+	bool ours; /* it is the pinned link's */
 };
 
 struct programs {

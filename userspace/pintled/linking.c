@@ -5,6 +5,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../net/holder.h"
 #include "pins.h"
 
 static int link_create(const struct link_kind *k, int prog_fd, const struct link_place *to)
@@ -20,6 +21,21 @@ static int link_create(const struct link_kind *k, int prog_fd, const struct link
 	return fd;
 }
 
+/* The kernel says no more than EPERM where another program keeps all others off. */
+static int refused(const struct link_kind *k, const struct link_place *to, int err)
+{
+	struct holder h;
+
+	if (err != -EPERM || k->netns || !holder_find(to->cgroup_fd, k->type, &h))
+		return log_err_r(err, "failed to attach %s to the %s %s", k->program,
+				 k->netns ? "network namespace" : "cgroup",
+				 k->netns ? to->netns : to->cgroup);
+	log_error("failed to attach %s to the cgroup %s: program %s (id %u), which is attached to "
+		  "%s, lets no other be there; " HOLDER_CURE,
+		  k->program, to->cgroup, h.name, h.id, h.cgroup);
+	return err;
+}
+
 int link_attach(const struct link_kind *k, int prog_fd, const struct link_place *to,
 		const char *dir)
 {
@@ -28,9 +44,7 @@ int link_attach(const struct link_kind *k, int prog_fd, const struct link_place 
 	char path[PIN_PATH_SIZE];
 
 	if (fd < 0)
-		return log_err_r(fd, "failed to attach %s to the %s %s", k->program,
-				 k->netns ? "network namespace" : "cgroup",
-				 k->netns ? to->netns : to->cgroup);
+		return refused(k, to, fd);
 	if (bpf_obj_pin(fd, pin_path(dir, k->pin, path)))
 		return log_err_r(errno, "failed to pin %s", path);
 	return pins_own(path, PINS_FILE_MODE, to->group);

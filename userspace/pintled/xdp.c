@@ -150,15 +150,18 @@ static bool is_wanted(const void *key, const void *arg)
 static void device_tell(const struct xdp *x, const struct tc_device *device, enum pintle_xdp how)
 {
 	struct pintle_device d = {.xdp = how}, was = {0};
+	char whose[NETDEV_XDP_SAYS_SIZE] = "";
 	int fd = x->m->fd[MAP_hand_devices];
 
 	memcpy(d.name, device->name, MIN(sizeof(d.name), sizeof(device->name)));
 	bpf_map_lookup_elem(fd, &device->index, &was);
 	if (!memcmp(&was, &d, sizeof(d)))
 		return;
+	if (how == PINTLE_XDP_TAKEN)
+		netdev_xdp_says(attachment_netns(x->attachment), device->index, whose);
 	if (how == PINTLE_XDP_TAKEN || how == PINTLE_XDP_REFUSED)
-		log_warn("%s: handshakes are answered in TC, not in XDP: %s", device->name,
-			 xdp_help(how));
+		log_warn("%s: handshakes are answered in TC, not in XDP: %s%s", device->name,
+			 xdp_help(how), whose);
 	/* A full map hides a device from people, and nothing else. */
 	bpf_map_update_elem(fd, &device->index, &d, BPF_ANY);
 }
