@@ -34,7 +34,7 @@ static __always_inline __u32 frame_device(const frame *f)
 	return f->ingress_ifindex;
 }
 
-/* Of a VLAN, which a device or the kernel has taken off. */
+/* Whether a device, or the kernel, has taken the frame's VLAN tag off. */
 static __always_inline bool frame_has_tag(const frame *f)
 {
 	(void)f;

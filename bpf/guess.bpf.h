@@ -23,7 +23,7 @@
 #define GUESS_BRAKE_NS 10000000000ULL
 #define GUESS_AGAIN_NS 1000000000ULL
 
-/* Of a network's segments to a pool that no cookie explains. */
+/* Counts a network's segments to a pool that no cookie explains. */
 struct guesses {
 	__u64 since_ns;
 	__u64 until_ns; /* of the brake */

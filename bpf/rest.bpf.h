@@ -43,7 +43,7 @@ static __always_inline void rest_count(__u32 pool)
 		(*n)++;
 }
 
-/* Of the pool with the frontend; NULL if it has failed nobody. */
+/* Returns the rest of the frontend's pool; NULL if no hand-over of the pool has failed. */
 static __always_inline struct pintle_rest *rest_of(const struct pintle_ref *pool)
 {
 	__u32 id = pool->id;

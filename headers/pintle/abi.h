@@ -1682,7 +1682,7 @@ struct pintle_device {
 /* ---- resting: array, pool -> how hand-overs fail; rest_clients: LRU hash. Writer: kernel;
  * daemon: until_ns. ---- */
 
-/* What is known of hand-overs of which no socket became, to a pool's frontends or, in
+/* Hand-overs of which no socket became, to a pool's frontends or, in
  * `rest_clients`, of one client there (pintle_learner_key). See bpf/rest.bpf.h. */
 struct pintle_rest {
 	__u64 newest_ns; /* the newest failure */

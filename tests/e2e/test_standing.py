@@ -118,7 +118,7 @@ def test_one_try_at_a_time(node, hook):
     w = Ward(node, hook)
     w.servers[0].be(held=True)
     w.until("stalled", 100)
-    # Whoever waits there by now has come before the verdict.
+    # Clients that wait there by now came before the verdict.
     for c in w.connections:
         c.close()
     w.connections.clear()

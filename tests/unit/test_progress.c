@@ -463,7 +463,7 @@ static void test_stopped_while_nobody_waits(void **state)
 	assert_false(progress_will_tell(&x.p, &x.work, x.now));
 	x.reads = true;
 	assert_int_equal(until(&x, 100, PINTLE_STANDING_NOT), 0);
-	/* One that was accepted and has ended between two passes. */
+	/* A connection that was accepted and has ended between two passes. */
 	x.reads = false;
 	x.work.backlog = 3;
 	assert_in_range(until(&x, 1000, PINTLE_STANDING_STOPPED), 500, 550);

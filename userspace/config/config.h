@@ -242,8 +242,8 @@ struct config_pool {
 	uint32_t reach;      /* enum pintle_reach: its endpoints have `listen` or `address` */
 	uint32_t decided_by; /* enum pintle_hook */
 	bool in_pods;        /* its listeners are in pods of this node, each at its `address` */
-	/* Of each signal before SIGNAL_STARTED (engines.h), in its order: the metric's name,
-	 * instead of the engine's; NULL: the engine's. */
+	/* The metric's name of each signal before SIGNAL_STARTED (engines.h), in that order;
+	 * NULL: the engine's own name. */
 	char *metric_names[CONFIG_METRICS];
 	const char *engine; /* name of an entry of the engine table (not owned) */
 	struct frontend_addr *frontends;

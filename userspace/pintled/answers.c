@@ -12,7 +12,7 @@
 /* So many pages in a row must be answered with an error of the server. */
 #define PAGES_BAD 2
 
-/* What is known of one endpoint. */
+/* An endpoint's answers, and the verdict on it. */
 struct seen {
 	uint32_t generation;
 	struct failing looks;
@@ -28,7 +28,7 @@ struct seen {
 	bool ejected;
 };
 
-/* What is known of one pool. */
+/* The verdicts in one pool, and the client that failed at several members. */
 struct judged {
 	uint32_t generation;
 	size_t verdicts; /* of its members, now */

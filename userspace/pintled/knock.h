@@ -21,7 +21,7 @@ enum knock_answer {
 	KNOCK_ELSEWHERE, /* another socket than the listener's has it */
 };
 
-/* Of one endpoint. Begins as {.fd = -1}. */
+/* A connection by which pintled tries one endpoint. Begins as {.fd = -1}. */
 struct knock {
 	int fd; /* -1: not connected */
 	uint64_t begun_ns;

@@ -1195,7 +1195,8 @@ static int configure_check(struct watch *w, const char *label)
 	return scraper_add(w->poller->scraper, &options, &check_callbacks, w, &w->check);
 }
 
-/* One that sleeps, or has unloaded its model, must not be woken: a router's page is 400 then. */
+/* A server that sleeps, or has unloaded its model, must not be woken. A router's page is 400 then.
+ */
 static bool asker_may_ask(const struct watch *w)
 {
 	return w->asker && !w->fitness.asleep &&
@@ -1210,7 +1211,7 @@ static void asker_tell(const struct watch *w, bool good, uint64_t asked_ns)
 	pass_probed(w->poller->pass, w->ref, good, asked_ns, until);
 }
 
-/* One that no client was sent to since must not be woken either. */
+/* A server that got no client since must not be woken either. */
 static bool asker_wants(void *arg, uint64_t asked_ns)
 {
 	const struct watch *w = arg;

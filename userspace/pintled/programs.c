@@ -123,7 +123,7 @@ int programs_load(const struct load_list *which, const struct maps *maps, struct
 	return err;
 }
 
-/* Of the maps only the object's own variables are made, and the one with this name. */
+/* Leaves out all maps but the object's own variables and the one with this name. */
 static void make_only(const struct pintle_bpf *skel, const char *name)
 {
 	struct bpf_map *map;

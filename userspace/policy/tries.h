@@ -28,7 +28,7 @@
 /* A try that was taken is seen by a pass within this time: its connection is open by then. */
 #define TRIES_SEEN_NS NSEC_PER_SEC
 
-/* Of one endpoint. Begins as zeros when it begins to stand still. */
+/* An endpoint's tries while it stands still. Begins as zeros when it begins to. */
 struct tries {
 	uint64_t wait_ns;  /* before the next try; 0: none was given yet */
 	uint64_t since_ns; /* since when the next one is waited for */
