@@ -114,14 +114,14 @@ def test_doctor_names_who_is_before(node, how):
 
 
 def test_check(node):
-    """It says what such a pool needs, and of no other anything."""
+    """It says in one line who decides in such a pool, and of no other anything."""
     servers = [{"name": "a", "listen": "8001"}]
     models = {"decide": "request", "models": {"x": "pool", "default": "pool"}}
-    for keys, says in ((HANDED, "decide: request: needs Linux 6.9"), ({}, None),
-                       (HANDED, "HTTP/1.1 in clear says its session; TLS"),
-                       (models, "HTTP/1.1 in clear says its model; TLS"),
+    for keys, says in ((HANDED, "pool: decided by its session, of clients that speak HTTP/1.1 in clear"), ({}, None),
+                       ({**HANDED, "requests": "as-they-come"}, ", on the first request of each connection\n"),
+                       (models, "decided by its model, of"),
                        ({**models, "stickiness": {**HANDED["stickiness"], "prefix": True, "maxExtraLoad": "auto"}},
-                        "HTTP/1.1 in clear says its session, its model, its prompt; TLS")):
+                        "decided by its session, its model, its prompt, of")):
         path = node.write("c.yaml", node.config(node.pool(servers, **keys)))
         said = node.pintle("check", path).stdout
-        assert (says in said) if says else said.count("\n") == 1, said
+        assert (says in said and said.count("\n") == 2) if says else said.count("\n") == 1, said

@@ -1116,6 +1116,7 @@ static void test_check(void **state)
 {
 	static const char good[] = "apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\n"
 				   "pools:\n- name: a\n  frontends: [\"10.0.0.1:80\"]\n"
+				   "  announce: true\n"
 				   "  endpoints: [{name: x, listen: \"8001\"}]\n";
 	static const char bad[] = "apiVersion: pintle.dev/v1alpha1\nkind: PintleConfig\n"
 				  "pools:\n- nam: a\n";

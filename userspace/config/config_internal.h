@@ -17,6 +17,7 @@
  *   config_found.c      pools that were found elsewhere than in the file
  *   config_policy.c     the keys of a SteeringPolicy
  *   config_settings.c   keys that were set while their pools run
+ *   config_here.c       what the machine lacks on which it is to run
  */
 #ifndef PINTLE_CONFIG_INTERNAL_H
 #define PINTLE_CONFIG_INTERNAL_H

@@ -9,9 +9,6 @@
 #include "../net/url.h"
 #include "../yaml/yaml_read.h"
 
-/* The files of the service account that a kubelet puts into each pod. */
-#define ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
-
 /* ---- memory ------------------------------------------------------------------------------ */
 
 static void pem_free(struct kube_pem *p)
@@ -56,7 +53,7 @@ static void take_space(struct kube_access *a, const char *text)
 static void read_space(struct kube_access *a)
 {
 	char text[sizeof(a->space)] = "";
-	FILE *f = fopen(ACCOUNT "/namespace", "re");
+	FILE *f = fopen(KUBE_ACCOUNT "/namespace", "re");
 
 	if (f && !fgets(text, sizeof(text), f))
 		text[0] = '\0';
@@ -73,13 +70,13 @@ static int access_of_pod(struct kube_access **out)
 	_cleanup_(access_freep) struct kube_access *a = NULL;
 
 	*out = NULL;
-	if (!host || !*host || !port || !*port || access(ACCOUNT "/token", F_OK))
+	if (!kube_in_pod())
 		return 0;
 	a = calloc(1, sizeof(*a));
 	if (!a)
 		return log_err_r(ENOMEM, "Kubernetes");
-	a->ca.file = strdup(ACCOUNT "/ca.crt");
-	a->token_file = strdup(ACCOUNT "/token");
+	a->ca.file = strdup(KUBE_ACCOUNT "/ca.crt");
+	a->token_file = strdup(KUBE_ACCOUNT "/token");
 	if (asprintf(&a->server, strchr(host, ':') ? "https://[%s]:%s" : "https://%s:%s", host,
 		     port) < 0)
 		a->server = NULL;

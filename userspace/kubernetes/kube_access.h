@@ -4,7 +4,22 @@
 #ifndef PINTLE_KUBE_ACCESS_H
 #define PINTLE_KUBE_ACCESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* The files of the service account that a kubelet puts into each pod. */
+#define KUBE_ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
+
+/** Whether this process runs in a pod with a service account's token. */
+static inline bool kube_in_pod(void)
+{
+	const char *host = getenv("KUBERNETES_SERVICE_HOST");
+	const char *port = getenv("KUBERNETES_SERVICE_PORT");
+
+	return host && *host && port && *port && !access(KUBE_ACCOUNT "/token", F_OK);
+}
 
 /* A PEM text: in a file, or given itself. */
 struct kube_pem {

@@ -349,6 +349,19 @@ int routes_to(int netns_fd, const struct addr *to, struct route_path *out)
 	return 0;
 }
 
+bool routes_miss(int netns_fd, const struct frontend_addr *f)
+{
+	static const int unreachable[] = {-ENETUNREACH, -EHOSTUNREACH, -EACCES, -EINVAL};
+	struct route_path r;
+	int err = f->prefix_bits == 128 ? routes_to(netns_fd, &f->prefix, &r) : -ENOTUNIQ;
+	bool missed = !err && r.type != RTN_LOCAL;
+
+	/* No route, or one that refuses: unreachable, prohibit, blackhole. */
+	for (size_t i = 0; i < ARRAY_SIZE(unreachable); i++)
+		missed |= err == unreachable[i];
+	return missed;
+}
+
 static int on_neighbour(const struct nlmsghdr *h, void *arg)
 {
 	const struct ndmsg *m = nlmsg_data(h);

@@ -23,6 +23,7 @@ struct explanation {
 	char session[STATE_KEY_SIZE]; /* ""; none */
 	bool session_unknown;         /* of a client that is named otherwise */
 	bool group_known;
+	bool own_source;   /* the session is an address of this machine */
 	bool access_known; /* the client is named, so the pool's access can judge it */
 	bool forbidden;
 	uint32_t class_id;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verb_check.c - validates a configuration file without touching anything. */
-#include "../config/config.h"
+#include <fcntl.h>
+
+#include "../config/config_here.h"
 #include "../base/log.h"
 #include "../base/node_key.h"
 #include "../base/text.h"
 #include "../base/util.h"
+#include "../kubernetes/kube_access.h"
 #include "../maps/kernel.h"
 #include "cli.h"
 #include "output.h"
@@ -29,7 +32,7 @@ static void requests_say(const struct config_pool *p, char says[SAYS_SIZE])
 			text_list_add(says, SAYS_SIZE, all[i].what);
 }
 
-/* What the machine and the clients of a pool that is decided by request must be like. */
+/* Whose requests decide in a pool that is decided by request. */
 static void tell_needs(const struct config_pool *p)
 {
 	char says[SAYS_SIZE];
@@ -37,19 +40,12 @@ static void tell_needs(const struct config_pool *p)
 	if (p->decide != PINTLE_DECIDE_REQUEST || !p->frontend_count)
 		return;
 	requests_say(p, says);
-	printf("pool %s, decide: request: needs Linux 6.9 and net.ipv4.tcp_syncookies other than 0 "
-	       "(`pintle doctor`), and clients that send first; HTTP/1.1 in clear says %s; "
-	       "TLS and HTTP/2 are decided by their addresses%s%s\n",
+	printf("pool %s: decided by %s, of clients that speak HTTP/1.1 in clear and send first%s%s\n",
 	       p->name, says,
-	       p->in_pods
-		       ? "; endpoints are pods of this node, which pintled enters with "
-			 "CAP_SYS_ADMIN, not granted by default; the node's own processes, which "
-			 "come by loopback, are left to what listens at the frontend here"
-		       : "",
 	       p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION
 		       ? ""
-		       : "; only the first request of a connection is decided, unless "
-			 "requests: one-per-connection");
+		       : ", on the first request of each connection",
+	       p->in_pods ? "; not of this node's own processes; pintled needs CAP_SYS_ADMIN" : "");
 }
 
 /* A file that another user may not read says nothing of what pintled finds. */
@@ -66,6 +62,27 @@ static void check_key_file(const char *file, const struct config *c)
 		err ? "pintled would not start on this machine: " : "", says);
 }
 
+static void tell_lack(void *arg, int line, const char *what)
+{
+	fprintf(stderr, "%s:%d: warning: on this machine: %s\n", (const char *)arg, line, what);
+}
+
+/* What would keep pintled from serving by this file here; elsewhere it may. */
+static void check_here(const char *file, const struct config *c)
+{
+	_cleanup_close_ int netns = c->netns ? open(c->netns, O_RDONLY | O_CLOEXEC) : -1;
+
+	for (size_t i = 0; i < c->pool_count; i++)
+		if (c->pools[i].decide == PINTLE_DECIDE_REQUEST && !kernel_hands_over())
+			fprintf(stderr,
+				"%s:%d: warning: pool %s: on this machine " KERNEL_NO_HAND "\n",
+				file, c->pools[i].line, c->pools[i].name);
+	/* -1 is the own namespace. One that is not there yet has no addresses that could be seen.
+	 */
+	config_here(c, netns, c->kubernetes || kube_in_pod(), tell_lack, (void *)file);
+	check_key_file(file, c);
+}
+
 static int run_check(struct cli *cli)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
@@ -75,12 +92,7 @@ static int run_check(struct cli *cli)
 		return EXIT_USAGE;
 	for (size_t i = 0; i < c->pool_count; i++)
 		endpoints += c->pools[i].endpoint_count + c->pools[i].host_count;
-	for (size_t i = 0; i < c->pool_count; i++)
-		if (c->pools[i].decide == PINTLE_DECIDE_REQUEST && !kernel_hands_over())
-			fprintf(stderr,
-				"%s:%d: warning: pool %s: on this machine " KERNEL_NO_HAND "\n",
-				cli->words[0], c->pools[i].line, c->pools[i].name);
-	check_key_file(cli->words[0], c);
+	check_here(cli->words[0], c);
 	printf("%s: good: %zu pool%s, %zu endpoint%s\n", cli->words[0], c->pool_count,
 	       plural(c->pool_count), endpoints, plural(endpoints));
 	for (size_t i = 0; i < c->pool_count; i++)
@@ -94,7 +106,8 @@ const struct command command_check = {
 	.arguments = "FILE",
 	.summary = "validate a configuration file without touching anything",
 	.help = "Errors and warnings go to stderr as FILE:LINE:COLUMN: what is wrong; what would\n"
-		"be right. Exit status 0 if the file would load, even with warnings, else 2.",
+		"be right; also what would keep clients from being served on this machine. Exit\n"
+		"status 0 if the file would load, even with warnings, else 2.",
 	.run = run_check,
 	.least = 1,
 	.most = 1,

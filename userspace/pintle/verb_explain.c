@@ -2,6 +2,7 @@
 /* verb_explain.c - where a connection would go now, and why. */
 #include <ctype.h>
 #include <limits.h>
+#include <linux/rtnetlink.h>
 
 #include "../base/file.h"
 #include "../base/log.h"
@@ -9,6 +10,7 @@
 #include "../maps/names.h"
 #include "../maps/state_explain.h"
 #include "../net/cgroup2.h"
+#include "../net/routes.h"
 #include "adapters.bpf.h"
 #include "eligible.bpf.h"
 #include "explain.h"
@@ -918,6 +920,16 @@ static void print_bound(const struct explanation *e)
 	print_preferred(e, p);
 }
 
+/* Clients on the servers' machine connect from the frontend's own address: one source for all of
+ * them. */
+static void print_own(const struct explanation *e)
+{
+	if (e->own_source)
+		printf("  source: an address of this machine, whose own clients are one session, because "
+		       "all of them connect from the frontend's address; to try it as several: "
+		       "curl --interface 127.0.0.2, 127.0.0.3, ...\n");
+}
+
 static void print_home(const struct explanation *e)
 {
 	const struct explain_preferred *p = &e->x->home;
@@ -1062,6 +1074,7 @@ static int explain_text(const struct explanation *e)
 	print_share(e);
 	print_access(e);
 	print_bound(e);
+	print_own(e);
 	print_home(e);
 	print_prompt(e);
 	print_adapter(e);
@@ -1426,6 +1439,17 @@ static int model_take(const struct cli *cli, struct explanation *e, struct expla
 	return 0;
 }
 
+/* Whether the client's address is this machine's, and says which session is its. */
+static bool is_own_source(const struct explanation *e, const struct state_client *c)
+{
+	bool counts = c->has_ip && e->pool->key_kind == PINTLE_KEY_SOURCE && !e->has_request &&
+		      hook_has(e->pool->decided_by, PINTLE_TRAIT_AT_SERVERS);
+	_cleanup_close_ int netns = counts ? open_steered_netns(e->state) : -1;
+	struct route_path to;
+
+	return netns >= 0 && !routes_to(netns, &c->ip, &to) && to.type == RTN_LOCAL;
+}
+
 static int run_explain(struct cli *cli)
 {
 	_cleanup_(state_freep) struct state *s = NULL;
@@ -1454,6 +1478,7 @@ static int run_explain(struct cli *cli)
 		status = session_find(cli, m, &e, &c, &asked.session);
 	if (!status)
 		status = class_take(cli, e.pool, &asked);
+	e.own_source = !status && is_own_source(&e, &c);
 	return status ? status : explain_pool(&e, m, &c, &asked);
 }
 

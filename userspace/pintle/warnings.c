@@ -5,7 +5,9 @@
 #include <limits.h>
 #include <stdarg.h>
 
+#include "../config/config_here.h"
 #include "../maps/names.h"
+#include "../net/routes.h"
 #include "programs.h"
 #include "traits.bpf.h"
 
@@ -296,6 +298,29 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 	}
 }
 
+/* An address that was this node's may be taken away while pintled runs. */
+static void local_warnings(cJSON *list, const struct cli *cli, const struct state *s)
+{
+	_cleanup_close_ int netns = open_steered_netns(s);
+	int left = MAX_OF_A_KIND;
+
+	(void)cli;
+	for (size_t i = 0; i < s->pool_count && netns >= 0; i++) {
+		const struct state_pool *p = &s->pools[i];
+
+		if (p->in_pods || !hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS))
+			continue;
+		for (size_t j = 0; j < p->frontend_count && left; j++) {
+			const struct state_frontend *f = &p->frontends[j];
+
+			if (f->announced || !routes_miss(netns, &f->addr))
+				continue;
+			left--;
+			warn(list, "pool %s: %s " CONFIG_NOT_LOCAL, p->name, f->text);
+		}
+	}
+}
+
 /* A gateway that dials pods of llm/vllm by their own addresses passes the Service, and Pintle. */
 static void direct_warnings(cJSON *list, const struct cli *cli, const struct state *s)
 {
@@ -496,7 +521,7 @@ cJSON *warnings_collect(const struct cli *cli, const struct state *s)
 		daemon_warnings,  link_warnings,   pool_warnings,     unsteerable_warnings,
 		family_warnings,  scrape_warnings, ejection_warnings, unfit_warnings,
 		oneshot_warnings, direct_warnings, session_warnings,  setting_warnings,
-		host_warnings,    hand_warnings,
+		host_warnings,    hand_warnings,   local_warnings,
 	};
 	cJSON *list = cJSON_CreateArray();
 

@@ -9,6 +9,7 @@
 #include "../base/hash.h"
 #include "../base/log.h"
 #include "../base/util.h"
+#include "../config/config_here.h"
 #include "../maps/follow.h"
 #include "attach.h"
 #include "audit.h"
@@ -286,6 +287,19 @@ static void warn_of_node(const struct config *old, const struct config *new)
 		log_warn("a change of kubernetes takes effect at the next start of pintled");
 }
 
+static void tell_lack(void *arg, int line, const char *what)
+{
+	const struct config *c = arg;
+
+	log_warn("%s:%d: %s", c->path, line, what);
+}
+
+/* Such a configuration runs: an address may come, and go, while pintled runs. */
+static void tell_unserved(const struct daemon *d)
+{
+	config_here(d->config, attachment_netns(d->attachment), d->cluster, tell_lack, d->config);
+}
+
 /* Takes `c` and `p`. The former ones are freed only after poller_configure(), because the poller
  * refers to them until then. */
 static int run_by(struct daemon *d, struct config *c, struct publication *p)
@@ -367,6 +381,7 @@ static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
 	else
 		log_info("reloaded %s: %zu pool%s", d->config->path, d->config->pool_count,
 			 plural(d->config->pool_count));
+	tell_unserved(d);
 	return err;
 }
 
@@ -708,6 +723,7 @@ static int daemon_start(struct daemon *d)
 		err = daemon_steer(d);
 	if (err)
 		return err;
+	tell_unserved(d);
 	if (attachment_pass(d->attachment))
 		pass_start(attachment_pass(d->attachment), &d->loop, d->poller);
 	poller_tell(d->poller, attachment_pass(d->attachment));
