@@ -50,12 +50,20 @@ def test_hint_py(node):
     assert cluster.decisions() == {"least_loaded": len(KEYS), "sticky": len(KEYS)}
 
 
-@case(timeout=240)
-def test_hint_go(node):
-    program = node.dir / "hint"
-    node.run(need("go"), "build", "-o", program, EXAMPLES / "hint.go", timeout=200,
+def go_build(node, source):
+    """Builds with whatever Go is here what Go 1.19 must build, too: Debian 12 has that."""
+    program = node.dir / source.stem
+    node.run(need("go"), "build", "-gcflags=-lang=go1.19", "-o", program, source, timeout=200,
              # The first build takes half a minute.
              env={"HOME": str(node.dir), "GOCACHE": str(TOP / "build/go-cache"), "GOFLAGS": "-mod=mod",
                   "CGO_ENABLED": "0"})
+    return program
+
+
+@case(timeout=300)
+def test_hint_go(node):
+    # Without this one, cases are skipped.
+    go_build(node, TOP / "tests/e2e/keepalive/http.go")
+    program = go_build(node, EXAMPLES / "hint.go")
     cluster, client = hinted(node)
     each_stays(cluster, lambda key: client.run(program, f"http://{SERVICE['v4']}/v1/models", key).stdout.split()[1])

@@ -178,7 +178,7 @@ func tell(url string, count int, label string, models []string) {
 		c := chat{kind[0], kind[1], models[i%len(models)], session}
 		body := c.body()
 		text, err := ask(url, c, body)
-		fmt.Print(c.model, " ", c.session, " ", c.characters, " ", max(c.stream, 0), " ")
+		fmt.Print(c.model, " ", c.session, " ", c.characters, " ", map[bool]int{true: c.stream}[c.stream > 0], " ")
 		if err != nil {
 			fmt.Printf("error %q\n", err)
 		} else {
