@@ -45,6 +45,14 @@ def wait_for(predicate, timeout=10, what=None):
         time.sleep(0.02)
 
 
+def has_ended(pid):
+    """Whether the process runs no more. One that nobody reaps, as in a container without an init, stays as a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def check(result, what):
     if result < 0:
         code = ctypes.get_errno()

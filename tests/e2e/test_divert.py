@@ -15,7 +15,7 @@ from pathlib import Path
 import test_rollout as rollout
 from clients import FRONTEND, source, split
 from harness import case
-from kernel import BUILD, SAN, inside, wait_for
+from kernel import BUILD, SAN, has_ended, inside, wait_for
 from packages import library
 from pods import SERVICE, Cluster
 from test_audit import Trail
@@ -366,7 +366,7 @@ def test_without_the_daemon(node, hook):
         w.daemon.kill()
         s.sendall(b"}")
         Answer(s)
-    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    wait_for(lambda: has_ended(pid))
     # Soon all scores are too old, and connections in flight fill the endpoints.
     wait_for(lambda: not w.is_refused())
     held = []

@@ -4,11 +4,10 @@ import json
 import os
 import re
 import subprocess
-from pathlib import Path
 
 from clients import FRONTEND, source
 from harness import case
-from kernel import BUILD, TOP, Skip, wait_for
+from kernel import BUILD, TOP, Skip, has_ended, wait_for
 from pods import SERVICE, Cluster
 from terminal import Terminal, top
 
@@ -334,7 +333,7 @@ def test_the_terminal_goes(node):
     terminal.shows("pool/s0")
     pid = terminal.ask("pane_pid")
     terminal.end()
-    wait_for(lambda: not Path("/proc", pid).exists())
+    wait_for(lambda: has_ended(pid))
 
 
 def test_hostile_names(node):

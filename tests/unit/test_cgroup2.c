@@ -4,6 +4,8 @@
 
 #include <linux/magic.h>
 #include <limits.h>
+#include <mntent.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -28,12 +30,30 @@ static bool is_true_root(const char *path)
 	return !statfs(path, &fs) && fs.f_type == CGROUP2_SUPER_MAGIC && access(file, F_OK);
 }
 
+/* Whether the true root is mounted: in most containers it is not, but a part below it. */
+static bool true_root_is_mounted(void)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "r");
+	bool found = false;
+
+	assert_non_null(mounts);
+	for (struct mntent *m; !found && (m = getmntent(mounts));)
+		found = is_true_root(m->mnt_dir);
+	endmntent(mounts);
+	return found;
+}
+
 static void test_root_of_this_machine(void **state)
 {
 	char path[PATH_MAX] = "";
 	int fd;
 
 	(void)state;
+	if (!true_root_is_mounted()) {
+		puts("the true root of cgroup2 is not mounted here");
+		fflush(stdout);
+		skip();
+	}
 	assert_int_equal(cgroup2_root(path, sizeof(path)), 0);
 	assert_true(is_true_root(path));
 	fd = cgroup2_open(path);
