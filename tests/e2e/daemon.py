@@ -35,14 +35,14 @@ class Daemon:
     def log(self):
         return self.log_path.read_text(errors="replace")
 
-    def wait_ready(self):
+    def wait_ready(self, seconds=60):
         def ready():
             if self.process.poll() is not None:
                 self.stopped = True
                 raise RuntimeError(f"pintled ended with {self.process.returncode}")
             return self.get("/readyz")[0] == 200
 
-        wait_for(ready, 60, "pintled to be ready")
+        wait_for(ready, seconds, "pintled to be ready")
 
     def get(self, path):
         """(status, body) of a path on the daemon's HTTP port."""

@@ -188,12 +188,14 @@ def test_without_the_daemon(node):
 
 
 def journal_of(node):
-    """Where pintled finds journald's socket, and the wrapper that lets it find it there."""
-    place = node.dir / "journal"
-    place.mkdir()
+    """Where pintled finds journald's socket, and the wrapper that lets it find it there. systemd need not be here:
+    pintled sees another /run, with nothing but this socket and the namespaces."""
+    run = node.dir / "run"
+    place = run / "systemd/journal"
+    place.mkdir(parents=True)
+    (run / "netns").mkdir()
     return place / "socket", ["unshare", "--mount", "sh", "-c",
-                              'mount -t tmpfs none /run/systemd && mkdir /run/systemd/journal &&'
-                              ' mount --bind "$0" /run/systemd/journal && exec "$@"', place]
+                              'mount --rbind /run/netns "$0/netns" && mount --rbind "$0" /run && exec "$@"', run]
 
 
 def journald(path):

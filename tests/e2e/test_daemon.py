@@ -641,18 +641,19 @@ def test_beside_another_sockops_program(node):
         node.run("bpftool", "cgroup", "detach", node.cgroup, "sock_ops", "pinned", pin)
 
 
-@case(timeout=180, san=False)
+@case(timeout=360, san=False)
 def test_valgrind(node):
     """A whole life under valgrind: no leak, no error."""
     if not shutil.which("valgrind"):
         raise Skip("no valgrind")
     endpoints = [{"name": f"s{i}", "listen": str(8001 + i)} for i in range(2)]
     config = node.write("c.yaml", node.config(node.pool(endpoints)))
-    daemon = Daemon(node, config, wrapper=[
+    daemon = Daemon(node, config, wait=False, wrapper=[
         "valgrind", "-q", "--error-exitcode=98", "--leak-check=full",
         "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite", "--num-callers=20",
         f"--suppressions={Path(__file__).with_name('valgrind.supp')}",
     ])
+    daemon.wait_ready(240)  # twenty times as long as without valgrind
     # Servers start after the daemon, because valgrind does not know pidfd_getfd().
     servers = node.servers(2)
     wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
