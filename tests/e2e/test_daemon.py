@@ -138,7 +138,7 @@ def test_pins_removed(node, what):
             shutil.rmtree(node.bpffs)
         else:
             removed[0].unlink()
-        wait_for(lambda: all(p.exists() for p in removed), 2)
+        wait_for(lambda: all(p.exists() for p in removed))
         load.go_on(100)
     assert not load.failures, load.failures[:3]
     assert "put back" in daemon.log()
@@ -154,7 +154,7 @@ def test_hook_detached_by_force(node, hook):
     daemon = node.steer(node.servers(2))
     assert daemon.metric("pintle_hook_attached", hook=hook) == 1
     node.run("bpftool", "link", "detach", "pinned", layout(node) / f"link_{hook}")
-    wait_for(lambda: f"lost, and attached again: {hook}" in daemon.log(), 2)
+    wait_for(lambda: f"lost, and attached again: {hook}" in daemon.log())
     assert node.ask(FRONTEND["v4"])
     assert daemon.get("/readyz")[0] == 200
     assert daemon.metric("pintle_hook_attached", hook=hook) == 1
