@@ -15,7 +15,7 @@ V1, V2 = pathlib.Path("/sys/fs/cgroup/memory"), pathlib.Path("/sys/fs/cgroup")
 def limited(node, mib):
     """A cgroup whose processes may have so much."""
     root, limit = (V1, "memory.limit_in_bytes") if V1.is_dir() else (V2, "memory.max")
-    group = root / node.id
+    group = root / f"{node.id}-memory"  # in a container node.cgroup may be beside it
     group.mkdir()
     try:
         if not (group / limit).exists():
