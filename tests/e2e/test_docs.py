@@ -6,6 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
+from clients import FRONTEND
+from daemon import METRICS
 from harness import case
 from kernel import BUILD, TOP
 
@@ -188,6 +190,40 @@ def test_nothing_of_this_machine(node):
     for path in PAGES:
         found = re.search(r"/tmp/\S+|/home/\S+|pintle-test-\S+", path.read_text())
         assert not found, (path.name, found[0])
+
+
+def examples():
+    """[(page, text)] of each configuration that a page shows whole."""
+    return [(path, block) for path in PAGES
+            for block in re.findall(r"^```yaml\n(.*?)^```$", path.read_text(), re.S | re.M)
+            if re.search(r"^pools:", block, re.M)]
+
+
+@case(san=False)
+def test_examples_can_be_pasted(node):
+    """`check` finds nothing in any configuration that a page shows whole, but what this machine may lack. What shows a
+    pool by its name alone is a part, and says so by its indentation."""
+    found = examples()
+    assert len(found) > 12, found
+    for path, text in found:
+        said = node.pintle("check", node.write("pasted.yaml", text), check=False)
+        wrong = [line for line in said.stderr.splitlines() if "on this machine" not in line]
+        assert said.returncode == 0 and not wrong, (path.name, text, said.stderr)
+    for path in PAGES:
+        parts = re.findall(r"^```yaml\n(- name: .*?)^```$", path.read_text(), re.S | re.M)
+        assert all("endpoints:" not in p and "frontends:" not in p for p in parts), (path.name, parts)
+
+
+@case(san=False)
+def test_first_example_works(node):
+    """docs/examples/pintle.yaml runs as it is, with two servers where it says, and README shows the same pool."""
+    text = page("docs/examples/pintle.yaml")
+    begun = text[text.index("apiVersion"):]
+    assert begun in page("README.md"), begun
+    node.servers(2)
+    daemon = node.daemon(begun + f"node: {{bpffs: {node.bpffs}, cgroup: {node.cgroup}, metrics: {METRICS!r}}}\n")
+    assert node.spread(FRONTEND["v4"], 16).keys() == {"s0", "s1"}
+    assert "warn" not in daemon.log(), daemon.log()
 
 
 def bytes_of(text):
