@@ -5,6 +5,8 @@ from kernel import BUILD, wait_for
 from pods import Cluster
 from test_connect import SELDOM
 
+# One page after the other comes from the same server.
+PATIENT = {**SELDOM, "scrape": {**SELDOM["scrape"], "timeout": "60s"}}
 POOLS, ENDPOINTS, FRONTENDS, MEMBERS = 256, 4096, 4096, 1024
 
 
@@ -20,7 +22,7 @@ def pools_of(cluster, count=POOLS, endpoints=ENDPOINTS, frontends=FRONTENDS):
     fronts = [(i + 1) * frontends // count for i in range(count)]
     for i, (start, end) in enumerate(zip([0, *ends], ends)):
         made = cluster.pool([{"name": f"e{k}", "address": f"{address(8, k)}:8000"} for k in range(start, end)],
-                            f"p{i}", stickiness={"key": "client"}, **SELDOM)
+                            f"p{i}", stickiness={"key": "client"}, **PATIENT)
         made["frontends"] = [f"{address(96, k)}:80" for k in range(fronts[i - 1] if i else 0, fronts[i])]
         yield made
 
