@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Off means off, and Pintle beside others: kube-proxy's rules, and other load balancers' programs."""
+import json
 import re
 import time
 
 from clients import split
+from daemon import Daemon
 from harness import case
-from kernel import BUILD, wait_for
+from kernel import BUILD, cgroup_root, wait_for
 from pods import SERVICE, Cluster, Rival
 from test_connect import BOTH, all_zero, steered, target
 
@@ -172,6 +174,75 @@ def test_overruled(node):
 
 
 # -- a program that lets no other be there --------------------------------------------------
+
+
+def test_taken_away(node):
+    """A connect hook that somebody takes away is put back three times in ten minutes; then kube-proxy serves, and
+    everything says so, until pintled starts anew."""
+    cluster, pods, client, daemon = fallen_back(node)
+    pin = next(cluster.bpffs.glob("v*")) / "link_connect4"
+
+    def put_back():
+        return daemon.metric("pintle_hook_put_back_total", hook="connect4")
+
+    for times in range(3):
+        assert put_back() == times
+        node.run("bpftool", "link", "detach", "pinned", pin)
+        wait_for(lambda: put_back() == times + 1)
+        assert client.ask(SERVICE["v4"]) in ("s0", "s1")
+    node.run("bpftool", "link", "detach", "pinned", pin)
+    wait_for(lambda: daemon.get("/readyz")[0] == 503)
+    assert "not attached: connect4 (taken away again" in daemon.get("/readyz")[1]
+    assert daemon.log().count("taken away again") == 1
+    assert daemon.metric("pintle_hook_attached", hook="connect4") == 0
+    assert daemon.metric("pintle_hook_attached", hook="connect6") == 1
+    assert client.spread(SERVICE["v4"], 3) == {"s2": 3}
+    assert "hook connect4 is not attached" in cluster.pintle("doctor", check=False).stdout
+    assert put_back() == 3
+    daemon.stop()
+    daemon = cluster.steer(cluster.pool(pods[:2]))
+    assert client.ask(SERVICE["v4"]) in ("s0", "s1")
+    all_zero(cluster)
+
+
+# The machine's cgroup is the root of what the daemon sees, as on a node of kind.
+NODE_OF_ITS_OWN = """\
+echo 0 > "$0/cgroup.procs"
+exec unshare --mount --cgroup sh -ec 'umount -l "$0"; mount -t cgroup2 none "$0"; exec "$@"' "$1" "${@:2}"
+"""
+
+ASK = "import sys, urllib.request as u; print(u.urlopen('http://' + sys.argv[1], timeout=10).read().decode())"
+
+
+@case(each=("systemd", "cgroupfs"))
+def test_at_kubepods(node, driver):
+    """With `node.cgroup: kubepods` the node's pods are steered, and nothing is attached to the root, where a program
+    that lets no other be may stand; the node's own processes are kube-proxy's."""
+    cluster = Cluster(node)
+    pods = cluster.servers(3)
+    client = cluster.pod("client")
+    kube_proxy(cluster, pods[2])
+    above = cluster.cgroup / ("kubepods.slice" if driver == "systemd" else "kubepods")
+    inner = above / f"pod{'0' * 8}"
+    inner.mkdir(parents=True)
+    rival = Rival(node)
+    rival.attach(cluster.cgroup, "rival4", how=("override",))
+    config = node.write("kubepods.yaml", cluster.config(cluster.pool(pods[:2]), cgroup="kubepods"))
+    daemon = Daemon(node, config, netns=cluster.machines[0].netns,
+                    wrapper=("bash", "-c", NODE_OF_ITS_OWN, cluster.cgroup, cgroup_root()))
+    cluster.all_ready()
+    attached = node.run("bpftool", "-j", "cgroup", "tree", cluster.cgroup).stdout
+    assert {(row["cgroup"], p["name"]) for row in json.loads(attached) for p in row["programs"]
+            if p["name"].startswith("pintle_connect")} == {(str(above), "pintle_connect4"), (str(above), "pintle_connect6")}
+    asked = client.run("/usr/bin/python3", "-c", ASK, SERVICE["v4"], cgroup=inner).stdout
+    assert asked.strip() in ("s0", "s1"), asked
+    assert client.run("/usr/bin/python3", "-c", ASK, SERVICE["v4"]).stdout.strip() == "s2"
+    assert daemon.metric("pintle_hook_attached", hook="connect4") == 1
+    daemon.stop()
+    rival.detach()
+    cluster.detach()
+    inner.rmdir()
+    above.rmdir()
 
 
 NO_OTHER = r"program rival4 \(id \d+\), which is attached to {}, lets no other be there; detach it"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pins in every state that a crash, an unfinished detach or an operator may leave: what a start
  * makes of them, and that a detach leaves nothing. */
+#include "../../userspace/pintled/tend.h"
 #include "support_steer.h"
 
 #define ANNOUNCED                                                                                  \
@@ -367,6 +368,71 @@ static void test_hooks_detached_by_force_are_attached_again(void **state)
 	assert_int_equal(count_text(told, "lost, and attached again: sockops_servers"), 1);
 	steer_end(&s);
 	assert_detaches();
+}
+
+static void take(enum link_id id)
+{
+	char pin[PATH_MAX];
+	int fd;
+
+	snprintf(pin, sizeof(pin), PINS "/%s", link_kinds[id].pin);
+	fd = bpf_obj_get(pin);
+	assert_int_equal(bpf_link_detach(fd), 0);
+	close(fd);
+}
+
+/* A hook that is taken away a fourth time within ten minutes is let be; others, and pins, are not.
+ */
+static void test_a_hook_that_is_taken_again_and_again(void **state)
+{
+	_cleanup_free_ char *told = NULL;
+	struct steer s;
+
+	(void)state;
+	steer_start(&s, ANNOUNCED, true);
+	told_begin();
+	for (uint64_t i = 0; i < 3; i++) {
+		assert_int_equal(attachment_put_back(s.a, LINK_LOOKUP), i);
+		take(LINK_LOOKUP);
+		assert_true(attachment_tend(s.a, s.c));
+		assert_null(attachment_lost(s.a));
+	}
+	take(LINK_LOOKUP);
+	wait_for((attachment_tend(s.a, s.c), attachment_lost(s.a)));
+	assert_non_null(strstr(attachment_lost(s.a), "not attached: lookup (taken away again"));
+	assert_false(hook_attached(&s, LINK_LOOKUP));
+	assert_int_equal(attachment_put_back(s.a, LINK_LOOKUP), 3);
+	take(LINK_SERVERS);
+	assert_int_equal(unlink(PINS "/names"), 0);
+	wait_for((attachment_tend(s.a, s.c), attachment_put_back(s.a, LINK_SERVERS) == 1));
+	assert_true(pinned(PINS "/names"));
+	assert_int_equal(attachment_put_back(s.a, LINK_LOOKUP), 3);
+	assert_int_equal(lookups_attached(), 0);
+	told = told_end();
+	assert_int_equal(count_text(told, "taken away again"), 1);
+	steer_end(&s);
+	assert_starts(true); /* a start ends the rest */
+	assert_attached_once();
+	assert_detaches();
+}
+
+static void test_when_a_hook_may_be_put_back(void **state)
+{
+	const uint64_t minute = 60 * NSEC_PER_SEC;
+	struct tend t;
+
+	(void)state;
+	tend_begin(&t);
+	for (uint64_t i = 0; i < 3; i++) {
+		assert_true(tend_may_put_back(&t, LINK_LOOKUP, i * minute));
+		tend_put_back(&t, LINK_LOOKUP, i * minute);
+	}
+	assert_false(tend_may_put_back(&t, LINK_LOOKUP, 10 * minute - 1));
+	assert_true(tend_may_put_back(&t, LINK_SERVERS, 3 * minute));
+	assert_true(tend_may_put_back(&t, LINK_LOOKUP, 10 * minute));
+	tend_put_back(&t, LINK_LOOKUP, 10 * minute);
+	assert_false(tend_may_put_back(&t, LINK_LOOKUP, 11 * minute - 1));
+	assert_true(tend_may_put_back(&t, LINK_LOOKUP, 11 * minute));
 }
 
 /* Programs need their cgroup: they are attached again as soon as a cgroup exists at that path. */
@@ -822,6 +888,8 @@ int main(void)
 		steer_test(test_pins_are_put_back),
 		steer_test(test_the_directory_is_put_back),
 		steer_test(test_hooks_detached_by_force_are_attached_again),
+		steer_test(test_a_hook_that_is_taken_again_and_again),
+		steer_test(test_when_a_hook_may_be_put_back),
 		steer_test(test_a_cgroup_that_comes_back),
 		steer_test(test_a_detach_was_killed),
 		steer_test(test_the_map_of_frontends_is_missing),

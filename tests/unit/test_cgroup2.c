@@ -304,6 +304,46 @@ static int alone_with_own_pids(void *arg)
 	return with_own_pids(&c);
 }
 
+/* As a node: what kubelet's drivers make, in order; the last one is where the processes are. */
+static int pods_of(const char *first, const char *last)
+{
+	char path[PATH_MAX] = UNTOUCHED;
+
+	CHECK(!mkdir(first, 0755));
+	CHECK(!cgroup2_kubepods(path, sizeof(path)));
+	CHECK(!strcmp(path, first));
+	CHECK(!mkdir(last, 0755));
+	CHECK(!enter_cgroup(last));
+	CHECK(!cgroup2_kubepods(path, sizeof(path)));
+	CHECK(!strcmp(path, last));
+	CHECK(!enter_cgroup("/tmp/host"));
+	CHECK(!rmdir(first) && !rmdir(last));
+	return 0;
+}
+
+static int node_with_pods(void *arg)
+{
+	char path[PATH_MAX] = UNTOUCHED, small[16] = UNTOUCHED;
+
+	CHECK(!enter_cgroup(arg));
+	CHECK(!unshare(CLONE_NEWCGROUP));
+	CHECK(!unmount_all());
+	CHECK(!mount_at("/tmp/host"));
+	CHECK(cgroup2_kubepods(path, sizeof(path)) == -ENOENT);
+	CHECK(!strcmp(path, UNTOUCHED));
+	CHECK(!pods_of("/tmp/host/kubepods.slice", "/tmp/host/kubepods"));
+	CHECK(!pods_of("/tmp/host/kubepods", "/tmp/host/kubepods.slice"));
+	CHECK(!mkdir("/tmp/host/kubelet.slice", 0755));
+	CHECK(!pods_of("/tmp/host/kubelet.slice/kubelet-kubepods.slice", "/tmp/host/kubepods"));
+	CHECK(!mkdir("/tmp/host/kubelet", 0755));
+	CHECK(!mkdir("/tmp/host/kubelet/kubepods", 0755));
+	CHECK(cgroup2_kubepods(small, sizeof(small)) == -ENAMETOOLONG);
+	CHECK(!strcmp(small, UNTOUCHED));
+	CHECK(!rmdir("/tmp/host/kubelet/kubepods") && !rmdir("/tmp/host/kubelet"));
+	CHECK(!rmdir("/tmp/host/kubelet.slice"));
+	return 0;
+}
+
 static void in_cgroup(int (*fn)(void *arg))
 {
 	char root[PATH_MAX], cgroup[PATH_MAX + 32];
@@ -334,6 +374,12 @@ static void test_node_in_a_cgroup_namespace(void **state)
 	(void)state;
 	in_cgroup(node_with_own_pids);
 	in_cgroup(node_beside_machine);
+}
+
+static void test_where_a_kubelet_has_its_pods(void **state)
+{
+	(void)state;
+	in_cgroup(node_with_pods);
 }
 
 static void test_own_container_only(void **state)
@@ -395,17 +441,12 @@ static void test_walk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(test_root_of_this_machine),
-		test(test_path_that_does_not_fit),
-		test(test_open_takes_cgroup2_only),
-		test(test_none_mounted),
-		test(test_blanks_in_the_path),
-		test(test_several_mounts),
-		test(test_part_of_the_hierarchy),
-		test(test_hosts_root_is_preferred),
-		test(test_node_in_a_cgroup_namespace),
-		test(test_own_container_only),
-		test(test_walk),
+		test(test_root_of_this_machine),       test(test_path_that_does_not_fit),
+		test(test_open_takes_cgroup2_only),    test(test_none_mounted),
+		test(test_blanks_in_the_path),         test(test_several_mounts),
+		test(test_part_of_the_hierarchy),      test(test_hosts_root_is_preferred),
+		test(test_node_in_a_cgroup_namespace), test(test_where_a_kubelet_has_its_pods),
+		test(test_own_container_only),         test(test_walk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

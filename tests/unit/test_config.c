@@ -226,8 +226,8 @@ static const struct refusal refusals[] = {
 	 "most 127 bytes\n"
 	 "7:30: node.netns is \"\", which does not begin with /; write a path from / on, of at most 127 "
 	 "bytes\n"
-	 "7:42: node.cgroup is \"./x\", which does not begin with /; write a path from / on, of at most "
-	 "127 bytes\n"},
+	 "7:42: node.cgroup is \"./x\", which does not begin with /; write kubepods, or a path from / "
+	 "on, of at most 127 bytes\n"},
 	{"a path too long", POOL "node: {bpffs: /" A63 "/" A63 "}\n",
 	 "7:15: node.bpffs is \"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/"
 	 "aaaaaaaaaaaaaaaaaaaaaaaaaa...\", which is too long; write a path from / on, of at most 127 "

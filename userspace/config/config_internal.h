@@ -85,6 +85,7 @@ extern const struct yaml_type config_source;      /* struct frontend_addr, witho
 extern const struct yaml_type config_account;     /* char *: "NAMESPACE/NAME" */
 extern const struct yaml_type config_others;      /* a list of struct config_other */
 extern const struct yaml_type config_models;      /* the models of struct config_pool */
+extern const struct yaml_type config_cgroup_node; /* a path, or CGROUP2_KUBEPODS */
 extern const struct yaml_type config_spared;      /* a list of struct config_spared */
 extern const struct yaml_type config_headers;     /* struct pintle_header[PINTLE_MAX_HEADERS] */
 

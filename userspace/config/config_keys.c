@@ -140,10 +140,12 @@ static const struct yaml_key config_keys[] = {
 	 .help = "The directory, on a bpffs, for the pinned maps and links."},
 	{"node.netns", &yaml_path, .max = MAX_TEXT, .preset = "/proc/self/ns/net", NODE(netns),
 	 .help = "The network namespace whose listeners are steered; the default is pintled's own."},
-	{"node.cgroup", &yaml_path, .max = MAX_TEXT, NODE(cgroup),
+	{"node.cgroup", &config_cgroup_node, .max = MAX_TEXT, NODE(cgroup),
 	 .absent = "the cgroup2 root, found in the mount table",
 	 .help = "The cgroup whose sockets are watched and whose clients are steered: model servers "
-		 "with `listen`, and clients of pools with `address`, must run in or below it."},
+		 "with `listen`, and clients of pools with `address`, must run in or below it. "
+		 "`kubepods` is the one below which this node's kubelet has its pods, wherever that "
+		 "is: for a node where another program takes away what is attached to the root."},
 	{"node.metrics", &config_serve, .preset = "127.0.0.1:9464", NODE(metrics),
 	 .help = "Where pintled serves /metrics, /healthz and /readyz."},
 	{"node.metricsDetail", &yaml_choice, .choices = details, .preset = "main", NODE(detail),

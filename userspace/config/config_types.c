@@ -8,6 +8,7 @@
 #include "config_internal.h"
 #include "../base/expfmt.h"
 #include "../maps/names.h"
+#include "../net/cgroup2.h"
 #include "../net/url.h"
 #include "../base/util.h"
 
@@ -44,6 +45,20 @@ static void cgroup_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 		 "a path from / on, or a pattern that begins with / or *, of at most %.0f bytes",
 		 k->max);
 }
+
+static int read_cgroup_node(struct yaml_value *v, void *field)
+{
+	return !strcmp(v->text, CGROUP2_KUBEPODS) ? yaml_take_text(v, field)
+						  : yaml_path.read(v, field);
+}
+
+static void cgroup_node_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
+{
+	snprintf(buf, YAML_WANTS_SIZE,
+		 CGROUP2_KUBEPODS ", or a path from / on, of at most %.0f bytes", k->max);
+}
+
+const struct yaml_type config_cgroup_node = {.wants = cgroup_node_wants, .read = read_cgroup_node};
 
 const struct yaml_type config_cgroup = {.wants = cgroup_wants, .read = read_cgroup};
 

@@ -145,6 +145,57 @@ int cgroup2_root(char *path, size_t size)
 	return 0;
 }
 
+/* By kubelet's drivers, systemd and cgroupfs; with --cgroup-root=/kubelet, as kind has it, too. No
+ * user but root makes cgroups there. */
+#define KUBEPODS_SYSTEMD  "kubepods.slice"
+#define KUBEPODS_CGROUPFS "kubepods"
+static const char *const kubepods[] = {
+	KUBEPODS_SYSTEMD,
+	KUBEPODS_CGROUPFS,
+	"kubelet.slice/kubelet-" KUBEPODS_SYSTEMD,
+	"kubelet/" KUBEPODS_CGROUPFS,
+};
+
+static bool is_populated(const char *path)
+{
+	char name[PATH_MAX + 16], line[64];
+	_cleanup_fclose_ FILE *f = NULL;
+
+	snprintf(name, sizeof(name), "%s/cgroup.events", path);
+	f = fopen(name, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (!strcmp(line, "populated 1\n"))
+			return true;
+	return false;
+}
+
+int cgroup2_kubepods(char *path, size_t size)
+{
+	char one[PATH_MAX + 64], found[PATH_MAX + 64] = "";
+	struct mount m;
+	int err = find_root(&m);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < ARRAY_SIZE(kubepods); i++) {
+		snprintf(one, sizeof(one), "%s/%s", m.path, kubepods[i]);
+		if (access(one, F_OK) || (found[0] && !is_populated(one)))
+			continue;
+		if (!found[0] || !is_populated(found))
+			memcpy(found, one, sizeof(found));
+	}
+	if (!found[0])
+		return log_err_r(ENOENT,
+				 "node.cgroup is " CGROUP2_KUBEPODS
+				 ", and a kubelet has made none of "
+				 "%s, %s, %s and %s below %s; write its path instead",
+				 kubepods[0], kubepods[1], kubepods[2], kubepods[3], m.path);
+	if (strlen(found) >= size)
+		return log_err_r(ENAMETOOLONG, "%s", found);
+	memcpy(path, found, strlen(found) + 1);
+	return 0;
+}
+
 /* Finds the cgroup2 path of a process, relative to this process's cgroup namespace. */
 static bool path_of(const char *pid, char path[PATH_MAX])
 {

@@ -20,6 +20,14 @@
  */
 int cgroup2_root(char *path, size_t size);
 
+/* What node.cgroup says in the place of a path. */
+#define CGROUP2_KUBEPODS "kubepods"
+
+/** Finds the cgroup below which this node's kubelet has all its pods, as each of its drivers names
+ * it, below what cgroup2_root() finds: the one that processes are in, where an earlier driver left
+ * another. Returns as cgroup2_root(); -ENOENT, too, where there is none. */
+int cgroup2_kubepods(char *path, size_t size);
+
 #define CGROUP2_WHY_SIZE  384
 #define CGROUP2_PART_CURE "mount the node's /sys/fs/cgroup into this container, or name node.cgroup"
 /** Whether processes are known to be outside the tree that cgroup2_root() finds, as in a container

@@ -88,7 +88,9 @@ static int open_cgroup(struct attachment *a, const struct config *c)
 {
 	int err = 0;
 
-	if (c->cgroup)
+	if (c->cgroup && !strcmp(c->cgroup, CGROUP2_KUBEPODS))
+		err = cgroup2_kubepods(a->cgroup, sizeof(a->cgroup));
+	else if (c->cgroup)
 		snprintf(a->cgroup, sizeof(a->cgroup), "%s", c->cgroup);
 	else
 		err = cgroup2_root(a->cgroup, sizeof(a->cgroup));
@@ -681,9 +683,9 @@ static int put_back_pins(struct attachment *a)
 	return n < 0 ? n : 0;
 }
 
-/* Whether a cgroup exists at the path. If it was removed and made again, it is another cgroup: its
+/* Whether a cgroup exists at the path. If it was removed and made again, it is *another cgroup: its
  * descriptor replaces the one we hold. */
-static bool cgroup_is_there(struct attachment *a)
+static bool cgroup_is_there(struct attachment *a, bool *another)
 {
 	struct stat there, held;
 	int fd;
@@ -697,10 +699,12 @@ static bool cgroup_is_there(struct attachment *a)
 		return false;
 	close(a->cgroup_fd);
 	a->cgroup_fd = fd;
+	*another = true;
 	return true;
 }
 
-static int attach_lost(struct attachment *a, const bool lost[LINK_COUNT])
+/* `taken`: by somebody, and not with its cgroup. */
+static int attach_lost(struct attachment *a, const bool lost[LINK_COUNT], bool taken)
 {
 	struct link_place to = place_of(a);
 	struct load_list which = {0};
@@ -713,6 +717,8 @@ static int attach_lost(struct attachment *a, const bool lost[LINK_COUNT])
 			continue;
 		err = link_replace(&link_kinds[i], programs_fd(a->skel, link_kinds[i].program), &to,
 				   a->dir);
+		if (!err && taken)
+			tend_put_back(&a->tend, (enum link_id)i, monotonic_ns());
 		tend_release(&a->tend, (enum link_id)i);
 	}
 	programs_unload(&a->skel);
@@ -744,27 +750,55 @@ static void tell_lost(struct attachment *a, const char *why)
 		log_error("%s; trying again until it is attached", a->lost_why);
 }
 
-static int mend_links(struct attachment *a)
+#define RESTS "taken away again, after it was put back 3 times within 10 minutes: resting"
+static_assert(TEND_TIMES == 3 && TEND_PERIOD_NS == 600 * NSEC_PER_SEC, "RESTS says so");
+
+struct mending {
+	bool now[LINK_COUNT]; /* can be attached at once */
+	bool any;             /* of these */
+	bool taken;           /* by somebody, and not with the cgroup */
+	bool gone;            /* something waits for the cgroup */
+	bool rests;           /* something was put back too often */
+};
+
+static void sort_lost(struct attachment *a, struct mending *m)
 {
-	bool lost[LINK_COUNT], any_of_cgroup = false, cgroup = cgroup_is_there(a), any = false;
+	bool another = false, there = cgroup_is_there(a, &another);
+	uint64_t now_ns = monotonic_ns();
+
+	*m = (struct mending){.taken = !another};
+	for (int i = 0; i < LINK_COUNT; i++) {
+		bool gone = a->lost[i] && !link_kinds[i].netns && !there;
+		bool rests = a->lost[i] && !gone && m->taken &&
+			     !tend_may_put_back(&a->tend, (enum link_id)i, now_ns);
+
+		m->now[i] = a->lost[i] && !gone && !rests;
+		m->any |= m->now[i];
+		m->gone |= gone;
+		m->rests |= rests;
+	}
+}
+
+/* Returns 0; -ESTALE: something cannot be attached yet, which it takes no try to see; or another
+ * -errno. *mended: something was attached. */
+static int mend_links(struct attachment *a, bool *mended)
+{
+	char why[PINTLE_TEXT_SIZE + 32] = "see pintled's log";
+	struct mending m;
 	int err = 0;
 
-	for (int i = 0; i < LINK_COUNT; i++) {
-		any_of_cgroup |= a->lost[i] && !link_kinds[i].netns;
-		lost[i] = a->lost[i] && (link_kinds[i].netns || cgroup);
-		any |= lost[i];
-	}
-	if (any)
-		err = attach_lost(a, lost);
-	if (any_of_cgroup && !cgroup) {
-		char why[PINTLE_TEXT_SIZE + 32];
-
+	sort_lost(a, &m);
+	if (m.any)
+		err = attach_lost(a, m.now, m.taken);
+	*mended = m.any && !err;
+	if (m.gone)
 		snprintf(why, sizeof(why), "the cgroup %s is gone", a->cgroup);
-		tell_lost(a, why);
-		return -ESTALE;
-	}
+	else if (m.rests)
+		snprintf(why, sizeof(why), RESTS);
+	if (m.gone || m.rests)
+		err = -ESTALE;
 	if (err)
-		tell_lost(a, "see pintled's log");
+		tell_lost(a, why);
 	return err;
 }
 
@@ -778,7 +812,8 @@ static void tend_later(struct attachment *a, uint64_t now, int err)
 {
 	uint64_t wait = MAX(2 * a->tend_wait_ns, TEND_WAIT_MIN_NS);
 
-	/* Looking for a cgroup is cheap and logs nothing, so the wait does not grow. */
+	/* Looking for a cgroup, or whether the rest is over, is cheap and logs nothing, so the wait
+	 * does not grow. */
 	a->tend_wait_ns = err == -ESTALE ? TEND_WAIT_MIN_NS : MIN(wait, TEND_WAIT_MAX_NS);
 	a->tend_again_ns = now + a->tend_wait_ns;
 }
@@ -786,6 +821,7 @@ static void tend_later(struct attachment *a, uint64_t now, int err)
 bool attachment_tend(struct attachment *a, const struct config *c)
 {
 	uint64_t now = monotonic_ns();
+	bool mended = false;
 	char hooks[128];
 	int err;
 
@@ -798,7 +834,7 @@ bool attachment_tend(struct attachment *a, const struct config *c)
 	}
 	if (!err) {
 		hooks_text(a->lost, hooks, sizeof(hooks));
-		err = mend_links(a);
+		err = mend_links(a, &mended);
 	}
 	if (!err && !look_for_lost(a, c)) {
 		log_warn("lost, and attached again: %s", hooks);
@@ -806,7 +842,7 @@ bool attachment_tend(struct attachment *a, const struct config *c)
 		return true;
 	}
 	tend_later(a, now, err);
-	return false;
+	return mended;
 }
 
 bool attachment_hook(const struct attachment *a, const struct config *c, enum link_id id,
@@ -815,6 +851,12 @@ bool attachment_hook(const struct attachment *a, const struct config *c, enum li
 	assert(id < LINK_COUNT);
 	*attached = link_wanted(&link_kinds[id], c) && !a->lost[id];
 	return link_wanted(&link_kinds[id], c);
+}
+
+uint64_t attachment_put_back(const struct attachment *a, enum link_id id)
+{
+	assert(id < LINK_COUNT);
+	return a->tend.back[id].count;
 }
 
 const char *attachment_lost(const struct attachment *a)

@@ -76,14 +76,17 @@ bool attachment_resumed(const struct attachment *a);
 bool attachment_takes_over(const struct attachment *a);
 /** Puts back what was pinned and attached for `c`, the current configuration, and is no longer:
  * pins, their directory, and links that were detached by force or with their cgroup (those as soon
- * as a cgroup exists at that path again). To be called a few times a second; cheap where nothing is
- * missing. A loss is logged once, and so is its end. Returns whether a hook was attached anew: then
- * connections and listeners may have been missed. */
+ * as a cgroup exists at that path again; those three times in ten minutes, see tend.h). To be
+ * called a few times a second; cheap where nothing is missing. A loss is logged once, and so is its
+ * end. Returns whether a hook was attached anew: then connections and listeners may have been
+ * missed. */
 bool attachment_tend(struct attachment *a, const struct config *c);
 /** Whether `c` needs that hook; *attached: whether it was attached at the last
  * attachment_tend(). */
 bool attachment_hook(const struct attachment *a, const struct config *c, enum link_id id,
 		     bool *attached);
+/** How often that hook was detached by force, and attached again, since the daemon's start. */
+uint64_t attachment_put_back(const struct attachment *a, enum link_id id);
 /** Which hooks were not attached at the last attachment_tend(), and why, as text that the
  * attachment owns; NULL: all were. */
 const char *attachment_lost(const struct attachment *a);

@@ -87,6 +87,18 @@ static void value_hook_attached(const struct page *p)
 			metrics_sample_u64(p->out, attached, link_hook(&link_kinds[i]), NULL);
 }
 
+static void value_hook_put_back(const struct page *p)
+{
+	bool attached;
+
+	for (int i = 0; i < LINK_COUNT; i++)
+		if (attachment_hook(p->from->attachment, p->from->config, (enum link_id)i,
+				    &attached))
+			metrics_sample_u64(
+				p->out, attachment_put_back(p->from->attachment, (enum link_id)i),
+				link_hook(&link_kinds[i]), NULL);
+}
+
 static void value_map_fill(const struct page *p)
 {
 	enum map_id map;
@@ -698,6 +710,12 @@ static const struct row {
 		 "For each hook that a pool needs: `lookup`, `sockops_servers`; "
 		 "`sockops_clients`, `connect4`, `connect6`, `release`, `getpeername4`, "
 		 "`getpeername6`; `hint`. A hook is lost by force or with its cgroup; the daemon's log says why it is not attached again."},
+	{NODE(COUNTER, "pintle_hook_put_back_total", value_hook_put_back, "hook"),
+	 .family.help = "How often the hook was detached by force, and attached again.",
+	 .family.more =
+		 "The daemon's lifetime. Something else removes programs: see "
+		 "[compatibility.md](compatibility.md#what-takes-programs-away). A hook is put "
+		 "back three times in ten minutes; then it rests until these are over."},
 	{NODE(COUNTER, "pintle_in_flight_drift_total", value_drift),
 	 .family.help = "Connections by which in-flight counters were ever wrong, and corrected.",
 	 .family.more = "Kernel's lifetime. Not 0: another program takes sockops' callbacks away; "

@@ -11,6 +11,7 @@
 
 void tend_begin(struct tend *t)
 {
+	*t = (struct tend){0};
 	memset(t->fd, -1, sizeof(t->fd));
 }
 
@@ -42,6 +43,20 @@ bool tend_attached(const struct tend *t, enum link_id id)
 
 	return t->fd[id] >= 0 && !bpf_obj_get_info_by_fd(t->fd[id], &info, &size) &&
 	       link_is_attached(&info);
+}
+
+bool tend_may_put_back(const struct tend *t, enum link_id id, uint64_t now_ns)
+{
+	const struct tend_back *b = &t->back[id];
+
+	return b->count < TEND_TIMES || now_ns - b->at_ns[b->count % TEND_TIMES] >= TEND_PERIOD_NS;
+}
+
+void tend_put_back(struct tend *t, enum link_id id, uint64_t now_ns)
+{
+	struct tend_back *b = &t->back[id];
+
+	b->at_ns[b->count++ % TEND_TIMES] = now_ns;
 }
 
 static int tend_pin(int fd, const char *dir, const char *name, mode_t mode, gid_t group)
