@@ -344,6 +344,22 @@ __noinline int member_of(const struct pintle_tuple *t, const struct caller *call
 	return 0;
 }
 
+/* Whether the caller's pod is one whose connections go on as they came: a mesh's proxy takes them
+ * in the pod's own network, and has to see the Service that they are for. Not inlined, because of
+ * its stack. */
+static __noinline int is_left_alone(const struct caller *caller)
+{
+	__u64 key = caller->cgroup;
+	struct pintle_client *c = bpf_map_lookup_elem(&clients, &key);
+	struct pintle_pod *p;
+
+	if (!c)
+		return 0;
+	key = c->id;
+	p = bpf_map_lookup_elem(&pods, &key);
+	return p && p->left_alone;
+}
+
 /* Enters the decision into the socket's record, and counts it as placed. */
 static __noinline void connect_place(struct pintle_connect *c, const struct terms *t,
 				     const struct decide_result *r,
@@ -609,7 +625,10 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 			*verdict = refuse();
 			return NULL;
 		}
-		c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		if (is_left_alone(caller))
+			t.mode = PINTLE_MODE_OFF;
+		else
+			c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	}
 	if (!c) {
 		if (t.mode == PINTLE_MODE_OFF || daemonless_for_long(t.now))

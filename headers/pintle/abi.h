@@ -74,7 +74,8 @@
 	  "over a limit of its class or tenant, or nothing could count it there; refused at once") \
 	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
 	X(RANDOM, "random", "mode baseline or shadow: any ready endpoint")                         \
-	X(PASSED, "passed", "mode off or shadow, or no daemon for long: left as it came")          \
+	X(PASSED, "passed",                                                                        \
+	  "mode off or shadow, a pod that is left alone, or no daemon for long: left as it came")  \
 	X(TRIED, "tried", "to an endpoint that stood still, to see whether it serves again")       \
 	X(FORBIDDEN, "forbidden", "its client may not connect to the pool; refused at once")
 
@@ -1936,6 +1937,8 @@ struct pintle_pod {
 	char space_name[64];   /* these three with the terminating NUL */
 	char name[256];
 	char account_name[256];
+	__u32 left_alone; /* 1: its connections go on as they came: a mesh's proxy takes them */
+	__u32 zero;
 };
 #define PINTLE_MAX_PODS 2048
 
@@ -2289,7 +2292,7 @@ PINTLE_ASSERT_SIZE(struct pintle_turn, 120);
 PINTLE_ASSERT_SIZE(struct pintle_hand_flow, 216);
 PINTLE_ASSERT_SIZE(struct pintle_evidence, 72);
 PINTLE_ASSERT_SIZE(struct pintle_client, 72);
-PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256);
+PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256 + 8);
 PINTLE_ASSERT_SIZE(struct pintle_event, 120);
 PINTLE_ASSERT_SIZE(struct pintle_forecast, 32);
 PINTLE_ASSERT_SIZE(struct pintle_moment_key, 24);

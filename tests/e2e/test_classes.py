@@ -155,7 +155,7 @@ RULES_OF_PODS = {"source": {"source": "10.7.0.0/16"}, "namespace": {"namespace":
                  "account": {"serviceAccount": "jobs/run"}}
 
 
-def pod_is(cluster, address, space, account, rules="rules"):
+def pod_is(cluster, address, space, account, rules="rules", left_alone=False):
     """Writes what the API server would have said of the pod whose cgroup is known. Its ids are those of the map
     `clients`, and of the pool's rule."""
     pins = {p.name: p for p in cluster.bpffs.rglob("*")}
@@ -165,9 +165,10 @@ def pod_is(cluster, address, space, account, rules="rules"):
 
     ids = [c["id"] for c in (r["formatted"]["value"] for r in read("clients", "dump")) if UID in str(c["name"])]
     assert ids, "not known yet"
-    rule = read("pools", "lookup", "key", 0, 0, 0, 0)["formatted"]["value"][rules][0]
-    value = struct.pack("=QQ10s2s4s16s64s256s256s", rule["space"], rule["account"], b"", b"\xff\xff",
-                        socket.inet_aton(address), b"", space, b"pod", account)
+    pool = read("pools", "lookup", "key", 0, 0, 0, 0)["formatted"]["value"]
+    rule = pool[rules][0] if rules else {"space": 1, "account": 1}
+    value = struct.pack("=QQ10s2s4s16s64s256s256sII", rule["space"], rule["account"], b"", b"\xff\xff",
+                        socket.inet_aton(address), b"", space, b"pod", account, left_alone, 0)
     cluster.node.run("bpftool", "map", "update", "pinned", pins["pods"],
                      "key", *map(str, struct.pack("=Q", ids[0])), "value", *map(str, value))
 

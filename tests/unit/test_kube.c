@@ -645,6 +645,49 @@ static void test_pods(void **state)
 	}
 }
 
+/* Pods whose connections a mesh's proxy takes, by what the mesh writes on them, or by their own
+ * word. */
+static void test_pods_that_are_left_alone(void **state)
+{
+	static const struct {
+		const char *annotations;
+		bool alone;
+	} rows[] = {
+		{"", false},
+		{"\"sidecar.istio.io/status\":\"{}\"", true},
+		{"\"sidecar.istio.io/inject\":\"true\"", false}, /* a wish, not what came of it */
+		{"\"ambient.istio.io/redirection\":\"enabled\"", true},
+		{"\"ambient.istio.io/redirection\":\"disabled\"", false},
+		{"\"linkerd.io/proxy-version\":\"edge-25.1.1\"", true},
+		{"\"kuma.io/sidecar-injected\":\"true\"", true},
+		{"\"kuma.io/sidecar-injected\":\"false\"", false},
+		{"\"consul.hashicorp.com/connect-inject-status\":\"injected\"", true},
+		{"\"pintle.dev/steer\":\"off\"", true},
+		{"\"pintle.dev/steer\":\"on\"", false},
+		{"\"pintle.dev/steer\":\"maybe\"", false},
+		{"\"pintle.dev/steer\":false", false},
+		{"\"pintle.dev/steer\":\"on\",\"sidecar.istio.io/status\":\"{}\"", false},
+		{"\"pintle.dev/steer\":\"\",\"sidecar.istio.io/status\":\"{}\"", true},
+		{"\"sidecar.istio.io/status\":7", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char why[KUBE_WHY_SIZE], text[512];
+		struct kube_pod p;
+		cJSON *o;
+
+		snprintf(text, sizeof(text),
+			 "{" POD_META(",\"uid\":\"" UID "\",\"annotations\":{%s}") "}",
+			 rows[i].annotations);
+		o = json(text);
+		assert_int_equal(kube_pod_read(o, &p, why), 0);
+		assert_int_equal(p.left_alone, rows[i].alone);
+		kube_pod_clear(&p);
+		cJSON_Delete(o);
+	}
+}
+
 /* Pods by their labels: one of the selectors, with all of its labels. */
 static void test_selectors(void **state)
 {
@@ -1094,13 +1137,21 @@ static void test_watch_missing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines_in_pieces), cmocka_unit_test(test_long_lines),
-		cmocka_unit_test(test_events),          cmocka_unit_test(test_pages),
-		cmocka_unit_test(test_pools),           cmocka_unit_test(test_recorded),
-		cmocka_unit_test(test_refused_objects), cmocka_unit_test(test_pods),
-		cmocka_unit_test(test_selectors),       cmocka_unit_test(test_kubeconfig),
-		cmocka_unit_test(test_watch_goes_on),   cmocka_unit_test(test_watch_that_breaks),
-		cmocka_unit_test(test_watch_refused),   cmocka_unit_test(test_watch_missing),
+		cmocka_unit_test(test_lines_in_pieces),
+		cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_events),
+		cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_pools),
+		cmocka_unit_test(test_recorded),
+		cmocka_unit_test(test_refused_objects),
+		cmocka_unit_test(test_pods),
+		cmocka_unit_test(test_pods_that_are_left_alone),
+		cmocka_unit_test(test_selectors),
+		cmocka_unit_test(test_kubeconfig),
+		cmocka_unit_test(test_watch_goes_on),
+		cmocka_unit_test(test_watch_that_breaks),
+		cmocka_unit_test(test_watch_refused),
+		cmocka_unit_test(test_watch_missing),
 	};
 
 	log_init("test_kube", LOG_ERROR);

@@ -611,6 +611,35 @@ void kube_pod_clear(struct kube_pod *p)
 	free(TAKE_PTR(p->labels));
 }
 
+/* What meshes write on a pod whose connections their proxy takes, by rules in the pod's own
+ * network: the proxy of a sidecar, or that of the node. */
+static const struct {
+	const char *annotation, *value; /* NULL: any */
+} meshes[] = {
+	{"sidecar.istio.io/status", NULL},
+	{"ambient.istio.io/redirection", "enabled"},
+	{"linkerd.io/proxy-version", NULL},
+	{"kuma.io/sidecar-injected", "true"},
+	{"consul.hashicorp.com/connect-inject-status", "injected"},
+};
+
+/* The proxy goes by the address that was asked for. An endpoint's, in the place of its Service's,
+ * it would let pass as it is: without the mesh's mTLS. */
+static bool is_left_alone(const cJSON *annotations)
+{
+	const char *said = kube_text(annotations, KUBE_STEER);
+	bool any = false;
+
+	if (said && (!strcmp(said, "off") || !strcmp(said, "on")))
+		return !strcmp(said, "off");
+	for (size_t i = 0; !any && i < ARRAY_SIZE(meshes); i++) {
+		const char *value = kube_text(annotations, meshes[i].annotation);
+
+		any = value && (!meshes[i].value || !strcmp(value, meshes[i].value));
+	}
+	return any;
+}
+
 int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE])
 {
 	const cJSON *metadata = kube_member(object, "metadata"),
@@ -621,6 +650,7 @@ int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_S
 		.host_network = is_true(spec, "hostNetwork"),
 		.running = phase && !strcmp(phase, "Running"),
 		.terminating = kube_member(metadata, "deletionTimestamp"),
+		.left_alone = is_left_alone(kube_member(metadata, "annotations")),
 	};
 	int err = kube_take_id(metadata, p.space, p.name, sizeof(p.name), why);
 

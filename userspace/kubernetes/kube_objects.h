@@ -27,6 +27,7 @@
  * steered: "endpoints", those to its pods' own addresses. */
 #define KUBE_INTERCEPT "pintle.dev/intercept"
 /* The annotation that names, by their labels, pods whose connections are left alone then. */
+#define KUBE_STEER            "pintle.dev/steer" /* of a pod: `off` or `on` */
 #define KUBE_INTERCEPT_EXCEPT "pintle.dev/intercept-except"
 
 /* Bytes with the NUL. */
@@ -170,6 +171,7 @@ struct kube_pod {
 	size_t address_count;         /* 0: none yet */
 	bool host_network;            /* these are its node's */
 	bool running;                 /* phase Running: it has a cgroup */
+	bool left_alone;              /* its connections go on as they came */
 	bool ready;
 	bool terminating; /* if it is ready, it serves until it ends */
 };

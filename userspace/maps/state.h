@@ -469,6 +469,7 @@ struct state_client {
 	uint64_t cgroup;               /* 0: not known, like the next three */
 	uint64_t id;                   /* client_id(): its pod's, say */
 	uint64_t space_id, account_id; /* of its pod's namespace and service account */
+	bool left_alone;               /* its pod's connections go on as they came */
 };
 
 /** Adds what `key`, resolved by state_session_resolve(), says of the client. */

@@ -680,6 +680,7 @@ void state_client_learn(const struct maps *m, struct state_client *c,
 		return;
 	c->space_id = pod.space;
 	c->account_id = pod.account;
+	c->left_alone = pod.left_alone;
 }
 
 static bool key_named(uint32_t kind, uint64_t id, struct pintle_session_key *key)

@@ -25,6 +25,7 @@ struct explanation {
 	bool group_known;
 	bool own_source;   /* the session is an address of this machine */
 	bool access_known; /* the client is named, so the pool's access can judge it */
+	bool left_alone;   /* the client is a pod whose connections go on as they came */
 	bool forbidden;
 	uint32_t class_id;
 	struct state_tenant tenant; /* of the pool that is asked; kind NONE: none, or not known */

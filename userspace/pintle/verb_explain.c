@@ -866,6 +866,9 @@ static void print_class(const struct explanation *e)
 
 static void print_access(const struct explanation *e)
 {
+	if (e->left_alone)
+		printf("  left alone: connections of this pod go on as they came; by its annotations, "
+		       "they are a mesh's\n");
 	if (e->pool->allow_count && !e->access_known)
 		printf("  access: left out, because the client is not named; give %s\n",
 		       hook_sees(e->pool->decided_by, PINTLE_KEY_POD)
@@ -1390,6 +1393,7 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 						     port_of(e->pool), &e->by);
 	e->class_id = asked->class_id;
 	e->access_known = c->has_ip || c->cgroup || c->id;
+	e->left_alone = c->left_alone && e->pool->decided_by == PINTLE_HOOK_CONNECT;
 	e->forbidden = e->access_known &&
 		       state_client_forbidden(m, e->pool, c, asked->family, port_of(e->pool));
 	asked->forbidden = e->forbidden;

@@ -37,6 +37,7 @@ struct clients {
 	const struct config *config;
 	bool active; /* the tree is walked, for named clients or for server_cgroups.h */
 	bool named;
+	bool pods;            /* some pod is left alone, whatever the pools' keys are */
 	char root[PATH_MAX];  /* directory where the walk begins */
 	char below[PATH_MAX]; /* the same as a path below the cgroup2 root: "" or "/..." */
 	struct tree tree;     /* what the map holds */
@@ -342,7 +343,7 @@ void clients_configure(struct clients *x, const struct config *c)
 	struct tree none = {0};
 
 	x->config = c;
-	x->named = asked_for(c);
+	x->named = x->pods || asked_for(c);
 	if (x->named || server_cgroups_wanted(c)) {
 		if (!x->active)
 			clients_start(x);
@@ -354,6 +355,15 @@ void clients_configure(struct clients *x, const struct config *c)
 		uv_timer_stop(&x->timer);
 	x->active = false;
 	take_tree(x, &none);
+}
+
+void clients_name_pods(struct clients *x, bool wanted)
+{
+	bool news = x->pods != wanted;
+
+	x->pods = wanted;
+	if (news && x->config)
+		clients_configure(x, x->config);
 }
 
 void clients_rescan(struct clients *x)

@@ -6,8 +6,8 @@
  * A client is either all cgroups that match a pattern of the configuration, or a Kubernetes pod,
  * known by the name that the kubelet gives its cgroup; each with the cgroups below. Other cgroups
  * are not in the map: the kernel takes each for a client of its own, by its id. The map is kept
- * only while a pool's key or group is `cgroup`, or one of a pod. The same walks keep the map of
- * server_cgroups.h while an endpoint names a cgroup.
+ * only while a pool's key or group is `cgroup`, or one of a pod, or some pod is left alone. The
+ * same walks keep the map of server_cgroups.h while an endpoint names a cgroup.
  *
  * When inotify reports a change, the whole tree is walked. So a lost event costs no more than the
  * time until the next walk.
@@ -29,8 +29,10 @@ struct clients;
 int clients_new(uv_loop_t *loop, const struct maps *m, struct clients **out);
 
 /** Takes the patterns of `c` from now on, and walks the tree at once. `c` is kept by reference
- * until the next call. Empties the map where no pool's key or group needs it. */
+ * until the next call. Empties the map where nothing needs it. */
 void clients_configure(struct clients *x, const struct config *c);
+/** Whether pods have to be known whatever the pools' keys are: pods_left_alone(). */
+void clients_name_pods(struct clients *x, bool wanted);
 
 /** Walks the tree again. To be called now and then, because inotify may have missed something. */
 void clients_rescan(struct clients *x);

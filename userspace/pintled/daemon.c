@@ -483,6 +483,7 @@ static void on_pods_settle(uv_timer_t *timer)
 	struct daemon *d = timer->data;
 
 	pods_update(d->pods, d->cluster);
+	clients_name_pods(d->clients, pods_left_alone(d->pods));
 }
 
 static void on_pods(void *arg)
@@ -548,6 +549,7 @@ static int daemon_configure(struct daemon *d)
 	if (err)
 		return err;
 	err = poller_configure(d->poller, d->config, d->publication);
+	clients_name_pods(d->clients, pods_left_alone(d->pods));
 	clients_configure(d->clients, d->config);
 	overload_configure(d->overload, d->config, d->publication, d->orders);
 	models_configure(d->models, d->config, d->publication);
@@ -729,8 +731,10 @@ static int daemon_start(struct daemon *d)
 	poller_tell(d->poller, attachment_pass(d->attachment));
 	if (d->cluster)
 		err = cluster_start(d->cluster, &d->loop, on_cluster, d);
-	else
+	else {
 		pods_update(d->pods, NULL);
+		clients_name_pods(d->clients, pods_left_alone(d->pods));
+	}
 	if (!err && d->cluster)
 		err = cluster_watch_pods(d->cluster, on_pods, d);
 	if (err)

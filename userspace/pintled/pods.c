@@ -12,8 +12,24 @@
 
 struct pods {
 	const struct maps *m;
+	bool any_left; /* some pod is left alone */
 	bool told_full, told_unfound;
 };
+
+/* What an earlier daemon knew holds until the API server answers. */
+static bool any_left(const struct maps *m)
+{
+	uint64_t key, *previous = NULL;
+	struct pintle_pod v;
+	int fd = m->fd[MAP_pods];
+
+	for (int i = 0; i < PINTLE_MAX_PODS && !bpf_map_get_next_key(fd, previous, &key); i++) {
+		if (!bpf_map_lookup_elem(fd, &key, &v) && v.left_alone)
+			return true;
+		previous = &key;
+	}
+	return false;
+}
 
 struct pods *pods_new(const struct maps *m)
 {
@@ -24,6 +40,7 @@ struct pods *pods_new(const struct maps *m)
 		return NULL;
 	}
 	p->m = m;
+	p->any_left = any_left(m);
 	return p;
 }
 
@@ -63,6 +80,7 @@ static struct pintle_pod pod_value(const struct kube_pod *from)
 	strcpy(v.space_name, from->space);
 	strcpy(v.name, from->name);
 	strcpy(v.account_name, from->account);
+	v.left_alone = from->left_alone;
 	return v;
 }
 
@@ -101,20 +119,13 @@ static void pod_put(struct pods *p, uint64_t id, const struct pintle_pod *v)
 }
 
 /* Entries that are gone are removed first, to make room. */
-void pods_update(struct pods *p, const struct cluster *c)
+static void pods_settle(struct pods *p, const struct kube_store *store)
 {
-	const struct kube_store *store = cluster_pods(c);
-	_cleanup_free_ uint64_t *all = NULL;
-	struct ids ids = {0};
+	_cleanup_free_ uint64_t *all = calloc(kube_store_count(store) + 1, sizeof(*all));
+	struct ids ids = {all, 0};
 
-	if (!c)
-		maps_prune(p->m, MAP_pods, is_there, &ids);
-	if (!store || !kube_store_known(store))
-		return;
-	all = calloc(kube_store_count(store) + 1, sizeof(*all));
 	if (!all)
 		return;
-	ids.all = all;
 	KUBE_STORE_EACH(item, store)
 	if (item->now)
 		ids.all[ids.count++] = pod_id(item->now);
@@ -129,6 +140,25 @@ void pods_update(struct pods *p, const struct cluster *c)
 		v = pod_value(item->now);
 		pod_put(p, pod_id(item->now), &v);
 	}
+}
+
+void pods_update(struct pods *p, const struct cluster *c)
+{
+	const struct kube_store *store = cluster_pods(c);
+	const struct ids none = {0};
+
+	if (!c)
+		maps_prune(p->m, MAP_pods, is_there, &none);
+	else if (store && kube_store_known(store))
+		pods_settle(p, store);
+	else
+		return;
+	p->any_left = any_left(p->m);
+}
+
+bool pods_left_alone(const struct pods *p)
+{
+	return p->any_left;
 }
 
 void pods_look(struct pods *p, const struct cluster *c, const struct clients *x)

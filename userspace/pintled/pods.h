@@ -22,6 +22,10 @@ void pods_free(struct pods *p);
  * Empties it without a cluster (`c` NULL). */
 void pods_update(struct pods *p, const struct cluster *c);
 
+/** Whether the connections of some pod go on as they came, as far as the map says: then the map
+ * `clients` has to say which cgroups are whose. */
+bool pods_left_alone(const struct pods *p);
+
 /** Says once if running pods have no cgroup where `x` looks for them: then each network namespace
  * is a client. To be called now and then. */
 void pods_look(struct pods *p, const struct cluster *c, const struct clients *x);
