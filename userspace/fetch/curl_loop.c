@@ -2,7 +2,7 @@
 #include "curl_loop.h"
 
 #include <assert.h>
-#include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "../base/log.h"
@@ -163,13 +163,17 @@ static void act_on(struct curl_loop *l, curl_socket_t fd, int events)
 	l->in_curl = false;
 }
 
+/* libuv says no more than that a socket has an error, and stops watching it: libcurl looks itself,
+ * because a kept connection that was reset is a reason to connect anew, and what came before the
+ * reset is read first. */
 static void on_socket(uv_poll_t *p, int status, int events)
 {
 	struct watch *w = p->data;
 	struct curl_loop *l = w->owner;
+	int fd = w->fd;
 
 	if (status < 0)
-		w->watched = 0; /* libuv has stopped watching */
+		w->watched = 0;
 	if (!w->wanted) {
 		/* The server has closed an idle connection: libcurl notices that at its next
 		 * use. */
@@ -177,10 +181,13 @@ static void on_socket(uv_poll_t *p, int status, int events)
 		w->watched = 0;
 		return;
 	}
-	act_on(l, w->fd,
-	       status < 0 ? CURL_CSELECT_ERR
+	act_on(l, fd,
+	       status < 0 ? 0
 			  : (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
 				    (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0));
+	w = find_watch(l, fd);
+	if (w && w->wanted)
+		set_watched(w, w->wanted);
 	collect_ended(l);
 }
 
@@ -195,22 +202,20 @@ static int set_watched(struct watch *w, int events)
 	return 0;
 }
 
-/* Whether the request's connection is established, TLS included. Where a kept connection was reset,
- * libcurl makes a new one for the same request, whose time is still that of the former: so the
- * kernel is asked, too. */
+/* Whether libcurl knows that this socket is connected, TLS included. Where a kept connection was
+ * reset, libcurl makes a new one for the same request, whose time and port are still those of the
+ * former: the socket's own port tells them apart. */
 static bool is_connected(CURL *easy, int fd)
 {
-	struct sockaddr_storage peer;
-	socklen_t size = sizeof(peer);
+	struct sockaddr_in6 local = {0}; /* the port of IPv4 stands at the same place */
+	socklen_t size = sizeof(local);
 	curl_off_t us = 0;
+	long port = 0;
 
 	return !curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &us) && us > 0 &&
-	       !getpeername(fd, (struct sockaddr *)&peer, &size);
-}
-
-static bool is_open(int fd)
-{
-	return fcntl(fd, F_GETFD) >= 0;
+	       !curl_easy_getinfo(easy, CURLINFO_LOCAL_PORT, &port) &&
+	       !getsockname(fd, (struct sockaddr *)&local, &size) && local.sin6_family != AF_UNIX &&
+	       port == ntohs(local.sin6_port);
 }
 
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
@@ -220,7 +225,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
 
 	(void)unused;
 	if (what == CURL_POLL_REMOVE) {
-		if (w && w->connected && is_open(fd))
+		if (w && w->connected)
 			w->wanted = 0;
 		else if (w)
 			drop_watch(l, w);
