@@ -57,7 +57,7 @@ static void add_chain(struct firewall_chains *to, uint8_t family, const char *ta
 {
 	char name[FIREWALL_CHAIN_SIZE] = "";
 
-	snprintf(name, sizeof(name), "table %s %.64s, chain %.64s", family_name(family), table,
+	snprintf(name, sizeof(name), "table %s %.255s, chain %.255s", family_name(family), table,
 		 chain);
 	for (size_t i = 0; i < to->count && i < FIREWALL_CHAINS; i++)
 		if (!strcmp(to->names[i], name))
@@ -73,7 +73,7 @@ struct reading {
 	struct firewall *out;
 	/* The chain that is read: a rule of it asks for a state; and one may drop. */
 	uint8_t family;
-	char table[65], chain[65];
+	char table[FIREWALL_NAME_SIZE], chain[FIREWALL_NAME_SIZE];
 	bool asks, drops;
 	/* The rule that is read: it leaves packets untracked; what it compared last; the one port
 	 * that its packets have (-1: any); and none of them is TCP's. */

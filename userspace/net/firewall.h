@@ -11,7 +11,8 @@
 /** A sysctl, for netns_sysctl(): 0: a connection without a SYN is invalid. */
 #define FIREWALL_LOOSE "net/netfilter/nf_conntrack_tcp_loose"
 
-#define FIREWALL_CHAIN_SIZE 160
+#define FIREWALL_NAME_SIZE  256 /* of a table or a chain: as NFT_NAME_MAXLEN */
+#define FIREWALL_CHAIN_SIZE (2 * FIREWALL_NAME_SIZE + 32)
 #define FIREWALL_CHAINS     4
 #define FIREWALL_PORTS      8
 
