@@ -404,6 +404,23 @@ def test_a_network(node, which):
     none_held(node)
 
 
+def test_more_routes_than_are_followed(node):
+    """With more prefixes than hand_ways holds, clients are served still; the log says so once, and pintle doctor."""
+    node.add_client()
+    daemon = node.steer(hashing(node, 1), **HANDED) or node.daemons[-1]
+    more = [f"10.{200 + i // 256}.{i % 256}.0/24 dev veth0" for i in range(1100)]
+    node.run("ip", "-batch", node.write("routes", "".join(f"route add {r}\n" for r in more)))
+    many = "the routes have more than 1024 prefixes"
+    wait_for(lambda: many in daemon.log(), 30)
+    for family in ("v4", "v6"):
+        Client(node, family).connect().send(post(BODY) + BODY).answered(BODY)
+    assert many in node.pintle("doctor", check=False).stdout
+    node.run("ip", "-batch", node.write("routes", "".join(f"route del {r}\n" for r in more)))
+    wait_for(lambda: "the routes have no more than 1024 prefixes" in daemon.log(), 30)
+    assert daemon.log().count(many) == 1, daemon.log()
+    assert many not in node.pintle("doctor", check=False).stdout
+
+
 # -- the table -----------------------------------------------------------------------------
 
 

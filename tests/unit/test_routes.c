@@ -6,6 +6,7 @@
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <netlink/attr.h>
+#include <pintle/abi.h>
 
 #include "../../userspace/net/netlink.h"
 #include "../../userspace/net/netns.h"
@@ -353,6 +354,46 @@ static void test_where_an_address_is_reached(void **state)
 	assert_int_equal(path.device, 99);
 }
 
+/* Those of table main, of another table and of a rule; and of no more than so many is a list made.
+ */
+static void test_where_routing_may_change(void **state)
+{
+	static const char *const expected[] = {"0.0.0.0/0:80", "10.3.0.0/24:80", "10.5.0.0/16:80",
+					       "10.5.0.0/24:80"};
+	struct route_bounds b = {0};
+
+	(void)state;
+	set_lo(true);
+	assert_int_equal(system("ip link add d0 type veth peer name d1 && ip link set d1 up && "
+				"ip link set d0 up && ip route add 10.5.0.0/24 dev d0 && "
+				"ip route add 10.5.0.0/24 dev d0 table 99 && "
+				"ip route add 10.3.0.0/24 dev d0 && "
+				"ip rule add to 10.5.0.0/16 table 99"),
+			 0);
+	assert_int_equal(routes_bounds(-1, PINTLE_MAX_WAYS, &b), 0);
+	assert_false(b.by_source);
+	assert_int_equal(b.all[0].prefix_bits, 0); /* ::/0 */
+	for (size_t i = 0, found = 0; i < b.n; i++) {
+		struct frontend_addr f = b.all[i];
+
+		for (size_t j = 0; j < i; j++)
+			assert_memory_not_equal(&b.all[j], &f, sizeof(f));
+		for (size_t j = 0; j < ARRAY_SIZE(expected); j++) {
+			const struct frontend_addr e = frontend(expected[j]);
+
+			found += e.prefix_bits == f.prefix_bits &&
+				 !memcmp(&e.prefix, &f.prefix, sizeof(e.prefix));
+		}
+		if (i + 1 == b.n)
+			assert_int_equal(found, ARRAY_SIZE(expected));
+	}
+	free(b.all);
+	b = (struct route_bounds){.n = 99};
+	assert_int_equal(routes_bounds(-1, 4, &b), -E2BIG);
+	assert_int_equal(routes_bounds(-1, 1, &b), -E2BIG);
+	assert_int_equal(b.n, 99);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -365,6 +406,7 @@ int main(void)
 		netns_test(test_refused),
 		netns_test(test_many),
 		netns_test(test_where_an_address_is_reached),
+		netns_test(test_where_routing_may_change),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

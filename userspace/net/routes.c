@@ -409,8 +409,34 @@ int routes_between(int netns_fd, const struct addr *from, const struct addr *to,
 
 /* ---- where routing may change ------------------------------------------------------ */
 
+/* A prefix may be in several tables, and in rules. */
+#define BOUND_TIMES 4
+
+static int compare_bounds(const void *a, const void *b)
+{
+	const struct frontend_addr *x = a, *y = b;
+
+	return memcmp(&x->prefix, &y->prefix, sizeof(x->prefix))
+		       ?: (x->prefix_bits > y->prefix_bits) - (x->prefix_bits < y->prefix_bits);
+}
+
+static void sort_bounds(struct route_bounds *b)
+{
+	size_t n = 0;
+
+	if (!b->n)
+		return; /* qsort() takes no NULL */
+	qsort(b->all, b->n, sizeof(*b->all), compare_bounds);
+	for (size_t i = 0; i < b->n; i++)
+		if (!n || compare_bounds(&b->all[n - 1], &b->all[i]))
+			b->all[n++] = b->all[i];
+	b->n = n;
+}
+
 static int add_bound(struct route_bounds *b, const struct frontend_addr *prefix)
 {
+	if (b->n >= b->most)
+		return -E2BIG;
 	if (!ROOM_FOR_ONE(b->all, b->n, b->room, 64))
 		return -ENOMEM;
 	b->all[b->n++] = *prefix;
@@ -467,10 +493,10 @@ static int bounds_ask(int netns_fd, int type, uint8_t family, netlink_fn each,
 	return r == -ENOENT || r == -EOPNOTSUPP || r == -EAFNOSUPPORT ? 0 : r;
 }
 
-int routes_bounds(int netns_fd, struct route_bounds *out)
+int routes_bounds(int netns_fd, size_t most, struct route_bounds *out)
 {
 	static const uint8_t families[] = {AF_INET, AF_INET6};
-	struct route_bounds b = {0};
+	struct route_bounds b = {.most = most * BOUND_TIMES};
 	int r = 0;
 
 	for (size_t i = 0; !r && i < ARRAY_SIZE(families); i++) {
@@ -484,6 +510,9 @@ int routes_bounds(int netns_fd, struct route_bounds *out)
 		if (!r)
 			r = bounds_ask(netns_fd, RTM_GETRULE, families[i], on_rule, &b);
 	}
+	sort_bounds(&b);
+	if (!r && b.n > most)
+		r = -E2BIG;
 	if (r) {
 		free(b.all);
 		return r;

@@ -67,12 +67,13 @@ int routes_between(int netns_fd, const struct addr *from, const struct addr *to,
 /* Where routing may change from one address to the next. */
 struct route_bounds {
 	struct frontend_addr *all; /* prefixes of routes and rules; ports are 0 */
-	size_t n, room;
-	bool by_source; /* rules look at a packet's source */
+	size_t n, room, most;      /* `most`: so many are read, perhaps more than once each */
+	bool by_source;            /* rules look at a packet's source */
 };
 
-/** Lists the prefixes of all routes but those of table local, and of rules; each perhaps more than
- * once. Returns 0, free(out->all); or -errno, not logged, *out untouched. */
-int routes_bounds(int netns_fd, struct route_bounds *out);
+/** Lists the prefixes of all routes but those of table local, and of rules; sorted, each once.
+ * Returns 0, free(out->all); or -errno, not logged, *out untouched: -E2BIG: they are more than
+ * `most`, and what follows is not read. */
+int routes_bounds(int netns_fd, size_t most, struct route_bounds *out);
 
 #endif

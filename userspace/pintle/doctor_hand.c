@@ -6,6 +6,7 @@
 #include "../net/firewall.h"
 #include "../net/netdev.h"
 #include "../net/netns.h"
+#include "../net/routes.h"
 #include "../net/tc.h"
 #include "doctor.h"
 
@@ -196,9 +197,31 @@ static void say_kept(struct doctor *d)
 	}
 }
 
+static void say_routes(struct doctor *d)
+{
+	struct route_bounds b = {0};
+
+	for (size_t i = 0; d->netns >= 0 && i < d->s->pool_count; i++) {
+		if (d->s->pools[i].decide != PINTLE_DECIDE_REQUEST)
+			continue;
+		if (routes_bounds(d->netns, PINTLE_MAX_WAYS, &b) == -E2BIG)
+			doctor_say(
+				d, VERDICT_WARN,
+				"see docs/handoff.md, What this machine has; turning forwarding on "
+				"(net.ipv4.ip_forward) lets the kernel tell each route",
+				"the routes have more than %u prefixes, which the hand-off does "
+				"not follow: where this machine does not forward, answers leave "
+				"by the device that the client's SYN came by",
+				PINTLE_MAX_WAYS);
+		free(b.all);
+		return;
+	}
+}
+
 void doctor_hand_more(struct doctor *d)
 {
 	say_before(d);
 	say_failing(d);
+	say_routes(d);
 	say_kept(d);
 }

@@ -21,6 +21,7 @@ struct hand {
 	const struct config *config;
 	bool wanted[PINTLE_MAX_POOLS]; /* parallel to the configuration's pools */
 	bool rests;                    /* as it was logged */
+	bool many_routes;              /* the same */
 	struct rests *sockets;         /* of pools, for want of sockets */
 	bool to_node;   /* some pool has connections handed over on the node itself */
 	uint32_t *seen; /* the devices, by index, whose incoming packets it sees */
@@ -90,7 +91,7 @@ static void on_arranged(void *arg, const struct tc_device *devices, const bool *
 	for (size_t i = 0; i < n; i++)
 		if (in[i] && ROOM_FOR_ONE(h->seen, h->seen_n, h->seen_room, 64))
 			h->seen[h->seen_n++] = devices[i].index;
-	ways_publish(h->attachment, h->config, h->wanted);
+	ways_publish(h->attachment, h->config, h->wanted, &h->many_routes);
 	xdp_arrange(h->xdp, devices, in, n);
 }
 

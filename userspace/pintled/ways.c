@@ -40,27 +40,6 @@ static wide last_of(const struct frontend_addr *f)
 	return wide_of(&f->prefix) | (((wide)1 << (128 - f->prefix_bits)) - 1);
 }
 
-static int compare(const void *a, const void *b)
-{
-	const struct frontend_addr *x = a, *y = b;
-
-	return memcmp(&x->prefix, &y->prefix, sizeof(x->prefix))
-		       ?: (x->prefix_bits > y->prefix_bits) - (x->prefix_bits < y->prefix_bits);
-}
-
-static void sort(struct route_bounds *b)
-{
-	size_t n = 0;
-
-	if (!b->n)
-		return; /* qsort() takes no NULL */
-	qsort(b->all, b->n, sizeof(*b->all), compare);
-	for (size_t i = 0; i < b->n; i++)
-		if (!n || compare(&b->all[n - 1], &b->all[i]))
-			b->all[n++] = b->all[i];
-	b->n = n;
-}
-
 /* Finds an address of prefix i, from `from` on, that is in none of the prefixes within that.
  * Returns false if there is none. */
 static bool alone(const struct route_bounds *b, size_t i, wide from, wide *out)
@@ -162,7 +141,24 @@ static int add_all(const struct attachment *a, const struct config *c, const boo
 	return err;
 }
 
-void ways_publish(const struct attachment *a, const struct config *c, const bool *wanted)
+/* With too many prefixes none is written: a part of them would send answers by routes that are not
+ * theirs. */
+static void say_many(bool many, bool *said)
+{
+	if (many && !*said)
+		log_warn(
+			"the hand-off: the routes have more than %u prefixes, which is too many to "
+			"follow: where this machine does not forward, answers leave by the device "
+			"that the client's SYN came by",
+			PINTLE_MAX_WAYS);
+	else if (!many && *said)
+		log_info("the hand-off: the routes have no more than %u prefixes, and are followed",
+			 PINTLE_MAX_WAYS);
+	*said = many;
+}
+
+void ways_publish(const struct attachment *a, const struct config *c, const bool *wanted,
+		  bool *many)
 {
 	struct map_rows rows = {.id = MAP_hand_ways};
 	struct route_bounds b = {0};
@@ -172,9 +168,11 @@ void ways_publish(const struct attachment *a, const struct config *c, const bool
 	for (size_t i = 0; i < c->pool_count; i++)
 		any |= wanted[i];
 	if (any)
-		err = routes_bounds(attachment_netns(a), &b);
-	sort(&b);
-	if (!err && b.n <= PINTLE_MAX_WAYS)
+		err = routes_bounds(attachment_netns(a), PINTLE_MAX_WAYS, &b);
+	say_many(err == -E2BIG, many);
+	if (err == -E2BIG)
+		err = 0;
+	else if (!err)
 		err = add_all(a, c, wanted, &b, &rows);
 	if (!err)
 		err = map_rows_put(attachment_maps(a), &rows);

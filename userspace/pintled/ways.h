@@ -9,8 +9,10 @@
 #include "attach.h"
 
 /** Writes the map `hand_ways`, for the frontends of the pools i for which wanted[i] is set; without
- * one it is empty. To be called after a change of routes, and now and then. Failures are logged.
+ * one it is empty, and so it is where the routes have too many prefixes: *many tells whether that
+ * was said. To be called after a change of routes, and now and then. Failures are logged.
  */
-void ways_publish(const struct attachment *a, const struct config *c, const bool *wanted);
+void ways_publish(const struct attachment *a, const struct config *c, const bool *wanted,
+		  bool *many);
 
 #endif
