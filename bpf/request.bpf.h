@@ -360,6 +360,25 @@ static __always_inline void request_keep_named(struct request_scan *s, __u32 end
 	s->named[i].to = end;
 }
 
+/* Keeps the line that ends at `end` for each name that it has. A function of its own, because of
+ * its stack: request_read_named() is called behind many others, and calls more. */
+REQUEST_STEP request_keep_line(struct request_scan *s, __u32 end, const struct request_names *names)
+{
+	__u64 start[4];
+	__u32 i;
+
+	if (!s || !names)
+		return 0;
+	for (i = 0; i < 4; i++)
+		start[i] = request_load(s, s->line + 8 * i) | REQUEST_SMALL;
+#ifdef __bpf__
+#pragma unroll
+#endif
+	for (i = 0; i < PINTLE_MAX_HEADERS; i++)
+		request_keep_named(s, end, start, names, i);
+	return 0;
+}
+
 struct request_number {
 	struct request_scan *scan;
 	__u32 from, to;
@@ -424,13 +443,12 @@ static __always_inline int request_resembles(const struct request_scan *s, const
 	return start[0] == REQUEST_TEXT("proxy-co") && start[1] == REQUEST_TEXT("nnection");
 }
 
-REQUEST_STEP request_read_named(struct request_scan *s, __u32 end,
-				const struct request_names *names)
+REQUEST_STEP request_read_named(struct request_scan *s, __u32 end)
 {
 	__u32 line, known, i;
 	__u64 start[4];
 
-	if (!s || !names)
+	if (!s)
 		return 0;
 	line = s->line;
 	known = s->known;
@@ -460,11 +478,6 @@ REQUEST_STEP request_read_named(struct request_scan *s, __u32 end,
 	} else if (request_resembles(s, start, line)) {
 		s->known |= REQUEST_MALFORMED;
 	}
-#ifdef __bpf__
-#pragma unroll
-#endif
-	for (i = 0; i < PINTLE_MAX_HEADERS; i++)
-		request_keep_named(s, end, start, names, i);
 	return 0;
 }
 
@@ -473,10 +486,12 @@ static __always_inline void request_read_header(struct request_scan *s, __u32 en
 {
 	/* A line that begins with a blank continues the line before, which may be one to overwrite.
 	 */
-	if (request_is_blank(s->bytes[s->line & (REQUEST_MAX - 1)]))
+	if (request_is_blank(s->bytes[s->line & (REQUEST_MAX - 1)])) {
 		s->known |= REQUEST_MALFORMED;
-	else if (request_matters(request_load(s, s->line) | REQUEST_SMALL, names))
-		request_read_named(s, end, names);
+	} else if (request_matters(request_load(s, s->line) | REQUEST_SMALL, names)) {
+		request_read_named(s, end);
+		request_keep_line(s, end, names);
+	}
 }
 
 /* A server may take the body's end from either header, where both are there. */
