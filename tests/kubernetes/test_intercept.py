@@ -54,7 +54,8 @@ def tenant(world, name):
 def slice_of(world, service, *addresses):
     """What whoever may write EndpointSlices writes: addresses of whomever he likes."""
     return world.api.create("/apis/discovery.k8s.io/v1/namespaces/llm/endpointslices", {
-        "metadata": {"name": f"{service}-by-hand", "labels": {"kubernetes.io/service-name": service}},
+        "metadata": {"name": f"{service}-by-hand",
+                     "labels": {"kubernetes.io/service-name": service, "pintle.dev/mode": "enforce"}},
         "addressType": "IPv6" if ":" in addresses[0] else "IPv4", "ports": [{"name": "", "port": 8000}],
         "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses]})
 

@@ -255,8 +255,8 @@ def test_inference_pool(node):
     world.api.inference_pool("llama", app="llama", ports=(8000, 8001))
     wait_for(lambda: world.members("llm/llama") == {"s2.8000", "s2.8001"})
     wait_conditions(world, "p", Programmed="Programmed")
-    found = world.pools()["llm/llama"]
-    assert (found["failure_mode"], found["ttl_seconds"]) == ("FailClose", 9)
+    wait_for(lambda: world.pools()["llm/llama"]["failure_mode"] == "FailClose", 10, "the first page to be read")
+    assert world.pools()["llm/llama"]["ttl_seconds"] == 9
 
 
 @case(timeout=180)

@@ -238,18 +238,19 @@ def test_ports_and_beside_the_file(node):
         {"name": "alt", "port": 8080, "targetPort": 8000},
         {"name": "admin", "port": 9000, "targetPort": 9001}])
     own = world.cluster.pool([{"name": "p", "address": at(world.proxy.v4, 8000)}], "own", to="10.96.7.7:80")
-    daemon = world.daemon(own)
+    world.daemon(own)
     wait_for(lambda: world.pools().keys() == {"own", "llm/vllm:http", "llm/vllm:admin"})
     found = world.pools()["llm/vllm:http"]
     assert set(found["frontends"]) == {SERVICE, "10.96.0.10:8080"}
     assert world.client.ask("10.96.0.10:8080") in ("s0", "s1")
     assert world.client.ask("10.96.7.7:80") == "proxied"
-    # A Service of the same pods and port: the older one has them.
+    # A Service of the same pods and port is a frontend of the older one's pool.
     world.api.create("/api/v1/namespaces/llm/services", {
         "metadata": {"name": "zweit", "labels": {"pintle.dev/mode": "enforce"}},
         "spec": {"selector": {"app": "vllm"}, "clusterIP": "10.96.0.11", "ports": [
             {"port": 80, "targetPort": 8000}]}})
-    wait_for(lambda: "pool llm/zweit is left to kube-proxy: address" in daemon.log())
+    wait_for(lambda: set(world.pools()["llm/vllm:http"]["frontends"]) == {SERVICE, "10.96.0.10:8080", "10.96.0.11:80"})
+    wait_for(lambda: world.client.ask("10.96.0.11:80") in ("s0", "s1"))
     assert world.pools().keys() == {"own", "llm/vllm:http", "llm/vllm:admin"}
     # `pintle set` holds for a pool of the cluster as for one of the file.
     world.machine.pintle("set", "llm/vllm:http", "stickiness.ttl=7s")

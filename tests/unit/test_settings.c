@@ -339,8 +339,7 @@ static const struct {
 	 NONE,
 	 {{FOUND("n/a", "10.96.0.5:80", "10.9.0.2:8000"), NULL},
 	  {FOUND("n/b", "10.96.0.6:80", "10.9.0.2:8000"),
-	   "address 10.9.0.2:8000 claims the address of endpoint n/a/p0 (the cluster, 10.9.0.2:8000); give "
-	   "each endpoint its own"},
+	   "10.9.0.2:8000 is an endpoint of pool n/a (the cluster) already; an address is in one pool"},
 	  {FOUND("n/c", "10.96.0.6:80", "10.9.0.3:8000"), NULL}}},
 	{"the file keeps what it has",
 	 HEAD B(""),
@@ -348,8 +347,7 @@ static const struct {
 	   "frontend 10.78.0.1:8000 overlaps 10.78.0.1:8000 of pool b (line 5); list each address and port "
 	   "once"},
 	  {FOUND("n/b", "10.96.0.6:80", "10.1.0.1:80"),
-	   "address 10.1.0.1:80 claims the address of endpoint b/e (line 6, 10.1.0.1:80); give each endpoint "
-	   "its own"},
+	   "10.1.0.1:80 is an endpoint of pool b (line 6) already; an address is in one pool"},
 	  {FOUND("n/c", "10.96.0.6:80", "10.9.0.3:8000"), NULL}}},
 	/* The message stands at the file's frontend: pools are tried one by one. */
 	{"a frontend of the file covers an endpoint",

@@ -215,6 +215,18 @@ static size_t *first_overlap(struct nested *all, size_t n, size_t items, struct 
 	return NULL;
 }
 
+/* Whoever made it in the cluster did not choose its address. */
+static void tell_found(const struct item *a, const struct item *b, struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(a->node, "address", NULL);
+	char text[ADDR_TEXT_SIZE], at[CONFIG_PLACE_SIZE];
+
+	yaml_report_error(r, place->line, place->column,
+			  "%s is an endpoint of pool %s (%s) already; an address is in one pool",
+			  addr_format_endpoint(config_endpoint_at(a->endpoint), text),
+			  pool_label(b->pool), config_place(b->endpoint->line, at));
+}
+
 static void tell_server(const struct item *a, const struct item *b, struct yaml_report *r)
 {
 	char text[ADDR_TEXT_SIZE], other[ADDR_TEXT_SIZE], at[CONFIG_PLACE_SIZE];
@@ -244,7 +256,8 @@ static void check_servers(const struct items *endpoints, struct yaml_report *r)
 	first = first_overlap(all, n, endpoints->count, r);
 	for (size_t i = 0; first && i < endpoints->count; i++)
 		if (first[i] != NONE)
-			tell_server(&endpoints->all[i], &endpoints->all[first[i]], r);
+			(endpoints->all[i].endpoint->line > 0 ? tell_server : tell_found)(
+				&endpoints->all[i], &endpoints->all[first[i]], r);
 }
 
 static struct nested place_of_frontend(const struct frontend_addr *f, size_t item)

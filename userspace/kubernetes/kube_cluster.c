@@ -92,6 +92,7 @@ static const struct {
 	const char *selector; /* NULL: all objects */
 } watched[ALL_COUNT] = {
 	[ALL_SERVICES] = {&services, "labelSelector=pintle.dev%2Fmode"},
+	[ALL_SLICES] = {&slices, "labelSelector=pintle.dev%2Fmode"},
 	[ALL_INFERENCES] = {&kube_inferences, NULL},
 	[ALL_POLICIES] = {&kube_policies, NULL},
 	[ALL_OBJECTIVES] = {&kube_objectives, NULL},
@@ -163,6 +164,44 @@ static bool has_frontend(const struct kube_cluster *c, const struct kube_inferen
 	return false;
 }
 
+static bool makes_pools(const struct kube_service *s)
+{
+	return kube_is_steered(s) && s->address_count && !s->pool[0];
+}
+
+bool kube_is_slice_of(const struct kube_slice *slice, const char *key)
+{
+	size_t space = strlen(slice->space);
+
+	return !strncmp(slice->space, key, space) && key[space] == '/' &&
+	       !strcmp(slice->service, key + space + 1);
+}
+
+static bool has_labelled_slice(const struct owner *o)
+{
+	KUBE_STORE_EACH(item, o->cluster->all[ALL_SLICES])
+	if (item->now && kube_is_slice_of(item->now, o->key))
+		return true;
+	return false;
+}
+
+/* Whether a Service's slices are to be watched by its name. The controller gives slices the labels
+ * of a Service that has a selector, one slice after the other; slices of other Services are written
+ * by hand, or mirrored, and need not carry them. */
+static bool needs_its_name(const struct owner *o, const struct kube_service *s)
+{
+	if (!s->selector || !has_labelled_slice(o))
+		return true;
+	if (!o->members.store)
+		return false;
+	if (!kube_store_known(o->members.store))
+		return true;
+	KUBE_STORE_EACH(item, o->members.store)
+	if (!kube_store_find(o->cluster->all[ALL_SLICES], item->key))
+		return true;
+	return false;
+}
+
 /* By which selector the owner's members are to be watched, into *selector, which the caller frees;
  * NULL: they are not. */
 static int wanted_selector(const struct owner *o, char **selector)
@@ -177,8 +216,7 @@ static int wanted_selector(const struct owner *o, char **selector)
 		return 0;
 	if (o->kind == KUBE_TARGET_POOL && has_frontend(o->cluster, p))
 		n = asprintf(selector, "%s", p->selector);
-	else if (o->kind == KUBE_TARGET_SERVICE && kube_is_steered(s) && s->address_count &&
-		 !s->pool[0])
+	else if (o->kind == KUBE_TARGET_SERVICE && makes_pools(s) && needs_its_name(o, s))
 		n = asprintf(selector, "labelSelector=kubernetes.io%%2Fservice-name%%3D%s",
 			     s->name);
 	if (n >= 0)
@@ -193,6 +231,9 @@ bool owner_waits(const struct owner *o)
 
 	if (o->own.store && !kube_store_known(o->own.store))
 		return true;
+	/* Where they must be watched otherwise now, those that are known are as good. */
+	if (o->slices_known)
+		return false;
 	if (o->members.store)
 		return !kube_store_known(o->members.store);
 	return wanted_selector(o, &selector) || selector;
@@ -235,7 +276,7 @@ static void owner_tend(struct owner *o)
 		return;
 	}
 	/* Only pods say whose an address is; slices may say anything. */
-	if (selector && s && s->selector && !strcmp(s->intercept, "endpoints")) {
+	if (s && makes_pools(s) && s->selector && !strcmp(s->intercept, "endpoints")) {
 		own = strdup(s->selector);
 		if (!own)
 			cluster_changed(o->cluster);

@@ -3,9 +3,10 @@
  * kube_cluster.h - the Services of a cluster that carry the label pintle.dev/mode, with their
  * EndpointSlices, as pools.
  *
- * One watch has all such Services, and each Service that is steered has a watch of its own slices:
- * never the slices, nor the pods, of the whole cluster. What is known stays until a list says
- * otherwise. Until the first list, known is what was restored: the pools that are pinned.
+ * One watch has all such Services, and one the slices that carry their label: a Service whose
+ * slices do not has a watch of its own slices, by its name. Never are there all slices, nor all
+ * pods, of the cluster. What is known stays until a list says otherwise. Until the first list,
+ * known is what was restored: the pools that are pinned.
  */
 #ifndef PINTLE_KUBE_CLUSTER_H
 #define PINTLE_KUBE_CLUSTER_H

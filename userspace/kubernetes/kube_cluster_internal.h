@@ -25,6 +25,7 @@
 /* Kinds that are watched in the whole cluster. */
 enum {
 	ALL_SERVICES, /* that carry the label */
+	ALL_SLICES,   /* the same: the controller gives slices the labels of their Service */
 	ALL_INFERENCES,
 	ALL_POLICIES,
 	ALL_OBJECTIVES,
@@ -43,13 +44,19 @@ struct owner {
 	struct kube_cluster *cluster;
 	enum kube_target_kind kind;
 	char key[KUBE_KEY_SIZE];
-	struct owned members; /* a Service's slices, a pool's pods; none: it is not steered */
-	struct owned own;     /* an intercepted Service's pods, which prove its slices */
+	/* A pool's pods; of a Service, the slices that do not carry its label; none: it is not
+	 * steered, or its slices are among ALL_SLICES. */
+	struct owned members;
+	struct owned own;  /* an intercepted Service's pods, which prove its slices */
+	bool slices_known; /* a Service's, at least once */
 	bool told_once;
 	char told[KUBE_WHY_SIZE]; /* why it is left to kube-proxy, as logged last; "": it is not */
 	time_t told_since;
 	/* Its pools among those that kube_cluster_pools() made last, and what became of them. */
 	size_t first, count, holding;
+	/* The oldest Service of the same pods, with which it shares a pool; "": with none, or it is
+	 * the oldest. */
+	char head[KUBE_KEY_SIZE];
 	char refused[PINTLE_WHY_SIZE]; /* why one does not hold; "": all do */
 	bool no_room;                  /* that is why it is left to kube-proxy */
 	struct kube_whys whys;         /* the same while pools are made */
@@ -101,6 +108,8 @@ struct owner *owner_find(const struct kube_cluster *c, enum kube_target_kind kin
 const struct kube_item *owner_item(const struct owner *o);
 /* Whether its members are not known yet. */
 bool owner_waits(const struct owner *o);
+/* Whether the slice is of the Service with this key. */
+bool kube_is_slice_of(const struct kube_slice *slice, const char *key);
 /* Whether the Service is a frontend of that InferencePool. */
 bool kube_is_frontend(const struct kube_service *s, const struct kube_inference *p);
 /* Whether all kinds are known: what an unfinished list has not named yet is no less there. */

@@ -124,56 +124,18 @@ static ssize_t list_known(const struct kube_store *store, void ***out)
 struct owner_parts {
 	struct kube_parts parts;
 	struct kube_here here;
+	const struct kube_service **group;
+	size_t slice_count, slice_room;
 	void **slices, **pods, **on_node, **gpus;
 };
 
 static void owner_parts_free(struct owner_parts *p)
 {
+	free(p->group);
 	free(p->slices);
 	free(p->pods);
 	free(p->on_node);
 	free(p->gpus);
-}
-
-static int owner_parts(const struct owner *o, struct owner_parts *p)
-{
-	const struct kube_cluster *c = o->cluster;
-	bool is_service = o->kind == KUBE_TARGET_SERVICE;
-	const struct kube_store *own = is_service ? o->own.store : o->members.store;
-	ssize_t slices = list_known(is_service ? o->members.store : NULL, &p->slices);
-	ssize_t pods = list_known(own, &p->pods),
-		on_node = list_known(c->clients_named ? c->pods : NULL, &p->on_node);
-	ssize_t gpus = list_known(c->gpus, &p->gpus);
-
-	if (slices < 0 || pods < 0 || on_node < 0 || gpus < 0)
-		return -ENOMEM;
-	p->here = (struct kube_here){
-		.node = c->node,
-		.zone = c->here.zone,
-		.pods = (const struct kube_pod *const *)p->on_node,
-		.pod_count = (size_t)on_node,
-		.gpus = (const struct kube_slice *const *)p->gpus,
-		.gpus_count = (size_t)gpus,
-	};
-	p->parts = (struct kube_parts){
-		.here = &p->here,
-		.slices = (const struct kube_slice *const *)p->slices,
-		.slice_count = (size_t)slices,
-		.pods = (const struct kube_pod *const *)p->pods,
-		.pod_count = (size_t)pods,
-		.pods_missing = own ? kube_store_missing(own) : "it has no selector",
-	};
-	return 0;
-}
-
-static int add_service(struct kube_cluster *c, struct owner *o, const struct kube_service *now,
-		       struct config_founds *out)
-{
-	_cleanup_(owner_parts_free) struct owner_parts p = {0};
-	const struct kube_extra extra = extra_of(c, o);
-	int err = owner_parts(o, &p);
-
-	return err ?: kube_pools_add(out, now, &p.parts, &extra, &o->whys);
 }
 
 /* Lists objects by age. Returns how many, or -ENOMEM. */
@@ -196,6 +158,139 @@ static ssize_t list_by_age(const struct kube_store *const *stores, size_t count,
 		qsort(order, n, sizeof(struct kube_item *), kube_by_age);
 	*out = order;
 	return (ssize_t)n;
+}
+
+/* Adds the slices of that Service, which are among those that carry its label, or were watched by
+ * its name. */
+static int add_slices(struct owner_parts *p, const struct owner *o)
+{
+	const struct kube_store *all = o->cluster->all[ALL_SLICES], *own = o->members.store;
+
+	KUBE_STORE_EACH(item, own && kube_store_known(own) ? own : all)
+	{
+		if (!item->now || !kube_is_slice_of(item->now, o->key))
+			continue;
+		if (!ROOM_FOR_ONE(p->slices, p->slice_count, p->slice_room, 8))
+			return -ENOMEM;
+		p->slices[p->slice_count++] = item->now;
+	}
+	return 0;
+}
+
+/* Whether the Service, besides an older one of the same pods, asks for nothing else: both have the
+ * same policy, or this one has none. */
+static bool may_join(const struct kube_cluster *c, const struct kube_item *older,
+		     const struct kube_item *item)
+{
+	const struct kube_service *a = older->now, *b = item->now;
+	const struct kube_item *policy = kube_policy_of(c, KUBE_TARGET_SERVICE, item->key);
+	char why[KUBE_WHY_SIZE];
+
+	return !a->pool[0] && !b->pool[0] && kube_pools_alike(a, b) && !kube_pools_leave(a, why) &&
+	       (!policy || policy == kube_policy_of(c, KUBE_TARGET_SERVICE, older->key));
+}
+
+/* Whether there is another Service of the same pods: of most there is none. */
+static bool has_alike(const struct kube_cluster *c, const struct kube_service *s)
+{
+	KUBE_STORE_EACH(item, c->all[ALL_SERVICES])
+	if (item->now && item->now != s && kube_pools_alike(item->now, s))
+		return true;
+	return false;
+}
+
+/* Finds the Services with which this one shares pools, itself among them, and all their slices. */
+static int find_group(struct owner *o, const struct kube_item *item, struct owner_parts *p)
+{
+	const struct kube_cluster *c = o->cluster;
+	const struct kube_store *const stores[] = {c->all[ALL_SERVICES]};
+	_cleanup_free_ const struct kube_item **order = NULL;
+	const struct kube_item *head = NULL;
+	ssize_t n = has_alike(c, item->now) ? list_by_age(stores, 1, &order) : 0;
+	int err = n < 0 ? (int)n : 0;
+
+	o->head[0] = '\0';
+	if (n <= 0)
+		return err ?: add_slices(p, o);
+	p->group = calloc((size_t)n + 1, sizeof(struct kube_service *));
+	if (!p->group)
+		return -ENOMEM;
+	for (ssize_t i = 0; !head && i < n; i++)
+		if (order[i] == item || may_join(c, order[i], item))
+			head = order[i];
+	for (ssize_t i = 0; !err && i < n; i++) {
+		const struct owner *one = owner_find(c, KUBE_TARGET_SERVICE, order[i]->key);
+
+		if (!one || (order[i] != head && !may_join(c, head, order[i])))
+			continue;
+		p->group[p->parts.group_count++] = order[i]->now;
+		err = add_slices(p, one);
+	}
+	if (head != item)
+		snprintf(o->head, sizeof(o->head), "%s", head->key);
+	return err;
+}
+
+static int owner_parts(struct owner *o, const struct kube_item *item, struct owner_parts *p)
+{
+	const struct kube_cluster *c = o->cluster;
+	bool is_service = o->kind == KUBE_TARGET_SERVICE;
+	const struct kube_store *own = is_service ? o->own.store : o->members.store;
+	int err = is_service ? find_group(o, item, p) : 0;
+	ssize_t pods = list_known(own, &p->pods),
+		on_node = list_known(c->clients_named ? c->pods : NULL, &p->on_node);
+	ssize_t gpus = list_known(c->gpus, &p->gpus);
+
+	if (err || pods < 0 || on_node < 0 || gpus < 0)
+		return -ENOMEM;
+	p->here = (struct kube_here){
+		.node = c->node,
+		.zone = c->here.zone,
+		.pods = (const struct kube_pod *const *)p->on_node,
+		.pod_count = (size_t)on_node,
+		.gpus = (const struct kube_slice *const *)p->gpus,
+		.gpus_count = (size_t)gpus,
+	};
+	p->parts = (struct kube_parts){
+		.here = &p->here,
+		.group = p->group,
+		.group_count = p->parts.group_count,
+		.slices = (const struct kube_slice *const *)p->slices,
+		.slice_count = p->slice_count,
+		.pods = (const struct kube_pod *const *)p->pods,
+		.pod_count = (size_t)pods,
+		.pods_missing = own ? kube_store_missing(own) : "it has no selector",
+	};
+	return 0;
+}
+
+/* A Service that only adds frontends to an older one's pool is left alone with it. */
+static void share_fate(struct owner *o)
+{
+	const struct owner *head = owner_find(o->cluster, KUBE_TARGET_SERVICE, o->head);
+
+	if (head && head->whys.left[0] && !o->whys.left[0])
+		snprintf(o->whys.left, sizeof(o->whys.left),
+			 "its pods are those of Service %.130s, which is older: %.300s", o->head,
+			 head->whys.left);
+	if (head)
+		o->no_room = head->no_room;
+}
+
+static int add_service(struct kube_cluster *c, struct owner *o, const struct kube_item *item,
+		       struct config_founds *out)
+{
+	_cleanup_(owner_parts_free) struct owner_parts p = {0};
+	const struct kube_extra extra = extra_of(c, o);
+	size_t first = out->count;
+	int err;
+
+	o->slices_known = true;
+	err = owner_parts(o, item, &p)
+		      ?: kube_pools_add(out, item->now, &p.parts, &extra, &o->whys);
+	if (o->head[0] && out->count == first)
+		share_fate(o);
+	return err;
 }
 
 /* The Services that are the pool's frontends: those with the mode of the oldest. */
@@ -248,7 +343,7 @@ static int add_inference(struct kube_cluster *c, struct owner *o, const struct k
 	/* It is no frontend's pool: most of a cluster's, and nothing is wrong with that. */
 	if (n <= 0)
 		return (int)n;
-	err = owner_parts(o, &parts) ?: inference_keys(c, p, &extra, &keys);
+	err = owner_parts(o, NULL, &parts) ?: inference_keys(c, p, &extra, &keys);
 	extra.keys = keys;
 	return err
 		       ?: kube_inference_add(out, p, frontends, (size_t)n, &parts.parts, &extra,
@@ -278,8 +373,15 @@ static int judge_frontend(const struct kube_cluster *c, const struct kube_servic
 	if (!item || !item->now) {
 		const char *missing = kube_store_missing(c->all[ALL_INFERENCES]);
 
-		snprintf(why, KUBE_WHY_SIZE, "InferencePool %.100s of its annotation %.300s", s->pool,
-			 item && item->why ? item->why : missing ?: "is not there");
+		if (missing)
+			snprintf(why, KUBE_WHY_SIZE,
+				 "InferencePool %.100s of its annotation is not known: %.300s; "
+				 "no other group and version is read",
+				 s->pool, missing);
+		else
+			snprintf(why, KUBE_WHY_SIZE,
+				 "InferencePool %.100s of its annotation %.300s", s->pool,
+				 item && item->why ? item->why : "is not there");
 		return 0;
 	}
 	n = frontends_of(c, item->now, &frontends);
@@ -336,7 +438,7 @@ static int make_pools(struct kube_cluster *c, struct owner *o, const struct kube
 		return add_restored(c, o->key, out);
 	if (o->kind == KUBE_TARGET_POOL)
 		return add_inference(c, o, item->now, out);
-	return is_of_pool(o, item) ? 0 : add_service(c, o, item->now, out);
+	return is_of_pool(o, item) ? 0 : add_service(c, o, item, out);
 }
 
 static int add_owner(struct kube_cluster *c, struct owner *o, const struct kube_item *item,
@@ -418,6 +520,19 @@ void kube_cluster_room(struct kube_cluster *c, struct kube_amount taken)
 	c->taken = taken;
 }
 
+/* What became of the pool in which its frontends are. */
+static void judge_joined(const struct kube_cluster *c, struct owner *o)
+{
+	const struct owner *head = owner_find(c, KUBE_TARGET_SERVICE, o->head);
+
+	if (!head)
+		return;
+	o->holding = head->holding;
+	if (head->refused[0])
+		snprintf(o->refused, sizeof(o->refused), "its pool is Service %.100s's: %.300s",
+			 o->head, head->refused);
+}
+
 void kube_cluster_judged(struct kube_cluster *c, const struct config_founds *pools, bool applied)
 {
 	struct owner *o;
@@ -436,6 +551,9 @@ void kube_cluster_judged(struct kube_cluster *c, const struct config_founds *poo
 							     : pools->all[i].why);
 		}
 	}
+	LIST_FOREACH(o, &c->owners, all)
+	if (o->head[0] && !o->count)
+		judge_joined(c, o);
 	c->judged = true;
 	kube_cluster_say(c);
 }

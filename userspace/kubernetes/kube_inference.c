@@ -91,6 +91,7 @@ static void clear_inference(void *now)
 
 const struct kube_kind kube_inferences = {
 	.what = "inferencepools",
+	.called = "inferencepools.inference.networking.k8s.io/v1",
 	.one = "InferencePool",
 	.group = "/apis/inference.networking.k8s.io/v1",
 	.optional = true,
@@ -148,7 +149,7 @@ int kube_inference_add(struct config_founds *to, const struct kube_inference *p,
 
 	*whys = (struct kube_whys){0};
 	for (size_t i = 0; !err && i < service_count; i++)
-		err = kube_pools_frontends(&m, services[i], NULL, extra);
+		err = kube_pools_frontends(&m, services[i], extra);
 	if (!err)
 		err = add_pods(&m, p, parts);
 	if (!err && service_count)

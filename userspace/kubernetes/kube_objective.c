@@ -52,6 +52,7 @@ static int read_objective(const cJSON *object, void *to, char why[KUBE_WHY_SIZE]
 
 const struct kube_kind kube_objectives = {
 	.what = "inferenceobjectives",
+	.called = "inferenceobjectives.inference.networking.x-k8s.io/v1alpha2",
 	.one = "InferenceObjective",
 	.group = "/apis/inference.networking.x-k8s.io/v1alpha2",
 	.optional = true,

@@ -198,84 +198,184 @@ static bool is_here(const struct kube_service *s, const struct kube_here *here,
 	return !s->local || !strcmp(here->node, e->node);
 }
 
-static int add_slice(struct kube_making *m, const struct kube_service *s,
-		     const struct kube_here *here, const struct kube_slice *slice, const char *port)
+static uint16_t slice_port(const struct kube_slice *slice, const char *name)
 {
-	char page[KUBE_PAGE_SIZE];
-	int err = 0;
-
-	for (size_t i = 0; i < slice->port_count; i++) {
-		if (strcmp(slice->ports[i].name, port) != 0)
-			continue;
-		for (size_t k = 0; !err && k < slice->endpoint_count; k++) {
-			const struct kube_endpoint *e = &slice->endpoints[k];
-
-			if (is_member(e) && is_here(s, here, e))
-				err = kube_making_member(m, e->name, &e->address,
-							 slice->ports[i].port, 0, e->terminating,
-							 kube_place(here, e->node, e->zone),
-							 kube_gpus(here, e->node, page));
-		}
-		return err;
-	}
+	for (size_t i = 0; i < slice->port_count; i++)
+		if (!strcmp(slice->ports[i].name, name))
+			return slice->ports[i].port;
 	return 0;
 }
 
-static bool is_first_of_target(const struct kube_service *s, size_t port)
+bool kube_pools_alike(const struct kube_service *a, const struct kube_service *b)
 {
-	for (size_t i = 0; i < port; i++)
-		if (!strcmp(s->ports[i].target, s->ports[port].target))
-			return false;
-	return true;
+	return a->selector && b->selector && !strcmp(a->selector, b->selector) &&
+	       !strcmp(a->space, b->space) && !strcmp(a->mode, b->mode) && a->local == b->local &&
+	       !strcmp(a->intercept, b->intercept) && !strcmp(a->except, b->except);
 }
 
-static size_t count_targets(const struct kube_service *s)
-{
-	size_t n = 0;
+/* A port of one of the Services of the same pods. */
+struct door {
+	const struct kube_service *service;
+	const struct kube_port *port;
+	uint16_t number; /* at the pods; 0: they differ, or none is known */
+	size_t target;   /* the first of the doors that leads to the same port of the pods */
+};
 
-	for (size_t i = 0; i < s->port_count; i++)
-		n += is_first_of_target(s, i);
-	return n;
+struct doors {
+	struct door *all;
+	size_t count;
+};
+
+static void doors_free(struct doors *d)
+{
+	free(d->all);
 }
 
-int kube_pools_frontends(struct kube_making *m, const struct kube_service *s, const char *target,
+/* A name of a pod's port stands for another number in each pod that says so. */
+static uint16_t number_of(const struct kube_parts *parts, const struct kube_service *s,
+			  const struct kube_port *port)
+{
+	uint16_t number = 0;
+
+	for (size_t i = 0; i < parts->slice_count; i++) {
+		const struct kube_slice *slice = parts->slices[i];
+		uint16_t one = strcmp(slice->service, s->name) ? 0 : slice_port(slice, port->name);
+
+		if (one && number && one != number)
+			return 0;
+		number = one ?: number;
+	}
+	return number;
+}
+
+static bool is_same_target(const struct door *a, const struct door *b)
+{
+	return !strcmp(a->port->target, b->port->target) || (a->number && a->number == b->number);
+}
+
+static void doors_add(struct doors *d, const struct kube_service *s, const struct kube_parts *parts)
+{
+	for (size_t i = 0; i < s->port_count; i++) {
+		struct door *one = &d->all[d->count];
+
+		*one = (struct door){s, &s->ports[i], number_of(parts, s, &s->ports[i]), 0};
+		while (one->target < d->count && !is_same_target(&d->all[one->target], one))
+			one->target++;
+		d->count++;
+	}
+}
+
+static int doors_collect(struct doors *d, const struct kube_service *s,
+			 const struct kube_parts *parts)
+{
+	size_t room = s->port_count + 1;
+
+	for (size_t i = 0; i < parts->group_count; i++)
+		room += parts->group[i]->port_count;
+	d->all = calloc(room, sizeof(*d->all));
+	if (!d->all)
+		return -ENOMEM;
+	for (size_t i = 0; i < parts->group_count; i++)
+		doors_add(d, parts->group[i], parts);
+	if (!parts->group_count)
+		doors_add(d, s, parts);
+	return 0;
+}
+
+/* Whether the Service has several targets, so that its pools need its ports' names. */
+static bool has_several(const struct doors *d, const struct kube_service *s)
+{
+	const struct door *first = NULL;
+
+	for (size_t i = 0; i < d->count; i++) {
+		if (d->all[i].service != s)
+			continue;
+		if (first && first->target != d->all[i].target)
+			return true;
+		first = first ?: &d->all[i];
+	}
+	return false;
+}
+
+static int add_slice(struct kube_making *m, const struct door *door, const struct kube_here *here,
+		     const struct kube_slice *slice)
+{
+	uint16_t port = slice_port(slice, door->port->name);
+	char page[KUBE_PAGE_SIZE];
+	int err = 0;
+
+	if (!port || strcmp(slice->service, door->service->name) != 0)
+		return 0;
+	for (size_t k = 0; !err && k < slice->endpoint_count; k++) {
+		const struct kube_endpoint *e = &slice->endpoints[k];
+
+		if (is_member(e) && is_here(door->service, here, e))
+			err = kube_making_member(m, e->name, &e->address, port, 0, e->terminating,
+						 kube_place(here, e->node, e->zone),
+						 kube_gpus(here, e->node, page));
+	}
+	return err;
+}
+
+static int add_frontends(struct kube_making *m, const struct kube_service *s,
+			 const struct kube_port *port, const struct kube_extra *extra)
+{
+	int err = 0;
+
+	for (size_t a = 0; !err && a < s->address_count; a++)
+		err = kube_making_frontend(m, &s->addresses[a], port->port);
+	return err ?: kube_making_prefixes(m, extra, port->port);
+}
+
+int kube_pools_frontends(struct kube_making *m, const struct kube_service *s,
 			 const struct kube_extra *extra)
 {
 	int err = 0;
 
-	for (size_t a = 0; a < s->address_count; a++)
-		for (size_t i = 0; !err && i < s->port_count; i++)
-			if (!target || !strcmp(s->ports[i].target, target))
-				err = kube_making_frontend(m, &s->addresses[a], s->ports[i].port);
 	for (size_t i = 0; !err && i < s->port_count; i++)
-		if (!target || !strcmp(s->ports[i].target, target))
-			err = kube_making_prefixes(m, extra, s->ports[i].port);
+		err = add_frontends(m, s, &s->ports[i], extra);
 	return err;
 }
 
-/* The pool of a port's target. */
-static int add_target(struct config_founds *p, const struct kube_service *s, size_t port,
-		      bool several, const struct kube_parts *parts, const struct kube_extra *extra,
+/* Frontends first: members are of their families. */
+static int add_doors(struct kube_making *m, const struct doors *d, size_t target,
+		     const struct kube_parts *parts, const struct kube_extra *extra)
+{
+	int err = 0;
+
+	for (size_t i = target; !err && i < d->count; i++)
+		if (d->all[i].target == target)
+			err = add_frontends(m, d->all[i].service, d->all[i].port, extra);
+	for (size_t i = target; !err && i < d->count; i++)
+		for (size_t k = 0; !err && d->all[i].target == target && k < parts->slice_count;
+		     k++)
+			err = add_slice(m, &d->all[i], parts->here, parts->slices[k]);
+	return err;
+}
+
+/* The pool of a door's target. */
+static int add_target(struct config_founds *p, const struct doors *d, size_t target,
+		      const struct kube_parts *parts, const struct kube_extra *extra,
 		      struct kube_whys *whys)
 {
 	_cleanup_(kube_making_free) struct kube_making m = {0};
+	const struct kube_service *s = d->all[target].service;
+	const struct kube_port *port = d->all[target].port;
 	const char *keys = extra ? extra->keys : NULL;
+	bool several = has_several(d, s);
 	char name[2 * KUBE_LABEL_SIZE + KUBE_PORT_SIZE + 2];
-	int err = kube_pools_frontends(&m, s, s->ports[port].target, extra);
+	int err = add_doors(&m, d, target, parts, extra)
+			  ?: kube_pools_intercept(&m, s, parts, whys->direct);
 
-	for (size_t k = 0; !err && k < parts->slice_count; k++)
-		err = add_slice(&m, s, parts->here, parts->slices[k], s->ports[port].name);
-	if (!err)
-		err = kube_pools_intercept(&m, s, parts, whys->direct);
 	if (err)
 		return err;
 	if (!m.member_count && !kube_fails_close(keys)) {
-		kube_refuse(whys->left, "port %u has no ready endpoint%s", s->ports[port].port,
+		kube_refuse(whys->left, "port %u has no ready endpoint%s", port->port,
 			    s->local ? " on this node" : "");
 		return 0;
 	}
 	snprintf(name, sizeof(name), "%s/%s%s%s", s->space, s->name, several ? ":" : "",
-		 several ? s->ports[port].name : "");
+		 several ? port->name : "");
 	return kube_making_put(&m, name, s->mode, keys, p);
 }
 
@@ -283,8 +383,8 @@ int kube_pools_add(struct config_founds *p, const struct kube_service *s,
 		   const struct kube_parts *parts, const struct kube_extra *extra,
 		   struct kube_whys *whys)
 {
-	bool several = count_targets(s) > 1;
-	int err = 0;
+	_cleanup_(doors_free) struct doors d = {0};
+	int err;
 
 	*whys = (struct kube_whys){0};
 	if (!kube_pools_leave(s, whys->left) && s->local && !parts->here->node)
@@ -293,8 +393,9 @@ int kube_pools_add(struct config_founds *p, const struct kube_service *s,
 			"its internalTrafficPolicy is Local, and this node's name is not known");
 	if (whys->left[0])
 		return 0;
-	for (size_t i = 0; !err && i < s->port_count; i++)
-		if (is_first_of_target(s, i))
-			err = add_target(p, s, i, several, parts, extra, whys);
+	err = doors_collect(&d, s, parts);
+	for (size_t i = 0; !err && i < d.count; i++)
+		if (d.all[i].target == i && d.all[i].service == s)
+			err = add_target(p, &d, i, parts, extra, whys);
 	return err;
 }

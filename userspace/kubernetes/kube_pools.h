@@ -28,6 +28,10 @@ struct kube_here {
 /* What a Service's pools are made of; for an InferencePool, its pods alone. */
 struct kube_parts {
 	const struct kube_here *here;
+	/* The Services of the same pods, the oldest first, with the Service itself; NULL: it alone.
+	 * Of all of them are `slices`. */
+	const struct kube_service *const *group;
+	size_t group_count;
 	const struct kube_slice *const *slices;
 	size_t slice_count;
 	/* The pods of its selector in its namespace, whoever wrote the slices; only for
@@ -44,9 +48,10 @@ struct kube_whys {
 };
 
 /** Adds the pools of the Service, one for each target of its ports: "NAMESPACE/NAME", and where
- * there are several targets "NAMESPACE/NAME:PORT" with a port's name. Endpoints are those that are
- * ready, and, drained, those that serve while they terminate, in the order of their names. A pool
- * without any is left out, and so left to kube-proxy, unless it fails close.
+ * there are several targets "NAMESPACE/NAME:PORT" with a port's name. A target that an older
+ * Service of the same pods has is that one's pool, and the ports are frontends of it. Endpoints are
+ * those that are ready, and, drained, those that serve while they terminate, in the order of their
+ * names. A pool without any is left out, and so left to kube-proxy, unless it fails close.
  *
  * Endpoints have the place that they have for clients on this node, where that is known.
  *
@@ -70,10 +75,13 @@ uint32_t kube_place(const struct kube_here *here, const char *node, const char *
 
 /** Whether the Service as a whole is left to kube-proxy, whatever its endpoints are; then `why`. */
 bool kube_pools_leave(const struct kube_service *s, char why[KUBE_WHY_SIZE]);
-/** Adds the Service's ClusterIPs with each port of that target (NULL: of any), and the prefixes
- * with such a port. Returns 0 or -ENOMEM. */
-int kube_pools_frontends(struct kube_making *m, const struct kube_service *s, const char *target,
+/** Adds the Service's ClusterIPs with each of its ports, and the prefixes with such a port. Returns
+ * 0 or -ENOMEM. */
+int kube_pools_frontends(struct kube_making *m, const struct kube_service *s,
 			 const struct kube_extra *extra);
+/** Whether both Services have the same pods, and ask for the same: their frontends may be of one
+ * pool. */
+bool kube_pools_alike(const struct kube_service *a, const struct kube_service *b);
 
 /** Whether the pool's name says that it is of that Service. */
 bool kube_pool_is_of(const char *pool, const char *service_key);

@@ -170,7 +170,7 @@ struct kube_store *kube_store_new(struct kube_client *c, const struct kube_kind 
 	*s = (struct kube_store){.kind = kind, .changed = changed, .arg = arg};
 	snprintf(path, sizeof(path), "%s%s%s/%s", kind->group, space ? "/namespaces/" : "",
 		 space ?: "", kind->what);
-	s->watch = kube_watch_new(c, kind->what, path, selector,
+	s->watch = kube_watch_new(c, kind->called ?: kind->what, path, selector,
 				  kind->optional ? &callbacks : &callbacks_needed, s);
 	if (s->watch)
 		return s;

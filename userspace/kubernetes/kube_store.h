@@ -16,7 +16,10 @@
 #include "kube_watch.h"
 
 struct kube_kind {
-	const char *what;  /* the plural in paths and messages: "endpointslices" */
+	const char *what; /* the plural in paths: "endpointslices" */
+	/* in messages: of a kind that other groups or versions have, too, whose objects are not
+	 * read, with these; NULL: as in paths */
+	const char *called;
 	const char *one;   /* in messages: "EndpointSlice" */
 	const char *group; /* "/apis/discovery.k8s.io/v1" */
 	/* Whether Pintle does without it where the API server does not have it, or gives no right

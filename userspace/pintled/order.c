@@ -201,11 +201,27 @@ bool orders_barred(const struct orders *o, uint32_t endpoint)
 	return o->barred[endpoint];
 }
 
+/* ---- failing close ------------------------------------------------------------------- */
+
+static void orders_close(struct orders *o, const struct maps *m)
+{
+	for (uint32_t i = 0; i < o->pool.member_count && i < PINTLE_MAX_MEMBERS; i++) {
+		const struct pintle_ref *ref = &o->pool.members[i];
+
+		if (!eligible_scraped_ns(&m->scores[ref->id], ref->generation))
+			continue;
+		o->pool.failure_mode = PINTLE_FAIL_CLOSE;
+		return;
+	}
+}
+
 /* ---- all of it ------------------------------------------------------------------------- */
 
 static void orders_update_pool(struct orders *o, const struct maps *m,
-			       const struct pintle_ref *pool, uint32_t level)
+			       const struct published_pool *p, uint32_t level)
 {
+	const struct pintle_ref *pool = &p->ref;
+
 	if (maps_value(m, MAP_pools, pool->id, &o->pool) || o->pool.generation != pool->generation)
 		return;
 	o->former = o->pool;
@@ -219,6 +235,8 @@ static void orders_update_pool(struct orders *o, const struct maps *m,
 	orders_reserve(o, m, pool);
 	orders_share(o, m, pool);
 	orders_bar(o, m, pool);
+	if (p->closes_once_read && o->pool.failure_mode == PINTLE_FAIL_OPEN)
+		orders_close(o, m);
 	if (memcmp(&o->pool, &o->former, sizeof(o->pool)) != 0)
 		maps_put(m, MAP_pools, &pool->id, &o->pool);
 }
@@ -232,6 +250,6 @@ void orders_update(struct orders *o, const struct maps *m, const struct publicat
 		struct others *of = &others[p->pools[i].ref.id];
 
 		others_judge(of);
-		orders_update_pool(o, m, &p->pools[i].ref, of->level);
+		orders_update_pool(o, m, &p->pools[i], of->level);
 	}
 }

@@ -207,6 +207,24 @@ static bool reads_prompts(const struct config_pool *c)
 	return config_wants_prompts(c) && c->decide == PINTLE_DECIDE_REQUEST;
 }
 
+/* Whoever writes the file knows that model servers listen at its endpoints. A Service has ports of
+ * other servers, too, an admin page say: FailClose refuses connections to those that pages show to
+ * be model servers, and to a Service without a pod, as kube-proxy does. */
+static bool closes_once_read(const struct config_pool *c)
+{
+	return c->line <= 0 && c->failure_mode == PINTLE_FAIL_CLOSE && c->endpoint_count;
+}
+
+/* `now` is the pool's row, `v` the one that takes its place. */
+static __u32 failure_mode(const struct pintle_pool *v, const struct config_pool *c,
+			  const struct pintle_pool *now)
+{
+	bool known = now->generation == v->generation && now->member_count &&
+		     now->failure_mode == PINTLE_FAIL_CLOSE;
+
+	return closes_once_read(c) && !known ? PINTLE_FAIL_OPEN : c->failure_mode;
+}
+
 /* While pods churn, most pools stay as they are. */
 static int put_pool(const struct maps *m, const struct config *all, const struct publication *all_p,
 		    size_t i)
@@ -223,7 +241,7 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 		return log_err_r(err, "failed to read map pools");
 	v->generation = p->ref.generation;
 	v->mode = c->mode;
-	v->failure_mode = c->failure_mode;
+	v->failure_mode = failure_mode(v, c, now);
 	set_classes(v, c, now);
 	set_access(v, c);
 	set_others(v, all, c, all_p);
@@ -503,6 +521,7 @@ static struct publication *publication_new(const struct config *c)
 	for (; p->pool_count < c->pool_count; p->pool_count++) {
 		struct published_pool *pp = &p->pools[p->pool_count];
 
+		pp->closes_once_read = closes_once_read(&c->pools[p->pool_count]);
 		pp->endpoints =
 			calloc(c->pools[p->pool_count].endpoint_count, sizeof(*pp->endpoints));
 		if (!pp->endpoints)

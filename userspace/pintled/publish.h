@@ -17,6 +17,9 @@ struct published_pool {
 	struct pintle_ref ref;
 	struct pintle_ref *endpoints;
 	uint64_t homes; /* hash of what its table in the map `homes` was made of */
+	/* It fails close once a page of a member was read: until then nobody knows whether there
+	 * are model servers at a Service's port. */
+	bool closes_once_read;
 };
 
 struct publication {

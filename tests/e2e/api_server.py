@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stand-in for the Kubernetes API server: api_server.py STATE PORT LOG
+
+STATE is a file with JSON, {"rv": N, PLURAL: [object, ...]}, which whoever replaces it gives a higher N; a plural that
+is not there does not exist (404). LOG gets a line for each request: its method, its path and its body. It lists and
+watches, by label and field selectors; what is written is answered, and changes nothing.
+
+A test makes one by start():
+
+    api = start(machine, services=[service("llama")], endpointslices=[slice_of("llama", [pod("s0", "10.1.0.2")])])
+    machine.daemon(api.config())
+    api.say(endpointslices=[])
+"""
+import http.server
+import json
+import pathlib
+import subprocess
+import sys
+import time
+import urllib.parse
+
+PORT = 8099
+KUBECONFIG = f"""apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{{name: c, context: {{cluster: c, user: u, namespace: pintle}}}}]
+clusters: [{{name: c, cluster: {{server: "http://127.0.0.1:{PORT}"}}}}]
+users: [{{name: u, user: {{token: abc}}}}]
+"""
+# A plural, the groups that have it, the kind.
+KINDS = {
+    "services": ("v1", "Service"), "pods": ("v1", "Pod"), "nodes": ("v1", "Node"),
+    "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
+    "inferencepools": ("inference.networking.k8s.io/v1", "InferencePool"),
+    "inferenceobjectives": ("inference.networking.x-k8s.io/v1alpha2", "InferenceObjective"),
+    "steeringpolicies": ("pintle.dev/v1alpha1", "SteeringPolicy"),
+}
+CORE = ("services", "pods", "endpointslices")
+SINCE = "2026-01-01T00:00:00Z"
+
+
+# ---- what a test says ------------------------------------------------------------------------------
+
+
+def meta(name, labels=None, annotations=None, created=SINCE):
+    return {"namespace": "llm", "name": name, "uid": f"0a-{sum(name.encode()):x}", "creationTimestamp": created,
+            "labels": labels or {}, "annotations": annotations or {}}
+
+
+def service(name="llama", ip="10.96.0.10", *, mode="enforce", ports=(("http", 8000, 8000),), annotations=None,
+            created=SINCE, labels=None, **spec):
+    return {"metadata": meta(name, {"pintle.dev/mode": mode, **(labels or {})}, annotations, created),
+            "spec": {"clusterIP": ip, "clusterIPs": [ip], "type": "ClusterIP",
+                     "ports": [{"name": n, "port": p, "targetPort": t} for n, p, t in ports], **spec}}
+
+
+def pod(name, ip, node="n1", *, ready=True, **more):
+    """An endpoint of a slice."""
+    return {"addresses": [ip], "conditions": {"ready": ready, "serving": ready, "terminating": False}, "nodeName": node,
+            "targetRef": {"kind": "Pod", "name": name, "namespace": "llm", "uid": f"bb-{sum(name.encode()):x}"}, **more}
+
+
+def slice_of(of, endpoints, ports=(("http", 8000),), name=None, labels=None):
+    """As the controller makes it: with the Service's label, which `labels` replaces."""
+    labels = {"pintle.dev/mode": "enforce"} if labels is None else labels
+    return {"metadata": meta(name or f"{of}-x", {"kubernetes.io/service-name": of, **labels}), "addressType": "IPv4",
+            "ports": [{"name": n, "port": p, "protocol": "TCP"} for n, p in ports], "endpoints": endpoints}
+
+
+def policy(name, target, kind="Service", **keys):
+    return {"metadata": {**meta(name), "generation": 1}, "spec": {"targetRefs": [{"kind": kind, "name": target}], **keys}}
+
+
+class Api:
+    def __init__(self, machine, node="n1", **state):
+        self.machine, self.node = machine, machine.node
+        self.rv, self.here, self.state = 100, node, {}
+        self.path, self.asked = self.node.dir / "api-state.json", self.node.dir / "api-asked"
+        self.say(**{**{kind: [] for kind in CORE}, "nodes": [{"metadata": {"name": node, "labels": {}}}], **state})
+        at = pathlib.Path(__file__)
+        self.process = machine.popen(["/usr/bin/python3", at, self.path, PORT, self.asked], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+        self.node.write("kubeconfig", KUBECONFIG)
+
+    def say(self, **state):
+        """Replaces these kinds' objects."""
+        self.rv += 1
+        self.state |= state
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps({"rv": self.rv, **self.state}))
+        new.rename(self.path)
+
+    def config(self, *pools, **settings):
+        text = self.machine.config(*pools, **settings)
+        if not pools:
+            text = text.replace("pools: []", "")
+        return text + f"kubernetes: {{kubeconfig: {self.node.dir}/kubeconfig, node: {self.here}}}\n"
+
+    def requests(self, method=None):
+        """[(method, path, body)]"""
+        lines = [line.split(" ", 2) for line in self.asked.read_text().splitlines()]
+        return [(m, p, json.loads(b)) for m, p, b in lines if method in (None, m)]
+
+    def events(self):
+        """[(the object's kind and name, type, reason, message)], as they were written, the newest last."""
+        return [("/".join((b["involvedObject"]["kind"], b["involvedObject"]["name"])), b["type"], b["reason"], b["message"])
+                for _, p, b in self.requests("PATCH") if "/events/" in p]
+
+
+def start(machine, **state):
+    return Api(machine, **state)
+
+
+# ---- the server ------------------------------------------------------------------------------------
+
+
+def selected(item, query):
+    labels = item["metadata"].get("labels", {})
+    for term in filter(None, query.get("labelSelector", [""])[0].split(",")):
+        key, sign, value = term.partition("=")
+        if key not in labels or (sign and labels[key] != value):
+            return False
+    for term in filter(None, query.get("fieldSelector", [""])[0].split(",")):
+        key, _, value = term.partition("=")
+        at = item
+        for part in key.split("."):
+            at = (at or {}).get(part)
+        if at != value:
+            return False
+    return True
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    state, log = None, None
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, code, body):
+        text = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def found(self, path, query):
+        """(the state's number, {key: object}); the second is None where there is no such kind."""
+        state = json.loads(self.state.read_text())
+        parts = path.strip("/").split("/")
+        space = parts[parts.index("namespaces") + 1] if "namespaces" in parts else None
+        plural = parts[-1]
+        api, _ = KINDS.get(plural, ("", ""))
+        if plural not in state or f"/{api}/" not in path:
+            return state["rv"], None
+        return state["rv"], {f"{i['metadata'].get('namespace')}/{i['metadata']['name']}": i for i in state[plural]
+                             if space in (None, i["metadata"].get("namespace")) and selected(i, query)}
+
+    def do_GET(self):
+        self.note(b"{}")
+        url = urllib.parse.urlsplit(self.path)
+        query = urllib.parse.parse_qs(url.query)
+        if "/nodes/" in url.path:
+            known = [n for n in json.loads(self.state.read_text())["nodes"]
+                     if n["metadata"]["name"] == url.path.split("/")[-1]]
+            self.answer(*((200, known[0]) if known else (404, {"kind": "Status", "code": 404})))
+            return
+        number, items = self.found(url.path, query)
+        if items is None:
+            self.answer(404, {"kind": "Status", "code": 404, "reason": "NotFound"})
+        elif "watch" in query:
+            self.watch(url.path, query)
+        else:
+            api, kind = KINDS[url.path.split("/")[-1]]
+            self.answer(200, {"kind": kind + "List", "apiVersion": api, "metadata": {"resourceVersion": str(number)},
+                              "items": list(items.values())})
+
+    def line(self, kind, item, number):
+        item["metadata"]["resourceVersion"] = str(number)
+        text = json.dumps({"type": kind, "object": item}).encode() + b"\n"
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
+        self.wfile.flush()
+
+    def watch(self, path, query):
+        """What changed since the list is not known: all that is there comes as ADDED, which a client copes with."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        number, known = None, {}
+        try:
+            while True:
+                newest, items = self.found(path, query)
+                if newest != number:
+                    number, items = newest, items or {}
+                    for key, item in items.items():
+                        if known.get(key) != item:
+                            self.line("MODIFIED" if key in known else "ADDED", json.loads(json.dumps(item)), number)
+                    for key in known.keys() - items.keys():
+                        self.line("DELETED", json.loads(json.dumps(known[key])), number)
+                    known = items
+                time.sleep(0.05)
+        except OSError:
+            self.close_connection = True
+
+    def note(self, body):
+        self.log.write(f"{self.command} {self.path} {body.decode()}\n")
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
+        self.note(body.replace(b"\n", b" "))
+        self.answer(201, json.loads(body))
+
+    do_PUT = do_PATCH = do_POST
+
+
+def main(state, port, log):
+    Handler.state = pathlib.Path(state)
+    with open(log, "a", buffering=1, encoding="utf-8") as Handler.log, \
+            http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler) as server:
+        server.daemon_threads = True
+        print("ready", flush=True)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

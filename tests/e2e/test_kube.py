@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services of a cluster whose API server is a stand-in (api_server.py): what pintled makes of them, and what it says.
+tests/kubernetes has the real one."""
+import api_server
+from api_server import pod, policy, service, slice_of
+from harness import case
+from kernel import wait_for
+from pods import Cluster
+
+SERVICE = "10.96.0.10:8000"
+POOL = "llm/llama"
+
+
+class World:
+    """Two pods with a model server each, and a client; whatever is not steered gets no answer."""
+
+    def __init__(self, node, servers=2, **state):
+        self.cluster = Cluster(node)
+        self.machine = self.cluster.machines[0]
+        self.servers = self.cluster.servers(servers)
+        self.client = self.machine.pod("client")
+        self.api = api_server.start(self.machine, **state)
+
+    def daemon(self):
+        return self.machine.daemon(self.api.config())
+
+    def pools(self):
+        return {p["name"]: p for p in self.machine.cli("pools")}
+
+    def members(self, pool=POOL):
+        return {e["name"].rsplit("/")[-1] for e in self.machine.cli("endpoints") if e["pool"] == pool}
+
+    def answers(self, to=SERVICE):
+        """The server that answered; "refused", or "nobody"."""
+        try:
+            return self.client.ask(to, timeout=1)
+        except ConnectionRefusedError:
+            return "refused"
+        except OSError:
+            return "nobody"
+
+
+def pods_of(count=2):
+    return [pod(f"s{i}", f"10.1.0.{i + 2}") for i in range(count)]
+
+
+@case(timeout=120)
+def test_fails_close_where_model_servers_are(node):
+    """A policy's FailClose refuses connections to the port of model servers when none is ready, and leaves the
+    Service's other port alone; without a pod both are refused, as kube-proxy does."""
+    ports = [("http", 8000, 8000), ("admin", 9000, 9000)]
+    world = World(node, services=[service(ports=ports)],
+                  endpointslices=[slice_of("llama", pods_of(), [("http", 8000), ("admin", 9000)])],
+                  steeringpolicies=[policy("shut", "llama", failureMode="FailClose")])
+    for p in world.servers:
+        p.server(port=9000, be={"page": "nothing 1\n"})
+    world.daemon()
+    wait_for(lambda: world.answers() in ("s0", "s1"))
+    closes = {f"{POOL}:http": "FailClose", f"{POOL}:admin": "FailOpen"}
+    wait_for(lambda: {n: p["failure_mode"] for n, p in world.pools().items()} == closes)
+    assert world.answers("10.96.0.10:9000") == "nobody"
+    for endpoint in ("s0", "s1"):
+        world.machine.pintle("drain", f"{POOL}:http/{endpoint}")
+    assert world.answers() == "refused"
+    # Another daemon knows it by the pins.
+    world.machine.pintle("undrain", f"{POOL}:http/s0")
+    world.api.say(endpointslices=[])
+    wait_for(lambda: world.answers() == "refused" and world.answers("10.96.0.10:9000") == "refused")
+
+
+@case(timeout=60)
+def test_no_such_group(node):
+    """Where the API server has InferencePools of another group alone, the log and the Event name the one that is
+    read."""
+    world = World(node, services=[service(annotations={"pintle.dev/pool": "vllm"})])
+    daemon = world.daemon()
+    said = ("InferencePool vllm of its annotation is not known: inferencepools.inference.networking.k8s.io/v1: HTTP status "
+            "404, the API server does not have them; no other group and version is read")
+    wait_for(lambda: f"Service {POOL} is left to kube-proxy: {said}" in daemon.log())
+    wait_for(lambda: ("Service/llama", "Warning", "LeftToKubeProxy", said) in world.api.events(), 30)
+
+
+@case(timeout=60)
+def test_one_target_by_number_and_by_name(node):
+    """Ports of a Service that lead to one port of its pods are frontends of one pool, however each is written."""
+    ports = [("http", 80, 8000), ("alt", 8000, "web")]
+    world = World(node, services=[service(ports=ports)],
+                  endpointslices=[slice_of("llama", pods_of(), [("http", 8000), ("alt", 8000)])])
+    daemon = world.daemon()
+    wait_for(lambda: world.members() == {"s0", "s1"})
+    for to in ("10.96.0.10:80", "10.96.0.10:8000"):
+        wait_for(lambda to=to: world.answers(to) in ("s0", "s1"))
+    assert set(world.pools()[POOL]["frontends"]) == {"10.96.0.10:80", "10.96.0.10:8000"}
+    assert "left to kube-proxy" not in daemon.log()
+
+
+@case(timeout=120)
+def test_services_of_the_same_pods(node):
+    """Services with one selector are frontends of the oldest one's pool, each with its own ports; one with another mode
+    is left alone, and says of which pool the pods are. The oldest gone, the next one has the pool."""
+    selector = {"app": "llama"}
+
+    def three(*names, mode="enforce"):
+        made = {"llama": service(selector=selector, created="2026-01-01T00:00:00Z"),
+                "second": service("second", "10.96.0.11", ports=[("", 80, "web"), ], selector=selector,
+                                  created="2026-01-02T00:00:00Z"),
+                "third": service("third", "10.96.0.12", mode=mode, selector=selector, created="2026-01-03T00:00:00Z")}
+        return [made[name] for name in names]
+
+    slices = [slice_of("llama", pods_of()), slice_of("second", pods_of(), [("", 8000)]), slice_of("third", pods_of())]
+    second, third = "10.96.0.11:80", "10.96.0.12:8000"
+    world = World(node, services=three("llama", "second", "third", mode="shadow"), endpointslices=slices)
+    daemon = world.daemon()
+    wait_for(lambda: world.answers() in ("s0", "s1") and world.answers(second) in ("s0", "s1"))
+    assert set(world.pools()) == {POOL} and set(world.pools()[POOL]["frontends"]) == {SERVICE, second}
+    left = "10.1.0.2:8000 is an endpoint of pool llm/llama (the cluster) already; an address is in one pool"
+    wait_for(lambda: f"pool llm/third is left to kube-proxy: {left}" in daemon.log())
+    assert world.answers(third) == "nobody"
+    wait_for(lambda: ("Service/third", "Warning", "LeftToKubeProxy", left) in world.api.events(), 30)
+    world.api.say(services=three("llama", "second", "third"))
+    wait_for(lambda: world.answers(third) in ("s0", "s1"))
+    assert set(world.pools()) == {POOL}
+    # A port of the second that the first has not is its own pool; the first gone, the second has all.
+    world.api.say(services=three("second", "third"), endpointslices=slices[1:])
+    wait_for(lambda: set(world.pools()) == {"llm/second"})
+    wait_for(lambda: world.answers(second) in ("s0", "s1") and world.answers(third) in ("s0", "s1"))
+    assert set(world.pools()["llm/second"]["frontends"]) == {second, third}
+    assert world.answers() == "nobody"
+
+
+@case(timeout=60)
+def test_one_watch_of_slices(node):
+    """The slices of all Services with a selector come with one watch, by the Service's label, which the controller
+    copies; those of a Service without one, and slices that lack the label yet, are watched by the Service's name."""
+    selector = {"app": "x"}
+    services = [service(selector=selector), service("hand", "10.96.0.11"), service("new", "10.96.0.12", selector={"app": "y"})]
+    world = World(node, 3, services=services, endpointslices=[
+        slice_of("llama", pods_of(1)), slice_of("hand", [pod("s1", "10.1.0.3")], labels={}),
+        slice_of("new", [pod("s2", "10.1.0.4")], labels={})])
+    world.daemon()
+    wait_for(lambda: all(world.answers(f"10.96.0.1{i}:8000") == f"s{i}" for i in range(3)))
+
+    def watched():
+        """By which labels slices were listed."""
+        return {p.split("labelSelector=")[1].split("&")[0] for _, p, _ in world.api.requests("GET") if "/endpointslices" in p}
+
+    named = "kubernetes.io%2Fservice-name%3D"
+    assert watched() == {"pintle.dev%2Fmode", named + "hand", named + "new"}
+    # The label comes, and then one more pod, of which only the slice with the label tells.
+    world.api.say(endpointslices=[slice_of("llama", pods_of(1)), slice_of("hand", [pod("s1", "10.1.0.3")], labels={}),
+                                  slice_of("new", [pod("s2", "10.1.0.4"), pod("s9", "10.1.0.9")])])
+    wait_for(lambda: world.members("llm/new") == {"s2", "s9"})
+    assert world.members() == {"s0"} and world.members("llm/hand") == {"s1"}
