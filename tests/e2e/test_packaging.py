@@ -316,6 +316,46 @@ def test_chart_values(node):
     assert set(plain) - set(made) == {("ResourceQuota", "pintle")}
 
 
+@case(san=False, each=("0.0.0.0:9999", "[::]:9999", "10.0.0.7:9999", "[fd00::7]:9999"))
+def test_chart_ports(node, metrics):
+    """The probes ask where pintled serves, and the container's ports are its ports; a digest, further capabilities and
+    another update strategy are in the DaemonSet."""
+    digest = "sha256:" + "0f" * 32
+    made = charted(node, image={"repository": "r.example/pintle", "digest": digest}, capabilities=["SYS_ADMIN", "CHOWN"],
+                   updateStrategy={"type": "OnDelete"},
+                   config={"node": {"metrics": metrics, "overload": {"listen": "0.0.0.0:8765"}}})
+    spec = made["DaemonSet", "pintle"]["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    host = {"0.0.0.0:9999": "127.0.0.1", "[::]:9999": "::1"}.get(metrics, metrics.rsplit(":", 1)[0].strip("[]"))
+    for probe, path in (("startup", "/healthz"), ("liveness", "/healthz"), ("readiness", "/readyz")):
+        assert container[f"{probe}Probe"]["httpGet"] == {"host": host, "port": 9999, "path": path}, probe
+    assert {p["name"]: p["containerPort"] for p in container["ports"]} == {"metrics": 9999, "overload": 8765}
+    assert container["image"] == f"r.example/pintle@{digest}" and spec["updateStrategy"] == {"type": "OnDelete"}
+    added = container["securityContext"]["capabilities"]["add"]
+    assert added == [*pod()["containers"][0]["securityContext"]["capabilities"]["add"], "SYS_ADMIN", "CHOWN"]
+    assert "allowPrivilegeEscalation" not in container["securityContext"], "SYS_ADMIN and it exclude each other"
+
+
+WRONG_VALUES = {
+    "imagee": {"imagee": {}}, "digest": {"image": {"digest": "sha256:12"}}, "pullPolicy": {"image": {"pullPolicy": "Often"}},
+    "enabled": {"podMonitor": {"enabled": "yes"}}, "capabilities": {"capabilities": "SYS_ADMIN"},
+    "updateStrategy": {"updateStrategy": {"type": "Now"}}}
+
+
+@case(san=False)
+def test_chart_schema(node):
+    """The schema knows every value that values.yaml has, and refuses those that it has not, by name."""
+    schema = json.loads((MANIFESTS / "values.schema.json").read_text())
+    values = manifest("values.yaml")
+    assert set(schema["properties"]) == set(values) | {"global"}
+    assert set(schema["properties"]["image"]["properties"]) == set(values["image"])
+    for name, wrong in WRONG_VALUES.items():
+        path = node.write("values.yaml", pyyaml.safe_dump(wrong))
+        result = node.run(built("helm"), "template", "pintle", MANIFESTS, "-f", path, "--kube-version", "1.30.0", check=False,
+                          env={"HOME": str(node.dir)}, timeout=60)
+        assert result.returncode and name in result.stderr, (name, result.stderr)
+
+
 @case(san=False)
 def test_unit_is_valid(node):
     """systemd has nothing to say about the unit, and finds it no more exposed than it is known to
