@@ -151,3 +151,49 @@ def test_one_watch_of_slices(node):
                                   slice_of("new", [pod("s2", "10.1.0.4"), pod("s9", "10.1.0.9")])])
     wait_for(lambda: world.members("llm/new") == {"s2", "s9"})
     assert world.members() == {"s0"} and world.members("llm/hand") == {"s1"}
+
+
+@case(timeout=60)
+def test_hints(node):
+    """trafficDistribution: the endpoints that the controller's hints name for this node's zone are the pool's, all of
+    them where one has no hint, and where a policy has `locality`."""
+    def hinted(zone):
+        return {"zone": zone, "hints": {"forZones": [{"name": zone}]}}
+
+    near, far = pod("s0", "10.1.0.2", **hinted("z1")), pod("s1", "10.1.0.3", "n2", **hinted("z2"))
+    here = {"metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z1"}}}
+    world = World(node, services=[service(trafficDistribution="PreferSameZone")], nodes=[here],
+                  endpointslices=[slice_of("llama", [near, far])], steeringpolicies=[])
+    world.daemon()
+    wait_for(lambda: world.members() == {"s0"} and world.answers() == "s0")
+    world.api.say(endpointslices=[slice_of("llama", [near, {**far, "hints": {}}])])
+    wait_for(lambda: world.members() == {"s0", "s1"})
+    world.api.say(endpointslices=[slice_of("llama", [near, far])])
+    wait_for(lambda: world.members() == {"s0"})
+    world.api.say(steeringpolicies=[policy("wide", "llama", locality={"preferSameZone": True})])
+    wait_for(lambda: world.members() == {"s0", "s1"})
+
+
+@case(timeout=120)
+def test_one_event_for_a_reason(node):
+    """An Event, and a line of the log, come when the reason changes, and not with each address that it names."""
+    world = World(node, services=[service(created="2026-01-01T00:00:00Z"),
+                                  service("second", "10.96.0.11", created="2026-01-02T00:00:00Z")],
+                  endpointslices=[slice_of("llama", pods_of()), slice_of("second", pods_of())])
+    world.daemon()
+
+    def told(name):
+        """[(the Event's path, its message)]"""
+        return [(p.split("?")[0], b["message"]) for _, p, b in world.api.requests("PATCH")
+                if "/events/" in p and b["involvedObject"]["name"] == name]
+
+    def left(address):
+        return f"{address} is an endpoint of pool llm/llama (the cluster) already" in world.machine.pintle("status").stdout
+
+    wait_for(lambda: left("10.1.0.2:8000") and told("second"), 30)
+    gone = [pod("s1", "10.1.0.3")]
+    world.api.say(endpointslices=[slice_of("llama", gone), slice_of("second", gone)])
+    wait_for(lambda: left("10.1.0.3:8000"), 30)
+    world.api.say(services=[service(mode="wrong"), service("second", "10.96.0.11", mode="wrong")])
+    wait_for(lambda: len({p for p, _ in told("second")}) == 2, 30)
+    assert ["endpoint of pool" in m for _, m in told("second")] == [True, False], told("second")

@@ -188,7 +188,7 @@ def test_internal_traffic_policy(node):
     kube-proxy's."""
     world = World(node, mode="enforce", internalTrafficPolicy="Local")
     daemon = world.daemon(called="node-c")
-    wait_for(lambda: "no ready endpoint on this node" in daemon.log())
+    wait_for(lambda: "no ready endpoint on node " in daemon.log())
     assert not world.pools()
     daemon.stop()
     world.api.create("/api/v1/nodes", {"metadata": {"name": "node-b"}})

@@ -227,6 +227,11 @@ static void test_pages(void **state)
 #define PLACED(name, ip, node, zone)                                                               \
 	"{\"addresses\":[\"" ip "\"],\"nodeName\":\"" node "\",\"zone\":\"" zone                   \
 	"\",\"targetRef\":{\"kind\":\"Pod\",\"name\":\"" name "\"}}"
+#define HINTED(name, ip, node, zone, hints)                                                        \
+	"{\"addresses\":[\"" ip "\"],\"nodeName\":\"" node "\",\"zone\":\"" zone                   \
+	"\",\"targetRef\":{\"kind\":\"Pod\",\"name\":\"" name "\"},\"hints\":{" hints "}}"
+#define FOR_ZONE(zone) "\"forZones\":[{\"name\":\"" zone "\"}]"
+#define FOR_NODE(node) "\"forNodes\":[{\"name\":\"" node "\"}]"
 #define AT_PLACE(name, ip, place)                                                                  \
 	"{\"name\":\"" name "\",\"address\":\"" ip "\",\"place\":\"" place "\"}"
 #define ENDPOINT(name, ip) "{\"name\":\"" name "\",\"address\":\"" ip "\"}"
@@ -337,6 +342,40 @@ static const struct {
 		       "zone") "," AT_PLACE("p2", "10.9.0.3:8000",
 					    "away") "," AT_PLACE("p3", "10.9.0.4:8000", "zone"))},
 	 .why = ""},
+	{"hints of zones: those for this node's zone",
+	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000,
+		"[" HINTED("p0", "10.9.0.1", "there", "z1", FOR_ZONE("z1")) "," HINTED(
+			"p1", "10.9.0.2", "far", "z2", FOR_ZONE("z2")) "]")},
+	 {POOL("a/s", "enforce", F4, AT_PLACE("p0", "10.9.0.1:8000", "zone"))},
+	 .why = ""},
+	{"one endpoint has no hint: none counts",
+	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000,
+		"[" HINTED("p0", "10.9.0.1", "there", "z1",
+			   FOR_ZONE("z1")) "," HINTED("p1", "10.9.0.2", "far", "z2", "") "]")},
+	 {POOL("a/s", "enforce", F4,
+	       AT_PLACE("p0", "10.9.0.1:8000", "zone") "," AT_PLACE("p1", "10.9.0.2:8000",
+								    "away"))},
+	 .why = ""},
+	{"no hint is for this node's zone: none counts",
+	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000,
+		"[" HINTED("p0", "10.9.0.1", "there", "z1", FOR_ZONE("z")) "," HINTED(
+			"p1", "10.9.0.2", "far", "z2", FOR_ZONE("z11")) "]")},
+	 {POOL("a/s", "enforce", F4,
+	       AT_PLACE("p0", "10.9.0.1:8000", "zone") "," AT_PLACE("p1", "10.9.0.2:8000",
+								    "away"))},
+	 .why = ""},
+	{"hints of nodes count before those of zones",
+	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",
+	 {SLICE("x", "IPv4", AT8000,
+		"[" HINTED("p0", "10.9.0.1", "here", "z1",
+			   FOR_NODE("here") "," FOR_ZONE(
+				   "z1")) "," HINTED("p1", "10.9.0.2", "there", "z1",
+						     FOR_NODE("there") "," FOR_ZONE("z1")) "]")},
+	 {POOL("a/s", "enforce", F4, AT_PLACE("p0", "10.9.0.1:8000", "node"))},
+	 .why = ""},
 	{"each target is a pool; a named one differs from slice to slice",
 	 "{" META("\"pintle.dev/mode\":\"baseline\"") ",\"spec\":{" IP4 "," TWO "}}",
 	 {SLICE("x", "IPv4", "[{\"name\":\"b\",\"port\":9000},{\"name\":\"a\",\"port\":8000}]",
@@ -401,7 +440,7 @@ static const struct {
 	 "{" META(ENFORCE) ",\"spec\":{\"internalTrafficPolicy\":\"Local\"," IP4 "," PORT80 "}}",
 	 {SLICE("x", "IPv4", AT8000, "[" OWNED("p0", "10.9.0.2", "true", "there", "u-0") "]")},
 	 {NULL},
-	 .why = "port 80 has no ready endpoint on this node"},
+	 .why = "port 80 has no ready endpoint on node here"},
 	{"UDP alone",
 	 "{" META(ENFORCE) ",\"spec\":{" IP4 ",\"ports\":[{\"port\":53,\"protocol\":\"UDP\"}]}}",
 	 {NULL},

@@ -123,6 +123,10 @@ int kube_by_age(const void *left, const void *right);
 const struct kube_item *kube_policy_of(const struct kube_cluster *c, enum kube_target_kind kind,
 				       const char *key);
 
+/* Whether both say the same but for words with digits in them: addresses, ports and pods change
+ * while the reason stays. */
+bool kube_same_reason(const char *a, const char *b);
+
 /* Why it is left to kube-proxy, though somebody wants it steered; NULL: it is not. */
 const char *owner_left(const struct owner *o);
 

@@ -24,29 +24,49 @@ int kube_by_age(const void *left, const void *right)
 	return strcmp(a->meta.created, b->meta.created) ?: strcmp(a->key, b->key);
 }
 
+bool kube_same_reason(const char *a, const char *b)
+{
+	static const char digits[] = "0123456789";
+
+	for (;; a++, b++) {
+		size_t n = strcspn(a, " "), m = strcspn(b, " ");
+		bool numbers = strcspn(a, digits) < n && strcspn(b, digits) < m;
+
+		if (!numbers && (n != m || memcmp(a, b, n) != 0))
+			return false;
+		a += n;
+		b += m;
+		if (!*a || !*b)
+			return *a == *b;
+	}
+}
+
 static void tell_left(struct owner *o, const char *why)
 {
 	const char *one = owner_kinds[o->kind].one;
+	bool same = o->told_once && kube_same_reason(o->told, why);
 
-	if (o->told_once && !strcmp(o->told, why))
+	snprintf(o->told, sizeof(o->told), "%s", why);
+	if (same)
 		return;
 	o->told_once = true;
 	if (why[0])
 		log_warn("Kubernetes: %s %s is left to kube-proxy: %s", one, o->key, why);
 	else
 		log_info("Kubernetes: %s %s is taken up", one, o->key);
-	snprintf(o->told, sizeof(o->told), "%s", why);
 	o->told_since = time(NULL);
 }
 
 static void tell_direct(struct owner *o, const char *why)
 {
-	if (!strcmp(o->direct, why))
+	bool same = kube_same_reason(o->direct, why);
+
+	snprintf(o->direct, sizeof(o->direct), "%s", why);
+	if (same)
 		return;
 	if (why[0])
 		log_warn("Kubernetes: connections to the pods of %s %s are not intercepted: %s",
 			 owner_kinds[o->kind].one, o->key, why);
-	snprintf(o->direct, sizeof(o->direct), "%s", why);
 	o->direct_since = time(NULL);
 }
 

@@ -187,11 +187,25 @@ static char *event_body(const struct kube_cluster *c, const char *name, const st
 	return text;
 }
 
+/* Of what kube_same_reason() takes for the same reason it is the same. */
+static uint64_t hash_reason(uint64_t hash, const char *why)
+{
+	while (*why) {
+		size_t n = strcspn(why, " ");
+
+		hash = strcspn(why, "0123456789") < n ? hash_bytes(hash, "0", 1)
+						      : hash_bytes(hash, why, n);
+		why += n;
+		why += strspn(why, " ");
+	}
+	return hash;
+}
+
 /* An Event by the object and the reason: the same one, told again, is the same object. */
 static void say(struct kube_cluster *c, const struct saying *said)
 {
 	char name[KUBE_NAME_SIZE], path[KUBE_LABEL_SIZE + KUBE_NAME_SIZE + 64];
-	uint64_t hash = hash_bytes(hash_text(said->uid), said->why, strlen(said->why));
+	uint64_t hash = hash_reason(hash_text(said->uid), said->why);
 
 	snprintf(name, sizeof(name), "%.200s", said->name);
 	while (strchr("-.", name[strlen(name) - 1]))

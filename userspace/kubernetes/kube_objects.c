@@ -472,6 +472,25 @@ static int read_slice_ports(const cJSON *object, struct kube_slice *s, char *why
 	return 0;
 }
 
+/* A hint that is cut would leave clients out: so all are dropped, as if there were none. */
+static void take_hints(const cJSON *hints, char to[KUBE_HINT_SIZE])
+{
+	const cJSON *one;
+	size_t n = 0;
+
+	cJSON_ArrayForEach (one, hints) {
+		const char *name = kube_text(one, "name");
+
+		if (name && strpbrk(name, "\r\n"))
+			continue;
+		n += (size_t)snprintf(to + n, KUBE_HINT_SIZE - n, "\n%s\n", name ?: "");
+		if (n < KUBE_HINT_SIZE)
+			continue;
+		to[0] = '\0';
+		return;
+	}
+}
+
 static int read_endpoint(const cJSON *from, struct kube_endpoint *e, char *why)
 {
 	const cJSON *conditions = kube_member(from, "conditions"),
@@ -479,6 +498,7 @@ static int read_endpoint(const cJSON *from, struct kube_endpoint *e, char *why)
 	const cJSON *address = cJSON_GetArrayItem(kube_member(from, "addresses"), 0);
 	const cJSON *ready = kube_member(conditions, "ready"),
 		    *serving = kube_member(conditions, "serving");
+	const cJSON *hints = kube_member(from, "hints");
 	const char *kind = kube_text(target, "kind");
 
 	*e = (struct kube_endpoint){0};
@@ -496,6 +516,8 @@ static int read_endpoint(const cJSON *from, struct kube_endpoint *e, char *why)
 		kube_take_name(kube_text(target, "uid"), e->uid, sizeof(e->uid));
 	kube_take_name(kube_text(from, "nodeName"), e->node, sizeof(e->node));
 	take_zone(kube_text(from, "zone"), e->zone);
+	take_hints(kube_member(hints, "forZones"), e->for_zones);
+	take_hints(kube_member(hints, "forNodes"), e->for_nodes);
 	return 0;
 }
 

@@ -41,6 +41,7 @@
 #define KUBE_UID_SIZE    64 /* "f6fb0d0c-..." */
 #define KUBE_WHY_SIZE    512
 #define KUBE_EXCEPT_SIZE 512 /* selectors of clients */
+#define KUBE_HINT_SIZE   512 /* zones or nodes of an endpoint */
 #define KUBE_MAX_LABELS  64  /* of a selector, or a pod; a pod's further ones are left out */
 
 /* ---- pages and events ------------------------------------------------------------ */
@@ -133,7 +134,10 @@ struct kube_endpoint {
 	char uid[KUBE_UID_SIZE];   /* the same */
 	char node[KUBE_NAME_SIZE]; /* "": unknown */
 	char zone[KUBE_ZONE_SIZE]; /* the same */
-	bool ready;                /* unknown counts as ready, as the API says */
+	/* Whose clients it is meant for, by the controller's hints, each as "\nNAME\n"; "": it has
+	 * none, or too many. */
+	char for_zones[KUBE_HINT_SIZE], for_nodes[KUBE_HINT_SIZE];
+	bool ready; /* unknown counts as ready, as the API says */
 	bool serving, terminating;
 };
 

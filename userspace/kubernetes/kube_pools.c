@@ -179,7 +179,16 @@ int kube_pools_intercept(struct kube_making *m, const struct kube_service *s,
 	return spare_clients(m, s, parts);
 }
 
-/* ---- its pools ------------------------------------------------------------------------- */
+/* ---- keys of a policy ------------------------------------------------------------------ */
+
+static bool has_key(const char *keys, const char *name)
+{
+	cJSON *root = keys ? cJSON_Parse(keys) : NULL;
+	bool has = kube_member(root, name);
+
+	cJSON_Delete(root);
+	return has;
+}
 
 bool kube_fails_close(const char *keys)
 {
@@ -197,6 +206,8 @@ static bool is_here(const struct kube_service *s, const struct kube_here *here,
 {
 	return !s->local || !strcmp(here->node, e->node);
 }
+
+/* ---- the Services of the same pods ------------------------------------------------------- */
 
 static uint16_t slice_port(const struct kube_slice *slice, const char *name)
 {
@@ -261,6 +272,8 @@ static void doors_add(struct doors *d, const struct kube_service *s, const struc
 		*one = (struct door){s, &s->ports[i], number_of(parts, s, &s->ports[i]), 0};
 		while (one->target < d->count && !is_same_target(&d->all[one->target], one))
 			one->target++;
+		if (one->target < d->count)
+			one->target = d->all[one->target].target;
 		d->count++;
 	}
 }
@@ -297,8 +310,72 @@ static bool has_several(const struct doors *d, const struct kube_service *s)
 	return false;
 }
 
+/* ---- hints ------------------------------------------------------------------------------- */
+
+/* By which hints of its slices a pool's members are those for clients on this node. */
+enum hints { NO_HINTS, HINTS_OF_ZONES, HINTS_OF_NODES };
+
+static bool is_named(const char *names, const char *name)
+{
+	char line[KUBE_NAME_SIZE + 2];
+
+	return name && name[0] &&
+	       snprintf(line, sizeof(line), "\n%s\n", name) < (int)sizeof(line) &&
+	       strstr(names, line);
+}
+
+static bool is_for_here(const struct kube_endpoint *e, const struct kube_here *here,
+			enum hints hints)
+{
+	if (hints == HINTS_OF_NODES)
+		return is_named(e->for_nodes, here->node);
+	return hints == NO_HINTS || is_named(e->for_zones, here->zone);
+}
+
+/* What is known of all ready members while they are looked at. */
+struct hinting {
+	bool all[3], some[3]; /* by enum hints: all have such; some are for this node's clients */
+};
+
+static void look_at_hints(struct hinting *h, const struct door *door, const struct kube_here *here,
+			  const struct kube_slice *slice)
+{
+	bool is_its =
+		!strcmp(slice->service, door->service->name) && slice_port(slice, door->port->name);
+
+	for (size_t k = 0; is_its && k < slice->endpoint_count; k++) {
+		const struct kube_endpoint *e = &slice->endpoints[k];
+
+		if (!e->ready || e->terminating)
+			continue;
+		h->all[HINTS_OF_ZONES] &= e->for_zones[0] != '\0';
+		h->all[HINTS_OF_NODES] &= e->for_nodes[0] != '\0';
+		h->some[HINTS_OF_ZONES] |= is_for_here(e, here, HINTS_OF_ZONES);
+		h->some[HINTS_OF_NODES] |= is_for_here(e, here, HINTS_OF_NODES);
+	}
+}
+
+/* As kube-proxy does: hints count where all ready endpoints have them, and some are for this node;
+ * those for nodes count first. */
+static enum hints hints_of(const struct doors *d, size_t target, const struct kube_parts *parts,
+			   const char *keys)
+{
+	struct hinting h = {.all = {true, true, true}};
+
+	if (d->all[target].service->local || has_key(keys, "locality"))
+		return NO_HINTS;
+	for (size_t i = target; i < d->count; i++)
+		for (size_t k = 0; d->all[i].target == target && k < parts->slice_count; k++)
+			look_at_hints(&h, &d->all[i], parts->here, parts->slices[k]);
+	return h.all[HINTS_OF_NODES] && h.some[HINTS_OF_NODES]   ? HINTS_OF_NODES
+	       : h.all[HINTS_OF_ZONES] && h.some[HINTS_OF_ZONES] ? HINTS_OF_ZONES
+								 : NO_HINTS;
+}
+
+/* ---- its pools --------------------------------------------------------------------------- */
+
 static int add_slice(struct kube_making *m, const struct door *door, const struct kube_here *here,
-		     const struct kube_slice *slice)
+		     const struct kube_slice *slice, enum hints hints)
 {
 	uint16_t port = slice_port(slice, door->port->name);
 	char page[KUBE_PAGE_SIZE];
@@ -309,7 +386,9 @@ static int add_slice(struct kube_making *m, const struct door *door, const struc
 	for (size_t k = 0; !err && k < slice->endpoint_count; k++) {
 		const struct kube_endpoint *e = &slice->endpoints[k];
 
-		if (is_member(e) && is_here(door->service, here, e))
+		/* The controller gives a pod that terminates no hint; it is drained anyway. */
+		if (is_member(e) && is_here(door->service, here, e) &&
+		    (e->terminating || is_for_here(e, here, hints)))
 			err = kube_making_member(m, e->name, &e->address, port, 0, e->terminating,
 						 kube_place(here, e->node, e->zone),
 						 kube_gpus(here, e->node, page));
@@ -341,6 +420,7 @@ int kube_pools_frontends(struct kube_making *m, const struct kube_service *s,
 static int add_doors(struct kube_making *m, const struct doors *d, size_t target,
 		     const struct kube_parts *parts, const struct kube_extra *extra)
 {
+	enum hints hints = hints_of(d, target, parts, extra ? extra->keys : NULL);
 	int err = 0;
 
 	for (size_t i = target; !err && i < d->count; i++)
@@ -349,7 +429,7 @@ static int add_doors(struct kube_making *m, const struct doors *d, size_t target
 	for (size_t i = target; !err && i < d->count; i++)
 		for (size_t k = 0; !err && d->all[i].target == target && k < parts->slice_count;
 		     k++)
-			err = add_slice(m, &d->all[i], parts->here, parts->slices[k]);
+			err = add_slice(m, &d->all[i], parts->here, parts->slices[k], hints);
 	return err;
 }
 
@@ -370,8 +450,8 @@ static int add_target(struct config_founds *p, const struct doors *d, size_t tar
 	if (err)
 		return err;
 	if (!m.member_count && !kube_fails_close(keys)) {
-		kube_refuse(whys->left, "port %u has no ready endpoint%s", port->port,
-			    s->local ? " on this node" : "");
+		kube_refuse(whys->left, "port %u has no ready endpoint%s%s", port->port,
+			    s->local ? " on node " : "", s->local ? parts->here->node : "");
 		return 0;
 	}
 	snprintf(name, sizeof(name), "%s/%s%s%s", s->space, s->name, several ? ":" : "",
