@@ -1686,15 +1686,10 @@ static char *read_source(const char *path)
 	return text;
 }
 
-static const char sample_warning[] =
-	"11:33: warning: frontend [fd77::1]:8000 is IPv6: its clients never reach 2 of 3 endpoints of pool llama-8b, on "
-	"IPv4 alone (first gpu0); have the servers listen on [::] and "
-	"write their ports alone\n";
-
 static void sample_loads_as_it_stands(void **state)
 {
 	_cleanup_free_ char *text = read_source("tests/data/config/sample.yaml");
-	_cleanup_config_ struct config *c = load_text(text, sample_warning);
+	_cleanup_config_ struct config *c = load_text(text, "");
 	const struct config_pool *p = &c->pools[0];
 
 	(void)state;
