@@ -24,15 +24,19 @@
 
 #include "held.bpf.h"
 
-#define REST_FAILURES  2
-#define REST_QUIET_NS  300000000ULL
-#define REST_MIN_NS    4000000000ULL /* 4 s; the longest is 4.5 h */
-#define REST_DOUBLINGS 12
-#define REST_MAX_NS    (REST_MIN_NS << REST_DOUBLINGS)
-#define REST_TRIAL_NS  5000000000ULL
-#define REST_OTHERS_NS 1000000000ULL
-#define REST_SAME_NS   20000000ULL /* 20 ms: two copies of a segment are no failure of the first */
-#define REST_ORPHAN    REST_FAILURES /* it is certain: the client is being reset */
+/* A segment may be lost behind the hand-off, and its retransmission, too: where hand-overs have
+ * become sockets within the last minute, more failures are waited for. */
+#define REST_FAILURES        2
+#define REST_FAILURES_SERVED 4
+#define REST_SERVED_S        60
+#define REST_QUIET_NS        300000000ULL
+#define REST_MIN_NS          4000000000ULL /* 4 s; the longest is 4.5 h */
+#define REST_DOUBLINGS       12
+#define REST_MAX_NS          (REST_MIN_NS << REST_DOUBLINGS)
+#define REST_TRIAL_NS        5000000000ULL
+#define REST_OTHERS_NS       1000000000ULL
+#define REST_SAME_NS         20000000ULL /* 20 ms: two copies of a segment are no failure of the first */
+#define REST_ORPHAN          REST_FAILURES_SERVED /* it is certain: the client is being reset */
 
 static __always_inline void rest_count(__u32 pool)
 {
@@ -125,6 +129,8 @@ struct rest_failure {
 	__u64 handed_ns; /* when it was first handed over */
 	__u32 hash;      /* of its 4-tuple */
 	__u32 weight;
+	__u32 enough; /* so many failures begin a rest */
+	__u32 zero;
 };
 
 static __always_inline void rest_add(struct pintle_rest *r, const struct rest_failure *f,
@@ -139,7 +145,7 @@ static __always_inline void rest_add(struct pintle_rest *r, const struct rest_fa
 	if (!r->since_ns)
 		r->since_ns = f->handed_ns;
 	r->failures += f->weight;
-	if (!tries && (r->failures < REST_FAILURES || f->now - r->since_ns < quiet_ns))
+	if (!tries && (r->failures < f->enough || f->now - r->since_ns < quiet_ns))
 		return;
 	r->until_ns = f->now + (REST_MIN_NS << (times > REST_DOUBLINGS ? REST_DOUBLINGS : times));
 	r->times = times + 1;
@@ -171,15 +177,43 @@ static __always_inline void rest_of_pool(const struct pintle_ref *pool,
 	if (!r)
 		return;
 	if (r->generation != pool->generation) {
+		__u32 served_s = r->served_s;
+
 		__builtin_memset(r, 0, sizeof(*r));
 		r->generation = pool->generation;
+		r->served_s = served_s;
 	}
 	rest_add(r, f, REST_QUIET_NS);
 }
 
-/* Counts that no socket has become of what was handed over, of a connection to the pool. */
+static __always_inline __u32 rest_seconds(__u64 ns)
+{
+	return ns / 1000000000ULL;
+}
+
+static __always_inline __u32 rest_enough(__u32 pool, __u64 now)
+{
+	const struct pintle_rest *r = bpf_map_lookup_elem(&resting, &pool);
+
+	return r && r->served_s && rest_seconds(now) - r->served_s <= REST_SERVED_S
+		       ? REST_FAILURES_SERVED
+		       : REST_FAILURES;
+}
+
+/* Notes that a connection which the hand-off gave to the pool has its socket. */
+static __always_inline void rest_served(__u32 pool, __u64 now)
+{
+	struct pintle_rest *r = bpf_map_lookup_elem(&resting, &pool);
+	__u32 seconds = rest_seconds(now);
+
+	if (r && r->served_s != seconds)
+		r->served_s = seconds;
+}
+
+/* Counts that no socket has become of what was handed over, of a connection to the pool. Sets
+ * f->enough. */
 __weak __noinline int rest_failed(const struct pintle_ref *pool, const struct pintle_tuple *t,
-				  const struct rest_failure *f)
+				  struct rest_failure *f)
 {
 	struct pintle_rest *newest = rest_newest();
 	struct pintle_learner_key k = {};
@@ -188,6 +222,7 @@ __weak __noinline int rest_failed(const struct pintle_ref *pool, const struct pi
 		return 0;
 	rest_count(pool->id);
 	newest->newest_ns = f->now;
+	f->enough = rest_enough(pool->id, f->now);
 	rest_key(&k, pool, t);
 	rest_of_client(&k, f);
 	rest_of_pool(pool, f);

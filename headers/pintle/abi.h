@@ -1694,7 +1694,7 @@ struct pintle_rest {
 	__u32 trial;    /* the connection that tries: its hash; 0: none */
 	__u32 generation; /* the pool's; 0 in `rest_clients` */
 	__u32 by_nat;     /* 1: it rests since nat took a socket off, or would */
-	__u32 zero;
+	__u32 served_s;   /* when a hand-over became a socket last, CLOCK_MONOTONIC; 0: none */
 };
 #define PINTLE_REST_NEWEST  PINTLE_MAX_POOLS /* the entry with the newest failure of all pools */
 #define PINTLE_RESTS        (PINTLE_MAX_POOLS + 1)

@@ -249,6 +249,8 @@ def test_loss(node, family):
     judge.sentence()
     counts = world.counts()
     counts.subtract(before)
-    assert counts["decisions"] == sum(job.count for job in jobs), counts
+    # A request that was lost behind TC may be decided once more, where the hand-off rests for its client then.
+    again = counts["decisions"] - sum(job.count for job in jobs)
+    assert 0 <= again <= counts["no_socket"], (again, counts)
     # Where a connection is not over for the server, the kernel answers the next one from its port.
     assert judge.unseen <= counts["by_connection"] + counts["hold no_place"], (judge.unseen, counts)
