@@ -284,7 +284,8 @@ def test_a_device_that_moves(node):
 
 @case(each=("stop", "kill"))
 def test_without_a_daemon(node, how):
-    """XDP answers on without the daemon, and the next one replaces its program in one step."""
+    """XDP answers on without the daemon, and the next one replaces its program in one step. Where the node does not
+    forward, XDP answers clients behind a gateway; its neighbours are TC's."""
     natively(node)
     servers = node.servers(1)
     daemon = node.steer(servers, **HANDED)
@@ -292,7 +293,7 @@ def test_without_a_daemon(node, how):
     getattr(daemon, how)()
     coming = Coming(node)
     for i in range(20):
-        assert ask(node, {"X-Session-Id": str(i)})
+        assert ask(node, {"X-Session-Id": str(i)}, source(i, remote=True))
     assert coming.count(FLAGS["SYN"]) < 20
     before = pins(node)
     node.daemon(node.config(node.pool(servers, **HANDED)))
