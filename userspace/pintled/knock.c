@@ -26,6 +26,7 @@ void knock_end(struct knock *k)
 		close(k->fd);
 	k->fd = -1;
 	k->found = false;
+	k->queued = false;
 }
 
 static socklen_t name_of(union knock_name *n, const struct addr *ip, uint16_t port)
@@ -116,6 +117,7 @@ enum knock_answer knock_look(struct knock *k, int netns_fd, const struct addr *i
 	else if (!found && !k->found)
 		answer = KNOCK_ELSEWHERE;
 	k->found |= found > 0;
+	k->queued = found > 0 && there.state == TCP_ESTABLISHED;
 	if (answer != KNOCK_WAITS)
 		knock_end(k);
 	return answer;

@@ -25,7 +25,8 @@ enum knock_answer {
 struct knock {
 	int fd; /* -1: not connected */
 	uint64_t begun_ns;
-	bool found; /* the server's end was seen to wait */
+	bool found;  /* the server's end was seen to wait */
+	bool queued; /* it waits in the listener's queue */
 };
 
 /** Looks at the knock, and makes the connection to port at->port of the address `ip` in the

@@ -143,9 +143,13 @@ static void endpoint_publish(struct pass *p, const struct followed *f, uint32_t 
 {
 	struct pintle_work *w = &p->tally[id];
 	struct pintle_score score = p->m->scores[id];
+	struct pintle_work shown;
 
 	w->passed_ns = now;
-	p->m->works[id] = *w;
+	shown = *w;
+	/* People are told of clients that wait. */
+	shown.backlog -= MIN(shown.backlog, poller_knocks(p->pages, id));
+	p->m->works[id] = shown;
 	if (score.generation != w->generation)
 		return; /* no page of this endpoint was read yet */
 	work_fold(w, &f->config->weights, mean, counts, &score);

@@ -1503,6 +1503,12 @@ const struct poll_counters *poller_counters(const struct poller *p, uint32_t end
 		       : NULL;
 }
 
+uint32_t poller_knocks(const struct poller *p, uint32_t endpoint)
+{
+	return p && endpoint < PINTLE_MAX_ENDPOINTS && p->watches[endpoint] &&
+	       p->watches[endpoint]->knock.queued;
+}
+
 const struct poll_sums *poller_sums(const struct poller *p, const struct pintle_ref *pool)
 {
 	const struct poll_sums *sums = pool->id < PINTLE_MAX_POOLS ? &p->sums[pool->id] : NULL;

@@ -76,6 +76,9 @@ int poller_server_options(const struct config_pool *pool, const struct config_en
 /** By endpoint id. Owned by the poller, valid until the next poller_configure(); NULL for an id
  * that is not polled. */
 const struct poll_counters *poller_counters(const struct poller *p, uint32_t endpoint);
+/** How many of the connections that wait at the endpoint's listener, by its id, are pintled's own.
+ */
+uint32_t poller_knocks(const struct poller *p, uint32_t endpoint);
 /** By pool id. Owned by the poller; NULL: no page of that pool was asked for yet. */
 const struct poll_sums *poller_sums(const struct poller *p, const struct pintle_ref *pool);
 /** Share of memory in use, 0..1, on the fullest of the endpoint's GPUs, by a DCGM page that is not
