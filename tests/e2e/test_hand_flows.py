@@ -16,7 +16,7 @@ from test_classes import classes
 from test_classes import fill as busy
 from test_counts import no_drift
 from test_divert import POST
-from test_handoff import HANDED, WHERE
+from test_handoff import HANDED, WHERE, accept_and_end
 
 RECORDS, KEY_SIZE, VALUE_SIZE = 16384, 40, 216
 
@@ -172,6 +172,7 @@ def test_a_listener_of_another_pool(node):
     listener, endpoint = queue_of(node)
     with listener:
         daemon = node.steer([endpoint("s0")], **HANDED)
+        accept_and_end(listener)  # pintled's own; that for s9 waits, and is not counted
         reconciled(node)
         waiting = [node.connect("127.0.0.1:8001") for _ in range(2)]
         wait_for(lambda: node.endpoint("s0")["accept_backlog"] == 2)

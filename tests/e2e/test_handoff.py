@@ -582,14 +582,26 @@ def overflows(node):
     return int(node.run("nstat", "-asz", "TcpExtListenOverflows", netns=node.netns).stdout.split()[-2])
 
 
+def accept_and_end(listener):
+    """Accepts one connection, and reads until its client has ended it."""
+    listener.settimeout(20)
+    with listener.accept()[0] as c:
+        while c.recv(64):
+            pass
+
+
 class Unattended:
-    """A server with room for one connection in its queue, that accepts none until it is asked to, and then answers
-    each with its name."""
+    """A server with room for two connections in its queue, that accepts none but pintled's own until it is asked to, and
+    then answers each with its name."""
 
     def __init__(self, node, name, port):
         self.name, self.listen = name, str(port)
         with inside(node.netns):
             self.sock = socket.create_server(("", port), backlog=1)
+
+    def heard(self):
+        """Accepts pintled's own connection, which tells it that somebody does; before, the endpoint is not ready."""
+        accept_and_end(self.sock)
 
     def serve(self, count):
         """Accepts so many, and returns the sessions that they name."""
@@ -615,6 +627,8 @@ def test_a_full_accept_queue(node, how):
     server = Unattended(node, "s0", 8001)
     node.server("pages", 8002)
     node.steer([{"name": "s0", "listen": "8001", "metrics": "http://127.0.0.1:8002/metrics"}], **HANDED)
+    server.heard()
+    wait_for(lambda: node.endpoint("s0")["state"] == "ready")
     clients = [node.connect(FRONTEND["v4"], remote=True) for _ in range(8)]
     for i, c in enumerate(clients):
         request = REQUEST % b"%d" % i

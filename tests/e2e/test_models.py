@@ -301,6 +301,7 @@ def test_the_same_port_asks_for_no_model(node):
     daemon = node.daemon(node.config(node.pool(
         [{"name": "a0", "listen": server.listen, "metrics": "http://127.0.0.1:8002/metrics"}], "a",
         decide="request", models={"llama": "a"})))
+    server.heard()
     wait_for(lambda: daemon.metric("pintle_overload_up") == 1)
     wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
     others = [node.connect(FRONTEND["v4"], remote=True) for _ in range(4)]
