@@ -24,6 +24,7 @@ HEADERS = {"session": "X-Session-Id: %s", "cookie": "Cookie: sid=%s", "authoriza
 GET, END = b"GET / HTTP/1.1\r\nHost: x\r\nX-Session-Id: a\r\n", b"\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nX-Session-Id: a\r\n"
 A, B = b'{"model":"a"}', b'{"model":"b"}'
+MARK = b"\xef\xbb\xbf"
 
 
 def chunks(*parts):
@@ -146,7 +147,7 @@ ROWS = [
     Row("a blank behind the size", POST + chunks(A).replace(b"\r\n\r\nd\r\n", b"\r\n\r\nd \r\n", 1), model="a"),
     Row("a size of 2^32 and more", POST + chunks(A).replace(b"\r\n\r\nd\r\n", b"\r\n\r\n10000000d\r\n", 1)),
     # the model
-    Row("a mark of UTF-8 before the object", POST + body(b"\xef\xbb\xbf" + A), model="a"),
+    Row("a mark of UTF-8 before the object", POST + body(MARK + A), model="a"),
     Row("UTF-16", POST + body(A.decode().encode("utf-16"))),
     Row("compressed, as it says", POST + b"Content-Encoding: gzip\r\n" + body(b"\x1f\x8b\x08" + A)),
     Row("deeper in the object", POST + body(b'{"x":%s}' % B)),
@@ -244,6 +245,8 @@ def test_servers_read_it_so(node):
             if row.session and row.by in said:
                 # Not all take the blanks off that are around it; httptools shows trailers behind the headers.
                 assert said[row.by][0].strip(" \t") == row.session, (name, row.says, said)
-            if row.model:
+            # Some parsers, as Node's and Go's, take no mark of UTF-8: their servers refuse the body.
+            refused = MARK in row.request and said.get("model", row.model) is None
+            if row.model and not refused:
                 assert said.get("model", row.model) == row.model, (name, row.says, said)
     assert min(answered.values()) >= 10, answered
