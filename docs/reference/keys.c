@@ -115,3 +115,73 @@ void keys_markdown(FILE *f)
 	fputc('\n', f);
 	write_choices(f, "Modes", modes, ARRAY_SIZE(modes));
 }
+
+/* ---- pintle.yaml(5) ------------------------------------------------------------ */
+
+static void manual_key(FILE *f, const struct yaml_key *k)
+{
+	char wants[YAML_WANTS_SIZE], *text;
+
+	if (asprintf(&text, "Takes %s. %s%s%s%s%s", yaml_key_wants(&config_table, k, wants),
+		     k->required ? "Required" : "The default is ", k->preset ? "`" : "",
+		     k->required ? ""
+		     : k->preset ? k->preset
+				 : k->absent ?: "what its keys have",
+		     k->preset ? "`" : "",
+		     k->set ? ". `pintle set` takes it." : ".") < 0)
+		return;
+	fprintf(f, ".It Cm %s\n", yaml_key_local(k));
+	manual_text(f, text);
+	free(text);
+	fputs(".br\n", f);
+	manual_text(f, k->help);
+}
+
+static void manual_section(FILE *f, const char *title, const char *prefix)
+{
+	fprintf(f, ".Ss %s\n.Bl -tag -width Ds\n", title);
+	for (size_t i = 0; i < config_table.count; i++)
+		if (yaml_key_is_child(&config_table.keys[i], prefix))
+			manual_key(f, &config_table.keys[i]);
+	fputs(".El\n", f);
+}
+
+static void manual_name(FILE *f, const char *name, const char *help)
+{
+	fprintf(f, ".It Cm %s\n", name);
+	manual_text(f, help);
+}
+
+static void manual_choices(FILE *f, const char *title, const struct choice *choices, size_t count)
+{
+	fprintf(f, ".Ss %s\n.Bl -tag -width Ds\n", title);
+	for (size_t i = 0; i < count; i++)
+		manual_name(f, choices[i].name, choices[i].help);
+	fputs(".El\n", f);
+}
+
+static void manual_session_keys(FILE *f)
+{
+	fputs(".Ss Session keys\n.Bl -tag -width Ds\n", f);
+	for (uint32_t key = 0; key < PINTLE_KEY_COUNT; key++)
+		manual_name(f, key_name(key), key_help(key));
+	fputs(".El\n", f);
+}
+
+void keys_manual(FILE *f)
+{
+	manual_section(f, "The file", "");
+	for (size_t i = 0; i < config_table.count; i++) {
+		const struct yaml_key *k = &config_table.keys[i];
+		char prefix[YAML_PREFIX_SIZE], title[YAML_PREFIX_SIZE];
+
+		if (k->type != &yaml_map && k->type != &yaml_maps)
+			continue;
+		yaml_key_prefix(k, prefix);
+		snprintf(title, sizeof(title), "%.*s", (int)strlen(prefix) - 1, prefix);
+		manual_section(f, title, prefix);
+	}
+	manual_session_keys(f);
+	manual_choices(f, "Engines", engines, ARRAY_SIZE(engines));
+	manual_choices(f, "Modes", modes, ARRAY_SIZE(modes));
+}

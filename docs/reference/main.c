@@ -18,7 +18,7 @@ static struct section {
 	void (*manifest)(FILE *f);
 	bool written;
 } sections[] = {
-	{"keys", .markdown = keys_markdown},
+	{"keys", .markdown = keys_markdown, .manual = keys_manual},
 	{"keys of a policy", .markdown = policy_markdown, .manifest = policy_manifest},
 	{"nouns", .markdown = nouns_markdown, .manual = nouns_manual},
 	{"verbs", .markdown = verbs_markdown, .manual = verbs_manual},

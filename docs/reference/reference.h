@@ -51,6 +51,7 @@ void manual_arguments(FILE *f, const char *arguments);
 /* ---- sections: each writes itself into a Markdown page or a manual page ------ */
 
 void keys_markdown(FILE *f);
+void keys_manual(FILE *f);
 void policy_markdown(FILE *f);
 void policy_manifest(FILE *f);
 

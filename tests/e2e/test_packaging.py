@@ -416,7 +416,7 @@ def test_install(node):
         path = root / ("sbin" if program == "pintled" else "bin") / program
         assert program in node.run(path, "--help").stdout, program
     pages = {page.name.rsplit(".", 1)[0] for page in (root / "share/man").rglob("*.[1-8]")}
-    assert pages == set(PROGRAMS), pages
+    assert pages == {*PROGRAMS, "pintle.yaml"}, pages
     for page in (root / "share/doc").rglob("*.md"):
         text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
         for link in re.findall(r"\]\(([^)\s]+)\)", text):
