@@ -84,16 +84,17 @@ void keys_of_json_markdown(FILE *f)
 
 void options_markdown(FILE *f)
 {
-	table_head(f, "option", "meaning", NULL);
+	table_head(f, "option", "of", "meaning", NULL);
 	for (size_t i = 0; i < option_count; i++) {
 		const struct option_help *o = &options[i];
-		char letter[8] = "", name[CODE_SIZE];
+		char letter[8] = "", name[CODE_SIZE], takers[OPTION_COMMANDS_SIZE];
 
+		option_commands(o, takers);
 		if (o->letter)
 			snprintf(letter, sizeof(letter), "`-%c`, ", o->letter);
 		snprintf(name, sizeof(name), "%s`--%s%s%s`", letter, o->name,
 			 o->argument ? " " : "", o->argument ? o->argument : "");
-		table_row(f, name, o->help, NULL);
+		table_row(f, name, takers, o->help, NULL);
 	}
 }
 
@@ -151,9 +152,14 @@ static void option_manual(FILE *f, char letter, const char *name, const char *ar
 
 void options_manual(FILE *f)
 {
-	for (size_t i = 0; i < option_count; i++)
-		option_manual(f, options[i].letter, options[i].name, options[i].argument,
-			      options[i].help);
+	for (size_t i = 0; i < option_count; i++) {
+		char takers[OPTION_COMMANDS_SIZE], help[512];
+
+		option_commands(&options[i], takers);
+		snprintf(help, sizeof(help), "%s%s%s", takers, *takers ? ": " : "",
+			 options[i].help);
+		option_manual(f, options[i].letter, options[i].name, options[i].argument, help);
+	}
 }
 
 void daemon_options_manual(FILE *f)

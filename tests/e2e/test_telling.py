@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -318,3 +319,21 @@ def test_check_shows_no_secret(node):
     result = node.run(BUILD / "pintle", "check", config, check=False)
     assert "listen is" in result.stderr and "node.metrics is" in result.stderr, result
     assert SECRET not in result.stderr, result
+
+
+@case(san=False)
+def test_why_it_cannot_load(node):
+    """pintled without root, or on a kernel that shows no BTF, ends with the reason and what helps."""
+    config = node.write("c.yaml", node.config(node.pool([{"name": "a", "listen": "8001"}]), netns=None))
+    program = Path(shutil.copy(BUILD / "pintled", node.dir / "pintled"))  # where others may read it
+    node.bpf_mount.chmod(0o777)
+
+    def ends(*how):
+        said = node.run(*how, program, "--config", config, check=False)
+        assert said.returncode == 1, said
+        return said.stderr.splitlines()[-1]
+
+    said = ends("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    assert "the kernel would not load the programs (run pintled as root)" in said, said
+    said = ends("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /sys/kernel/btf && exec "$@"', "sh")
+    assert "/sys/kernel/btf/vmlinux is not there; use a kernel built with CONFIG_DEBUG_INFO_BTF=y" in said, said

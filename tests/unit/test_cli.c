@@ -786,14 +786,17 @@ static void test_usage_errors(void **state)
 		const char *hint;
 	} rows[] = {
 		{{NULL}, "usage: pintle"},
-		{{"statsu"}, "did you mean stats?"},
+		{{"statsu"}, "did you mean status?"},
 		{{"endpoint"}, "did you mean endpoints?"},
+		{{"moed"}, "did you mean mode?"},
+		{{"tpo"}, "did you mean top?"},
+		{{"darin"}, "did you mean drain?"},
 		{{"nosuch"}, "status"},
 		{{"pools", "extra"}, "takes no 'extra'"},
 		{{"top", "-o", "json"}, "-o json is for --once; add it"},
 		{{"top", "--interval=1"}, "100ms to 1h, not '1'; such as 2s"},
 		{{"top", "--interval=1s", "--once"}, "leave out --interval"},
-		{{"pools", "--once"}, "pools takes no --once"},
+		{{"pools", "--once"}, "pools takes no --once; for top"},
 		{{"pools", "--interval=1s"}, "pools takes no --interval"},
 		{{"mode"}, "usage: pintle mode POOL enforce|shadow|baseline|off"},
 		{{"mode", "llama-8b"}, "usage: pintle mode POOL"},
@@ -817,7 +820,7 @@ static void test_usage_errors(void **state)
 		{{"drain"}, "drain needs ENDPOINT"},
 		{{"unbind"}, "--pool POOL"},
 		{{"unbind", "10.0.0.7/8"}, "10.0.0.0/24"},
-		{{"status", "--pool", "qwen"}, "takes no --pool"},
+		{{"status", "--pool", "qwen"}, "takes no --pool; for endpoints, sessions, "},
 		{{"drain", "gpu1", "-ojson"}, "takes no -o json"},
 		{{"status", "-o", "yaml"}, "text and json"},
 		{{"status", "-o"}, "needs FORMAT"},
@@ -841,6 +844,8 @@ static void test_help(void **state)
 {
 	(void)state;
 	expect(0, "Nouns read:", "", "--help");
+	expect(0, "--source IP      explain: the client's address\n", "", "--help");
+	expect(0, "--source IP      the client's address\n", "", "explain", "--help");
 	expect(0, "usage: pintle mode POOL", "", "mode", "--help");
 	expect(0, "usage: pintle events", "", "-h", "events");
 	expect(0, "Keys of -o json:", "", "doctor", "--help");

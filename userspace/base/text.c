@@ -106,26 +106,29 @@ static size_t fold(const char *text, char out[NEAR_MAX + 1])
 	return n;
 }
 
-/* Levenshtein's distance. */
+/* Levenshtein's distance, in which two neighbours that are exchanged are one edit: "tpo" for "top",
+ * but not "no" for "on". */
 static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length)
 {
-	size_t row[NEAR_MAX + 1];
+	size_t rows[3][NEAR_MAX + 1]; /* of i, i - 1 and i - 2, in turns */
 
 	for (size_t j = 0; j <= b_length; j++)
-		row[j] = j;
+		rows[0][j] = j;
 	for (size_t i = 1; i <= a_length; i++) {
-		size_t diagonal = row[0];
+		size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
 
 		row[0] = i;
 		for (size_t j = 1; j <= b_length; j++) {
-			size_t changed = diagonal + (a[i - 1] != b[j - 1]);
-			size_t shorter = MIN(row[j], row[j - 1]) + 1;
+			size_t changed = above[j - 1] + (a[i - 1] != b[j - 1]);
+			size_t shorter = MIN(above[j], row[j - 1]) + 1;
 
-			diagonal = row[j];
 			row[j] = MIN(shorter, changed);
+			if (a_length > 2 && i > 1 && j > 1 && a[i - 1] == b[j - 2] &&
+			    a[i - 2] == b[j - 1])
+				row[j] = MIN(row[j], before[j - 2] + 1);
 		}
 	}
-	return row[b_length];
+	return rows[a_length % 3][b_length];
 }
 
 void text_nearest_try(struct text_nearest *n, const char *text, const char *candidate)

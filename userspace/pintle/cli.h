@@ -180,6 +180,11 @@ struct option_help {
 extern const struct option_help options[];
 extern const size_t option_count;
 
+/** Writes the commands that take the option into buf, "a, b"; "" for one that is for most. Returns
+ * buf. */
+#define OPTION_COMMANDS_SIZE 128
+const char *option_commands(const struct option_help *o, char buf[OPTION_COMMANDS_SIZE]);
+
 /** Reads a command line; options may stand anywhere. Returns 0, or EXIT_USAGE after logging what is
  * wrong and what would be right. */
 int options_parse(struct cli *cli, int argc, char **argv);

@@ -32,16 +32,19 @@ static void print_options(FILE *f, const struct command *c)
 	fprintf(f, "\nOptions, before or after the command:\n");
 	for (size_t i = 0; i < option_count; i++) {
 		const struct option_help *o = &options[i];
-		char left[32];
+		char left[32], takers[OPTION_COMMANDS_SIZE] = "";
 
 		if (c && o->bit && !(c->options & o->bit))
 			continue;
 		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->argument ? " " : "",
 			 o->argument ? o->argument : "");
+		if (!c)
+			option_commands(o, takers);
 		if (o->letter)
-			fprintf(f, "  -%c, %-15s  %s\n", o->letter, left, o->help);
+			fprintf(f, "  -%c, ", o->letter);
 		else
-			fprintf(f, "      %-15s  %s\n", left, o->help);
+			fputs("      ", f);
+		fprintf(f, "%-15s  %s%s%s\n", left, takers, *takers ? ": " : "", o->help);
 	}
 }
 

@@ -53,6 +53,17 @@ const struct option_help options[] = {
 };
 const size_t option_count = ARRAY_SIZE(options);
 
+const char *option_commands(const struct option_help *o, char buf[OPTION_COMMANDS_SIZE])
+{
+	buf[0] = '\0';
+	if (!(o->bit & ~(OPTION_BPFFS | OPTION_OUTPUT)))
+		return buf;
+	for (size_t i = 0; i < command_count; i++)
+		if (commands[i]->options & o->bit)
+			text_list_add(buf, OPTION_COMMANDS_SIZE, commands[i]->name);
+	return buf;
+}
+
 enum {
 	OPT_BPFFS,
 	OPT_OUTPUT,
@@ -274,6 +285,36 @@ static int option_set(struct cli *cli, int which, const char *argument)
 	return EXIT_USAGE;
 }
 
+static int refuse_option(const struct cli *cli, size_t which)
+{
+	char takers[OPTION_COMMANDS_SIZE];
+
+	option_commands(&options[which], takers);
+	log_error("%s takes no --%s%s%s", cli->command->name, options[which].name,
+		  *takers ? "; for " : "", takers);
+	return usage_error(cli);
+}
+
+/* Whether an option that takes no word and no time was given. */
+static bool is_flagged(const struct cli *cli, size_t which)
+{
+	switch (which) {
+	case OPT_STOP:
+		return cli->stop;
+	case OPT_HEADER:
+		return cli->header_count;
+	case OPT_WAIT:
+		return cli->wait;
+	case OPT_FAILED:
+		return cli->failed;
+	case OPT_ONCE:
+		return cli->once;
+	case OPT_INTERVAL:
+		return cli->interval_ns;
+	}
+	return false;
+}
+
 /* Refuses options that the command has no use for: `pintle version --pool a`, taken in silence,
  * would seem to print something about pool a. */
 static int options_fit(struct cli *cli)
@@ -283,28 +324,13 @@ static int options_fit(struct cli *cli)
 	for (size_t i = 0; i < option_count; i++) {
 		const char **word = option_word(cli, (int)i);
 		const uint64_t *time = option_time(cli, (int)i);
-		bool given = (word && *word) || (time && *time) || (i == OPT_STOP && cli->stop) ||
-			     (i == OPT_HEADER && cli->header_count);
+		bool given = (word && *word) || (time && *time) || is_flagged(cli, i);
 
-		if (!given || c->options & options[i].bit)
-			continue;
-		log_error("%s takes no --%s", c->name, options[i].name);
-		return usage_error(cli);
-	}
-	if (cli->wait && !(c->options & OPTION_WAIT)) {
-		log_error("%s takes no --wait", c->name);
-		return usage_error(cli);
-	}
-	if (cli->failed && !(c->options & OPTION_TRACE)) {
-		log_error("%s takes no --failed", c->name);
-		return usage_error(cli);
+		if (given && !(c->options & options[i].bit))
+			return refuse_option(cli, i);
 	}
 	if (cli->deadline_ns && !cli->wait) {
 		log_error("--deadline is for --wait; add it");
-		return usage_error(cli);
-	}
-	if ((cli->once || cli->interval_ns) && !(c->options & OPTION_LIVE)) {
-		log_error("%s takes no --%s", c->name, cli->once ? "once" : "interval");
 		return usage_error(cli);
 	}
 	if (cli->json && !(c->options & OPTION_OUTPUT)) {

@@ -99,6 +99,19 @@ static int programs_try(const struct load_list *which, const struct maps *maps,
 	return err;
 }
 
+#define BTF "/sys/kernel/btf/vmlinux"
+
+/* What helps where the kernel refuses by that error. */
+static const char *load_cure(int err)
+{
+	if (err == -EPERM && geteuid())
+		return "run pintled as root";
+	if (access(BTF, R_OK))
+		return BTF
+			" is not there; use a kernel built with CONFIG_DEBUG_INFO_BTF=y, and mount sysfs";
+	return "`pintle doctor` says what is missing";
+}
+
 /* Loads quietly first; if that fails, again with libbpf's messages, which have the verifier's
  * log. */
 int programs_load(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
@@ -117,9 +130,7 @@ int programs_load(const struct load_list *which, const struct maps *maps, struct
 	if (err)
 		err = programs_try(which, maps, out, &bytes);
 	if (err)
-		log_err_r(
-			err,
-			"the kernel would not load the programs (`pintle doctor` says what is missing)");
+		log_err_r(err, "the kernel would not load the programs (%s)", load_cure(err));
 	return err;
 }
 
