@@ -373,7 +373,7 @@ def test_an_xid_beside_garbage(node):
               'DCGM_FI_DEV_XID_ERRORS{gpu="1"} +Inf\nDCGM_FI_DEV_GPU_UTIL{gpu="0"} 40\n'
     w.exporter.be(page=garbage + 'DCGM_FI_DEV_XID_ERRORS{gpu="0"} 0\n')
     w.exporter.scraped()
-    assert w.is_("ready") and w.row()["gpu"] == 0.4, w.row()
+    wait_for(lambda: w.is_("ready") and w.row()["gpu"] == 0.4)
     w.exporter.be(page=garbage + 'DCGM_FI_DEV_XID_ERRORS{gpu="0"} 79\n')
     wait_for(lambda: w.is_("faulty"))
     assert w.row()["xid"] == 79 and node.endpoint("s1")["state"] == "ready"
