@@ -128,9 +128,8 @@ struct rest_failure {
 	__u64 now;
 	__u64 handed_ns; /* when it was first handed over */
 	__u32 hash;      /* of its 4-tuple */
-	__u32 weight;
-	__u32 enough; /* so many failures begin a rest */
-	__u32 zero;
+	__u16 weight;
+	__u16 enough; /* so many failures begin a rest */
 };
 
 static __always_inline void rest_add(struct pintle_rest *r, const struct rest_failure *f,
@@ -155,49 +154,25 @@ static __always_inline void rest_add(struct pintle_rest *r, const struct rest_fa
 	r->trial = 0;
 }
 
+/* No failure. Not on the stack, of which the hand-off has none to spare. */
+static const struct pintle_rest rest_none;
+
 static __always_inline void rest_of_client(const struct pintle_learner_key *k,
 					   const struct rest_failure *f)
 {
-	struct pintle_rest fresh = {}, *r = bpf_map_lookup_elem(&rest_clients, k);
+	struct pintle_rest *r = bpf_map_lookup_elem(&rest_clients, k);
 
 	if (!r) {
-		bpf_map_update_elem(&rest_clients, k, &fresh, BPF_NOEXIST);
+		bpf_map_update_elem(&rest_clients, k, &rest_none, BPF_NOEXIST);
 		r = bpf_map_lookup_elem(&rest_clients, k);
 	}
 	if (r)
 		rest_add(r, f, 0);
 }
 
-static __always_inline void rest_of_pool(const struct pintle_ref *pool,
-					 const struct rest_failure *f)
-{
-	__u32 id = pool->id;
-	struct pintle_rest *r = bpf_map_lookup_elem(&resting, &id);
-
-	if (!r)
-		return;
-	if (r->generation != pool->generation) {
-		__u32 served_s = r->served_s;
-
-		__builtin_memset(r, 0, sizeof(*r));
-		r->generation = pool->generation;
-		r->served_s = served_s;
-	}
-	rest_add(r, f, REST_QUIET_NS);
-}
-
 static __always_inline __u32 rest_seconds(__u64 ns)
 {
 	return ns / 1000000000ULL;
-}
-
-static __always_inline __u32 rest_enough(__u32 pool, __u64 now)
-{
-	const struct pintle_rest *r = bpf_map_lookup_elem(&resting, &pool);
-
-	return r && r->served_s && rest_seconds(now) - r->served_s <= REST_SERVED_S
-		       ? REST_FAILURES_SERVED
-		       : REST_FAILURES;
 }
 
 /* Notes that a connection which the hand-off gave to the pool has its socket. */
@@ -210,22 +185,47 @@ static __always_inline void rest_served(__u32 pool, __u64 now)
 		r->served_s = seconds;
 }
 
+static __always_inline __u32 rest_enough(const struct pintle_rest *r, __u64 now)
+{
+	return r->served_s && rest_seconds(now) - r->served_s <= REST_SERVED_S
+		       ? REST_FAILURES_SERVED
+		       : REST_FAILURES;
+}
+
+static __always_inline void rest_of_pool(struct pintle_rest *r, __u32 generation,
+					 const struct rest_failure *f)
+{
+	__u32 served_s = r->served_s;
+
+	if (r->generation != generation) {
+		__builtin_memset(r, 0, sizeof(*r));
+		r->generation = generation;
+		r->served_s = served_s;
+	}
+	rest_add(r, f, REST_QUIET_NS);
+}
+
 /* Counts that no socket has become of what was handed over, of a connection to the pool. Sets
  * f->enough. */
 __weak __noinline int rest_failed(const struct pintle_ref *pool, const struct pintle_tuple *t,
 				  struct rest_failure *f)
 {
-	struct pintle_rest *newest = rest_newest();
+	struct pintle_rest *newest = rest_newest(), *r;
 	struct pintle_learner_key k = {};
+	__u32 id;
 
 	if (!pool || !t || !f || !newest)
 		return 0;
-	rest_count(pool->id);
+	id = pool->id;
+	rest_count(id);
 	newest->newest_ns = f->now;
-	f->enough = rest_enough(pool->id, f->now);
+	r = bpf_map_lookup_elem(&resting, &id);
+	if (!r)
+		return 0;
+	f->enough = rest_enough(r, f->now);
+	rest_of_pool(r, pool->generation, f);
 	rest_key(&k, pool, t);
 	rest_of_client(&k, f);
-	rest_of_pool(pool, f);
 	return 0;
 }
 
