@@ -9,6 +9,7 @@
 
 #include "adapter.bpf.h"
 #include "common.bpf.h"
+#include "daemon.bpf.h"
 #include "eligible.bpf.h"
 #include "prompt.bpf.h"
 #include "trace.bpf.h"
@@ -1079,14 +1080,6 @@ static __always_inline bool is_refused(const struct pintle_pool *pool,
 				       const struct decide_result *r)
 {
 	return is_told_no(r->outcome) || pool->failure_mode != PINTLE_FAIL_OPEN;
-}
-
-static __always_inline bool daemon_silent(const struct pintle_pool *pool, __u64 now)
-{
-	__u32 zero = 0;
-	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
-
-	return !n || eligible_daemonless(pool, n->heartbeat_ns, now);
 }
 
 #endif

@@ -214,14 +214,6 @@ static __always_inline int refuse(void)
 	return REFUSE;
 }
 
-static __always_inline bool daemonless_for_long(__u64 now)
-{
-	__u32 zero = 0;
-	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
-
-	return !n || (n->daemonless_ns && (__s64)(now - n->heartbeat_ns) > (__s64)n->daemonless_ns);
-}
-
 /* Returns 1 + the DSCP that the socket's packets will have; 0: not known. To a v4-mapped
  * destination they carry IP_TOS, which bpf_getsockopt() does not read of an AF_INET6 socket. */
 static __always_inline __u32 dscp_of(struct bpf_sock_addr *ctx, __u32 family)
@@ -618,7 +610,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	t.mode = pool_mode(ref.id, pool, t.now);
 	caller->apart = is_apart(sk);
 	c = NULL;
-	if (t.mode != PINTLE_MODE_OFF && !daemonless_for_long(t.now)) {
+	if (t.mode != PINTLE_MODE_OFF && !daemon_left(pool, t.now)) {
 		/* Before the record: a client could use up its memory for one, and pass. */
 		if (pool->allow_count && connect_forbidden(&t, tuple, caller)) {
 			connect_trace_forbidden(ctx, &t, &ref, tuple);
@@ -631,7 +623,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 			c = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	}
 	if (!c) {
-		if (t.mode == PINTLE_MODE_OFF || daemonless_for_long(t.now))
+		if (t.mode == PINTLE_MODE_OFF || daemon_left(pool, t.now))
 			count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
 		else if (connect_uncounted(&t, tuple, caller))
 			*verdict = REFUSE; /* EPERM */

@@ -201,6 +201,17 @@ static __always_inline bool eligible_daemonless(const struct pintle_pool *pool, 
 	return (__s64)(now - heartbeat_ns) > (__s64)pool->staleness_ns;
 }
 
+/* Whether the pool's connections are left as they came: no daemon has been there for long, or none
+ * since every endpoint failed its clients. For hooks with PINTLE_TRAIT_DAEMONLESS. */
+static __always_inline bool eligible_left(const struct pintle_pool *pool,
+					  const struct pintle_node *n, __u64 now)
+{
+	__u64 after = pool->daemonless_ns ?: n->daemonless_ns;
+
+	return (after && (__s64)(now - n->heartbeat_ns) > (__s64)after) ||
+	       (pool->left_ns && (__s64)(pool->left_ns - n->heartbeat_ns) > 0);
+}
+
 /* Whether what a pass found is believed. Without a daemon no more passes come, and what the last
  * one found would count for ever: from then on only the kernel's own counts do. */
 static __always_inline bool eligible_passed(const struct pintle_pool *pool, __u64 passed_ns,

@@ -19,6 +19,7 @@
 #define PINTLE_SOCKOPS_CLIENT_BPF_H
 
 #include "client.bpf.h"
+#include "daemon.bpf.h"
 #include "sockops_first.bpf.h"
 
 static __always_inline void event_of(struct pintle_event *e, const struct pintle_connect *c)
@@ -58,13 +59,16 @@ __noinline int report_endpoint(const struct pintle_connect *c, __u32 type, __u32
 struct ejected_loop {
 	struct pintle_ref pool;
 	__u64 now;
+	__u32 silent; /* 1: no daemon's word counts */
 	__u32 ejected;
+	__u32 others; /* neither ejected nor drained */
 };
 
 static long ejected_member(__u32 i, void *arg)
 {
 	struct ejected_loop *l = arg;
 	struct pintle_pool *pool = pool_find(l->pool.id, l->pool.generation);
+	struct pintle_endpoint *e;
 	struct pintle_health *h;
 	__u32 id;
 
@@ -72,21 +76,41 @@ static long ejected_member(__u32 i, void *arg)
 		return 1;
 	id = pool->members[i].id;
 	h = bpf_map_lookup_elem(&health, &id);
-	if (h && (ejected(h, l->now) || h->unfit == PINTLE_UNFIT_FAILING) &&
-	    endpoint_find(id, pool->members[i].generation))
+	e = endpoint_find(id, pool->members[i].generation);
+	if (!h || !e)
+		return 0;
+	if (ejected(h, l->now) || (!l->silent && h->unfit == PINTLE_UNFIT_FAILING))
 		l->ejected++;
+	else if (!(e->flags & PINTLE_ENDPOINT_DRAINED))
+		l->others++;
 	return 0;
 }
 
-__noinline int ejected_members(const struct pintle_ref *pool, __u64 now)
+/* Returns how many members are ejected, and in the upper half how many are neither that nor
+ * drained. */
+__noinline int ejected_members(const struct pintle_ref *pool, __u64 now, __u32 silent)
 {
-	struct ejected_loop l = {.now = now};
+	struct ejected_loop l = {.now = now, .silent = silent};
 
 	if (!pool)
 		return 0;
 	l.pool = *pool;
 	bpf_loop(PINTLE_MAX_MEMBERS, ejected_member, &l, 0);
-	return l.ejected;
+	return (int)(l.ejected | l.others << 16);
+}
+
+/* How many members may be ejected. Without a daemon nobody learns that servers were replaced, so
+ * the share does not bound what several clients find: 10.0.1.5 alone never ejects more than that,
+ * but after a roll-out all clients fail at the former pods. Where nobody else serves the pool's
+ * frontends, one endpoint stays. */
+static __always_inline __u32 eject_most(const struct pintle_pool *pool,
+					const struct pintle_health *h, bool silent)
+{
+	if (!silent || !h->failed_several || pool->eject_most >= pool->member_count)
+		return pool->eject_most;
+	if (pool->proxied)
+		return pool->member_count;
+	return pool->eject_most ? pool->member_count - 1 : 0;
 }
 
 /* Ejections in a row double in length, up to the pool's limit. */
@@ -103,20 +127,24 @@ static __always_inline __u64 ejection_ns(const struct pintle_pool *pool, __u32 t
  * ejection is taken back. When two CPUs do so at the same time, both ejections are taken back, and
  * the next failure ejects one of the endpoints. `before`: ejected_until_ns from before the endpoint
  * was seen not to be ejected: so of two failures at the same time one ejects it. */
-static __always_inline void endpoint_eject(const struct pintle_connect *c,
-					   const struct pintle_pool *pool, struct pintle_health *h,
-					   __u64 before, __u32 failure, __u64 now)
+static __always_inline void endpoint_eject(const struct pintle_connect *c, struct pintle_pool *pool,
+					   struct pintle_health *h, __u64 before, __u32 failure,
+					   __u64 now)
 {
 	struct pintle_ref ref = {c->pool, c->pool_generation};
 	__u64 ns = ejection_ns(pool, h->ejected_in_a_row);
+	bool silent = daemon_silent(pool, now);
+	__u32 most = eject_most(pool, h, silent), members;
 
-	if (!pool->eject_most ||
-	    __sync_val_compare_and_swap(&h->ejected_until_ns, before, now + ns) != before)
+	if (!most || __sync_val_compare_and_swap(&h->ejected_until_ns, before, now + ns) != before)
 		return;
-	if ((__u32)ejected_members(&ref, now) > pool->eject_most) {
+	members = (__u32)ejected_members(&ref, now, silent);
+	if ((members & 0xffff) > most) {
 		__sync_val_compare_and_swap(&h->ejected_until_ns, now + ns, 0);
 		return;
 	}
+	if (silent && pool->proxied && h->failed_several && !(members >> 16))
+		pool->left_ns = now;
 	__sync_fetch_and_add(&h->ejected_in_a_row, 1);
 	__sync_fetch_and_add(&h->ejections, 1);
 	report_endpoint(c, PINTLE_EVENT_EJECTED, failure, ns);
@@ -152,7 +180,12 @@ static __always_inline void endpoint_blame(struct pintle_health *h, __u64 client
 		h->resets = 0;
 		h->ejected_in_a_row = 0;
 	}
+	if (!(h->unopened | h->resets))
+		h->failed_several = 0;
 	if (h->failed_by != client) {
+		if ((h->unopened | h->resets) && h->failed_by &&
+		    h->failed_by != PINTLE_CLIENT_DAEMON)
+			h->failed_several = 1;
 		h->failed_by = client;
 		h->others_ns = 0;
 	}

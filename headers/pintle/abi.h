@@ -508,7 +508,7 @@ struct pintle_policy {
 	char keys[4000]; /* a JSON object, as a SteeringPolicy's spec; with the NUL */
 };
 
-/* ---- pools: array. Writer: daemon. ---------------------------------------- */
+/* ---- pools: array. Writer: daemon; kernel: left_ns. ------------------------ */
 
 struct pintle_ref {
 	__u32 id;
@@ -706,6 +706,14 @@ struct pintle_pool {
 	/* With prompt_weight: from what the hashes of the pool's prompts are chained. It is made of
 	 * the pool's name, and so the same on all nodes with the same key. */
 	__u64 prompt_seed;
+	/* The connect hook leaves the pool's connections as they came once the heartbeat is older;
+	 * 0: older than node.daemonless_ns */
+	__u64 daemonless_ns;
+	/* When the kernel left them so, because every endpoint failed several clients; holds until
+	 * a later heartbeat. Written by the kernel, where `proxied` is set. */
+	__u64 left_ns;
+	__u32 proxied; /* 1: others serve its frontends, and it refuses nobody: it may be left */
+	__u32 zeros;
 };
 
 /* ---- sessions, in keys of several maps ---------------------------------------- */
@@ -1408,12 +1416,13 @@ struct pintle_health {
 	/* Seen at listeners: */
 	__u16 crowded; /* 1: a listener found every slot of `sockets` taken; the daemon gives it the
 			* next free slot */
-	__u16 handed;  /* 1: a listener is, or was, in `listeners`, so that its connections get no
+	__u8 handed;   /* 1: a listener is, or was, in `listeners`, so that its connections get no
 			* record of it. It stays 1: a reload that changes how the pool is decided
 			* moves the listeners only with the next recount */
-	__u32 stranger; /* uid of the newest listener that was not believed */
-	__u64 owner;    /* 1 + uid of the first listener that was believed; while a user or cgroup
-			 * is configured, of the newest one; 0: none yet */
+	__u8 failed_several; /* 1: of the row above: failures of several clients are in it */
+	__u32 stranger;      /* uid of the newest listener that was not believed */
+	__u64 owner; /* 1 + uid of the first listener that was believed; while a user or cgroup
+		      * is configured, of the newest one; 0: none yet */
 	/* Written by the daemon after each pass, while the endpoint stands still: */
 	__u64 stands_until_ns; /* the daemon's word holds so long; 0: the endpoint serves */
 	__u16 standing;        /* enum pintle_standing */
@@ -2240,7 +2249,7 @@ PINTLE_ASSERT_SIZE(struct pintle_class, 72);
 PINTLE_ASSERT_SIZE(struct pintle_class_rule, 64);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32 + 16 +
 					       72 * PINTLE_MAX_CLASSES + 2 * 64 * PINTLE_MAX_RULES +
-					       24 * PINTLE_MAX_OTHERS + 16 + 2 * 32 * 4 + 24);
+					       24 * PINTLE_MAX_OTHERS + 16 + 2 * 32 * 4 + 24 + 24);
 PINTLE_ASSERT_SIZE(struct pintle_other, 24);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);

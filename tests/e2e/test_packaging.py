@@ -286,6 +286,14 @@ def test_chart_is_the_kustomization(node):
 
 
 @case(san=False)
+def test_policies_outlive_the_chart(node):
+    """helm uninstall keeps the CRD, and so all SteeringPolicies; nothing else is kept."""
+    kept = [key for key, each in charted(node).items()
+            if each["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"]
+    assert kept == [("CustomResourceDefinition", "steeringpolicies.pintle.dev")], kept
+
+
+@case(san=False)
 def test_chart_values(node):
     """What values.yaml offers is in the objects, and nothing else changes."""
     plain = charted(node)

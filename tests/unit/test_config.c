@@ -796,6 +796,11 @@ static const struct refusal refusals[] = {
 	{"announced, where clients are steered in connect()", CONNECT_POOL "  announce: true\n",
 	 "8:13: announce is for endpoints with listen: clients of endpoints with address are "
 	 "steered before a route matters; remove announce\n"},
+	{"left to others, where servers listen",
+	 HEAD "pools:\n- name: a\n" FRONTEND
+	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n  daemonless: 30s\n",
+	 "7:15: daemonless is for endpoints with address: listeners of this node are known without "
+	 "pintled; remove daemonless\n"},
 	{"intercepted, where servers listen",
 	 HEAD "pools:\n- name: a\n" FRONTEND
 	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n  intercept: endpoints\n",

@@ -392,6 +392,54 @@ static void test_found(void **state)
 	}
 }
 
+/* How long a pool at ClusterIPs waits for pintled: it does where it refuses somebody, where it is
+ * at other addresses, too, or where the file says how long. */
+static void test_found_without_daemon(void **state)
+{
+	static const struct {
+		const char *node, *keys;
+		uint64_t seconds;
+	} rows[] = {
+		{"", NULL, 30},
+		{"", "{\"classes\": [{\"name\": \"a\", \"priority\": 1}]}", 30},
+		{"", "{\"access\": {\"allow\": [{\"source\": \"10.0.0.0/8\"}]}}", 0},
+		{"", "{\"tenants\": {\"by\": \"source\", \"connections\": 5}}", 0},
+		{"", "{\"classes\": [{\"name\": \"a\", \"connections\": 5}]}", 0},
+		{"node: {daemonless: 10m}\n", NULL, 0},
+		{"node: {frontendPrefixes: [\"10.96.0.0/24\"]}\n", NULL, 0},
+		{"node: {frontendPrefixes: [\"10.97.0.0/24\"]}\n", NULL, 30},
+	};
+	const char *frontend = "10.96.0.5:80";
+	struct config_member pod = {.name = "p0", .address = "10.9.0.2:8000"};
+	const struct yaml_sink sink = {on_error, on_warning, stderr};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct config_parts parts = {.name = "n/s",
+					     .mode = "enforce",
+					     .frontends = &frontend,
+					     .frontend_count = 1,
+					     .endpoints = &pod,
+					     .endpoint_count = 1,
+					     .keys = rows[i].keys};
+		_cleanup_(config_freep) struct config *c = NULL;
+		struct config_founds f = {0};
+		struct config_text t = {"t.yaml", NULL, 0};
+		char text[512];
+
+		snprintf(text, sizeof(text), "%s%s", NONE, rows[i].node);
+		t.text = text;
+		t.size = strlen(text);
+		assert_int_equal(config_founds_put(&f, &parts), 0);
+		assert_int_equal(config_parse_set(&t, &f, NULL, 0, &sink, &c), 0);
+		assert_string_equal(f.all[0].why, "");
+		assert_int_equal(c->pools[0].daemonless_ns, rows[i].seconds * NSEC_PER_SEC);
+		assert_int_equal(c->pools[0].proxied, rows[i].seconds != 0);
+		assert_int_equal(c->daemonless_ns, 600 * NSEC_PER_SEC);
+		config_founds_free(&f);
+	}
+}
+
 /* Settings of a found pool are judged as those of the file's. */
 static void test_found_and_set(void **state)
 {
@@ -446,6 +494,7 @@ int main(void)
 		cmocka_unit_test(test_settable_keys_own_nothing),
 		cmocka_unit_test(test_same_values),
 		cmocka_unit_test(test_found),
+		cmocka_unit_test(test_found_without_daemon),
 		cmocka_unit_test(test_found_and_set),
 		cmocka_unit_test(test_found_too_many),
 	};

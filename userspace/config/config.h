@@ -237,6 +237,9 @@ struct config_tenants {
 	size_t rule_count;
 };
 
+/* Of a pool at ClusterIPs, where the file says nothing. */
+#define CONFIG_DAEMONLESS_PROXIED (30 * NSEC_PER_SEC)
+
 struct config_pool {
 	char *name;
 	uint32_t reach;      /* enum pintle_reach: its endpoints have `listen` or `address` */
@@ -264,6 +267,8 @@ struct config_pool {
 	struct config_probe probe;
 	uint64_t startup_ns; /* time that a new server is given to pass its health check */
 	struct config_locality locality;
+	uint64_t daemonless_ns;       /* as the node's; 0: that holds */
+	bool proxied;                 /* others serve its frontends, and it refuses nobody */
 	uint64_t slow_start_ns;       /* for which an endpoint that is new or back warms up */
 	uint32_t intercept;           /* enum config_intercept */
 	struct config_spared *spared; /* whose connections are not intercepted */

@@ -97,6 +97,43 @@ static void derive_pool(struct config_pool *p, const struct yaml_node *n)
 	}
 }
 
+/* kube-proxy serves nothing but ClusterIPs: the prefixes of SteeringPolicies are apart from those.
+ */
+static bool at_cluster_ips(const struct config *c, const struct config_pool *p)
+{
+	for (size_t i = 0; i < p->frontend_count; i++)
+		for (size_t k = 0; k < c->prefix_count; k++)
+			if (addr_prefixes_overlap(
+				    &p->frontends[i].prefix, p->frontends[i].prefix_bits,
+				    &c->prefixes[k].prefix, c->prefixes[k].prefix_bits))
+				return false;
+	return true;
+}
+
+/* Whoever stalls pintled must not get past these. */
+static bool refuses_somebody(const struct config_pool *p)
+{
+	for (size_t i = 0; i < p->class_count; i++)
+		if (config_class_bounded(p, &p->classes[i]))
+			return true;
+	return p->allow_count || p->tenants.kind;
+}
+
+void config_daemonless_derive(struct config *c, const struct yaml_node *root)
+{
+	bool told = yaml_node_get(yaml_node_get(root, "node"), "daemonless");
+
+	for (size_t i = 0; i < c->pool_count; i++) {
+		struct config_pool *p = &c->pools[i];
+
+		if (refuses_somebody(p) || !hook_has(p->decided_by, PINTLE_TRAIT_DAEMONLESS))
+			continue;
+		if (p->line <= 0 && !told && at_cluster_ips(c, p))
+			p->daemonless_ns = CONFIG_DAEMONLESS_PROXIED;
+		p->proxied = p->daemonless_ns && p->ejection.max_share > 0;
+	}
+}
+
 void config_hooks_derive(struct config *c, const struct yaml_node *root)
 {
 	const struct yaml_node *n = yaml_node_at(yaml_node_get(root, "pools"), 0);
@@ -371,6 +408,18 @@ static void check_intercept(const struct config_pool *p, const struct yaml_node 
 			config_reached_else(p));
 }
 
+static void check_daemonless_pool(const struct config_pool *p, const struct yaml_node *n,
+				  struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(n, "daemonless", NULL);
+
+	if (p->daemonless_ns && !hook_has(p->decided_by, PINTLE_TRAIT_DAEMONLESS))
+		yaml_report_error(r, place->line, place->column,
+				  "daemonless is for endpoints with %s: listeners of this node are "
+				  "known without pintled; remove daemonless",
+				  config_reached_else(p));
+}
+
 static void check_pool(const struct config *c, const struct config_pool *p,
 		       const struct yaml_node *n, struct yaml_report *r)
 {
@@ -395,6 +444,7 @@ static void check_pool(const struct config *c, const struct config_pool *p,
 	check_prefix(p, n, r);
 	check_ejection(p, n, r);
 	check_intercept(p, n, r);
+	check_daemonless_pool(p, n, r);
 }
 
 /* ---- all ------------------------------------------------------------------- */

@@ -134,6 +134,9 @@ const char *config_reached_else(const struct config_pool *p);
 
 /* Sets each pool's reach and hook, and the defaults that depend on them. */
 void config_hooks_derive(struct config *c, const struct yaml_node *root);
+/* Sets how long pools wait for pintled, and which of them others serve as well; once all else is
+ * derived. */
+void config_daemonless_derive(struct config *c, const struct yaml_node *root);
 /* Reports endpoints of one pool that are reached in two ways, and keys that a hook cannot serve.
  * Nodes as for config_check(). */
 void config_hooks_check(const struct config *c, const struct yaml_node *root,

@@ -180,7 +180,9 @@ static const struct yaml_key config_keys[] = {
 	 NODE(daemonless_ns),
 	 .help = "When pintled has been gone for this long, pools with `address` are left to "
 		 "whatever else serves their frontends, such as kube-proxy, because their pods "
-		 "may have moved. 0s means never."},
+		 "may have moved. 0s means never. Where this key is left out, pools of Services "
+		 "in Kubernetes have 30s: those at ClusterIPs alone, without `access`, `tenants` "
+		 "and bounds of `classes`."},
 
 	{"node.nameservers", &config_nameserver, .max = 8, NODE(nameservers),
 	 .list = &nameserver_list, .absent = "those of pintled's `/etc/resolv.conf`",
@@ -353,6 +355,12 @@ static const struct yaml_key config_keys[] = {
 	 .help = "What happens when no endpoint is ready. FailOpen hashes connections over all "
 		 "endpoints (`listen`) or leaves them as they came (`address`); FailClose "
 		 "refuses them at once."},
+
+	{"pools[].daemonless", &yaml_duration, .min = SEC, .max = 720 * HOUR,
+	 .absent = "`node.daemonless`", POOL(daemonless_ns),
+	 .help = "With `address`: the same for this pool, whose frontends kube-proxy, or something "
+		 "else, serves as well. Without `access`, `tenants` and bounds of `classes`, sooner "
+		 "where all endpoints fail the connections of two clients; see docs/connect.md."},
 
 	{"pools[].intercept", &yaml_choice, .policy = POLICY_NEVER, .set = SET_BY_DAEMON,
 	 .choices = intercepts, .preset = "none", POOL(intercept),

@@ -45,7 +45,7 @@
 	  .holds = "an endpoint whose address is a host's name, and what DNS says of it",          \
 	  .writer = "daemon")                                                                      \
 	X(pools, ARRAY, __u32, struct pintle_pool, PINTLE_MAX_POOLS, COPIED, .key = "pool",        \
-	  .holds = "policy and members", .writer = "daemon")                                       \
+	  .holds = "policy and members", .writer = "daemon; kernel where it leaves one")           \
 	X(overrides, ARRAY, __u32, struct pintle_override, PINTLE_OVERRIDE_COUNT, COPIED,          \
 	  .carry = CARRY_CHANGES, .key = "slot", .holds = "mode, requests and drain, as set",      \
 	  .writer = "CLI")                                                                         \

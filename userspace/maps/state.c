@@ -187,9 +187,7 @@ static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_poo
 		.canary_share = MIN(from->canary_share / (double)PINTLE_SHARE_WHOLE, 1),
 		.daemonless = eligible_daemonless(from, s->node.heartbeat_ns, s->now_ns),
 		.passes = hook_has(from->decided_by, PINTLE_TRAIT_DAEMONLESS) &&
-			  s->node.daemonless_ns &&
-			  (int64_t)(s->now_ns - s->node.heartbeat_ns) >
-				  (int64_t)s->node.daemonless_ns,
+			  eligible_left(from, &s->node, s->now_ns),
 	};
 }
 

@@ -205,7 +205,7 @@ struct state_pool {
 	/* of tenants with quotas: those with an entry; and of all, connections now and ever */
 	uint64_t tenants, tenants_in_flight, tenants_refused;
 	bool daemonless; /* no heartbeat within staleness_ns: the kernel awaits no scrape */
-	bool passes; /* no heartbeat for node.daemonless_ns: its hook leaves connections alone */
+	bool passes; /* no daemon, as eligible_left() has it: its hook leaves connections alone */
 
 	struct state_frontend *frontends;
 	size_t frontend_count;

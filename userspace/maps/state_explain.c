@@ -716,10 +716,9 @@ static int circumstances_read(struct question *q)
 		q->out->mode = state_trial_mode(&t, q->out->daemonless, now, q->out->mode);
 	q->responder =
 		!q->out->daemonless && node.responders[PINTLE_RESPONDER_AT(q->asked->family)].port;
-	q->out->passes =
-		q->out->mode == PINTLE_MODE_OFF ||
-		(hook_has(q->pool.decided_by, PINTLE_TRAIT_DAEMONLESS) && node.daemonless_ns &&
-		 (int64_t)(now - node.heartbeat_ns) > (int64_t)node.daemonless_ns);
+	q->out->passes = q->out->mode == PINTLE_MODE_OFF ||
+			 (hook_has(q->pool.decided_by, PINTLE_TRAIT_DAEMONLESS) &&
+			  eligible_left(&q->pool, &node, now));
 	return 0;
 }
 

@@ -282,8 +282,8 @@ static void pool_warnings(cJSON *list, const struct cli *cli, const struct state
 
 		if (p->passes)
 			warn(list,
-			     "pintled has been gone for longer than node.daemonless: connections "
-			     "to pool %s are left as they came",
+			     "pintled has been gone for longer than daemonless of pool %s, or all of "
+			     "its endpoints failed since: its connections are left as they came",
 			     p->name);
 		else if (!p->ready_count && p->mode != PINTLE_MODE_OFF)
 			warn(list, "pool %s has no endpoint that is ready: connections %s", p->name,

@@ -74,6 +74,7 @@ static void keep_findings(struct pintle_pool *v, const struct pintle_pool *from)
 		return;
 	v->sample = from->sample;
 	v->tie = from->tie;
+	v->left_ns = from->left_ns;
 	for (size_t i = 0; i < PINTLE_MAX_OTHERS; i++)
 		if (!memcmp(&v->others[i].pool, &from->others[i].pool, sizeof(v->others[i].pool)))
 			v->others[i].checked = from->others[i].checked;
@@ -281,6 +282,8 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 	}
 	v->adapter_weight = adapter_weight(all, c);
 	v->follow = c->follow;
+	v->daemonless_ns = c->daemonless_ns;
+	v->proxied = c->proxied;
 	v->intercept = c->intercept == INTERCEPT_ENDPOINTS;
 	v->rewrite.http10 = c->http10;
 	memcpy(v->rewrite.headers, c->spare_headers, sizeof(v->rewrite.headers));
