@@ -237,7 +237,7 @@ struct config_tenants {
 	size_t rule_count;
 };
 
-/* Of a pool at ClusterIPs, where the file says nothing. */
+/* The default of `daemonless` for a pool at ClusterIPs. */
 #define CONFIG_DAEMONLESS_PROXIED (30 * NSEC_PER_SEC)
 
 struct config_pool {

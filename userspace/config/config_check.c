@@ -215,7 +215,7 @@ static size_t *first_overlap(struct nested *all, size_t n, size_t items, struct 
 	return NULL;
 }
 
-/* Whoever made it in the cluster did not choose its address. */
+/* The cluster chose the endpoint's address, so the message asks the user for nothing. */
 static void tell_found(const struct item *a, const struct item *b, struct yaml_report *r)
 {
 	const struct yaml_node *place = yaml_node_towards(a->node, "address", NULL);

@@ -110,7 +110,7 @@ static bool at_cluster_ips(const struct config *c, const struct config_pool *p)
 	return true;
 }
 
-/* Whoever stalls pintled must not get past these. */
+/* Clients that stall pintled must not get past these rules. */
 static bool refuses_somebody(const struct config_pool *p)
 {
 	for (size_t i = 0; i < p->class_count; i++)

@@ -187,7 +187,7 @@ static char *event_body(const struct kube_cluster *c, const char *name, const st
 	return text;
 }
 
-/* Of what kube_same_reason() takes for the same reason it is the same. */
+/* Returns one hash for all reasons that kube_same_reason() takes for the same. */
 static uint64_t hash_reason(uint64_t hash, const char *why)
 {
 	while (*why) {

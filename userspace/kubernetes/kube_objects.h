@@ -134,8 +134,8 @@ struct kube_endpoint {
 	char uid[KUBE_UID_SIZE];   /* the same */
 	char node[KUBE_NAME_SIZE]; /* "": unknown */
 	char zone[KUBE_ZONE_SIZE]; /* the same */
-	/* Whose clients it is meant for, by the controller's hints, each as "\nNAME\n"; "": it has
-	 * none, or too many. */
+	/* The zones and nodes whose clients the endpoint is meant for, by the controller's hints,
+	 * each as "\nNAME\n"; "": it has none, or too many. */
 	char for_zones[KUBE_HINT_SIZE], for_nodes[KUBE_HINT_SIZE];
 	bool ready; /* unknown counts as ready, as the API says */
 	bool serving, terminating;

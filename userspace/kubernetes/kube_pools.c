@@ -332,7 +332,7 @@ static bool is_for_here(const struct kube_endpoint *e, const struct kube_here *h
 	return hints == NO_HINTS || is_named(e->for_zones, here->zone);
 }
 
-/* What is known of all ready members while they are looked at. */
+/* The hints of all ready members, while they are looked at. */
 struct hinting {
 	bool all[3], some[3]; /* by enum hints: all have such; some are for this node's clients */
 };

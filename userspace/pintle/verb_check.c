@@ -32,7 +32,7 @@ static void requests_say(const struct config_pool *p, char says[SAYS_SIZE])
 			text_list_add(says, SAYS_SIZE, all[i].what);
 }
 
-/* Whose requests decide in a pool that is decided by request. */
+/* Says which requests decide in a pool that is decided by request. */
 static void tell_needs(const struct config_pool *p)
 {
 	char says[SAYS_SIZE];

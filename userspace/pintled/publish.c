@@ -208,7 +208,7 @@ static bool reads_prompts(const struct config_pool *c)
 	return config_wants_prompts(c) && c->decide == PINTLE_DECIDE_REQUEST;
 }
 
-/* Whoever writes the file knows that model servers listen at its endpoints. A Service has ports of
+/* The file's author knows that model servers listen at its endpoints. A Service has ports of
  * other servers, too, an admin page say: FailClose refuses connections to those that pages show to
  * be model servers, and to a Service without a pod, as kube-proxy does. */
 static bool closes_once_read(const struct config_pool *c)
