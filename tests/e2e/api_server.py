@@ -27,7 +27,7 @@ contexts: [{{name: c, context: {{cluster: c, user: u, namespace: pintle}}}}]
 clusters: [{{name: c, cluster: {{server: "http://127.0.0.1:{PORT}"}}}}]
 users: [{{name: u, user: {{token: abc}}}}]
 """
-# A plural, the groups that have it, the kind.
+# A plural, the group that has it, the kind. An object with another apiVersion is of that group alone.
 KINDS = {
     "services": ("v1", "Service"), "pods": ("v1", "Pod"), "nodes": ("v1", "Node"),
     "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
@@ -69,6 +69,21 @@ def slice_of(of, endpoints, ports=(("http", 8000),), name=None, labels=None):
 
 def policy(name, target, kind="Service", **keys):
     return {"metadata": {**meta(name), "generation": 1}, "spec": {"targetRefs": [{"kind": kind, "name": target}], **keys}}
+
+
+def running(name, ip, node="n1", **labels):
+    """The object of a pod that is ready."""
+    return {"metadata": meta(name, labels), "spec": {"nodeName": node},
+            "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+                       "conditions": [{"type": "Ready", "status": "True"}]}}
+
+
+def inference_pool(name, **selector):
+    return {"metadata": meta(name), "spec": {"selector": {"matchLabels": selector}, "targetPorts": [{"number": 8000}]}}
+
+
+def objective(name, pool, priority, api="llm-d.ai/v1alpha2"):
+    return {"apiVersion": api, "metadata": meta(name), "spec": {"priority": priority, "poolRef": {"name": pool}}}
 
 
 class Api:
@@ -152,9 +167,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         space = parts[parts.index("namespaces") + 1] if "namespaces" in parts else None
         plural = parts[-1]
         api, _ = KINDS.get(plural, ("", ""))
-        if plural not in state or f"/{api}/" not in path:
+        items = [i for i in state.get(plural, []) if f"/{i.get('apiVersion', api)}/" in path]
+        if plural not in state or (f"/{api}/" not in path and not items):
             return state["rv"], None
-        return state["rv"], {f"{i['metadata'].get('namespace')}/{i['metadata']['name']}": i for i in state[plural]
+        return state["rv"], {f"{i['metadata'].get('namespace')}/{i['metadata']['name']}": i for i in items
                              if space in (None, i["metadata"].get("namespace")) and selected(i, query)}
 
     def do_GET(self):

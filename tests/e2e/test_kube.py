@@ -2,7 +2,7 @@
 """Services of a cluster whose API server is a stand-in (api_server.py): what pintled makes of them, and what it says.
 tests/kubernetes has the real one."""
 import api_server
-from api_server import pod, policy, service, slice_of
+from api_server import inference_pool, objective, pod, policy, running, service, slice_of
 from harness import case
 from kernel import wait_for
 from pods import Cluster
@@ -203,3 +203,25 @@ def test_one_event_for_a_reason(node):
     world.api.say(services=[service(mode="wrong"), service("second", "10.96.0.11", mode="wrong")])
     soon(lambda: len({p for p, _ in told("second")}) == 2)
     assert ["endpoint of pool" in m for _, m in told("second")] == [True, False], told("second")
+
+
+@case(timeout=120)
+def test_objectives_of_both_groups(node):
+    """InferenceObjectives of llm-d.ai give classes their priorities, and hold against those of the former group."""
+    former = "inference.networking.x-k8s.io/v1alpha2"
+    world = World(node, services=[service("front", annotations={"pintle.dev/pool": "llama"})],
+                  inferencepools=[inference_pool("llama", app="llama")],
+                  pods=[running(f"s{i}", f"10.1.0.{i + 2}", app="llama") for i in range(2)],
+                  steeringpolicies=[policy("p", "llama", "InferencePool", classes=[
+                      {"name": "chat"}, {"name": "batch", "priority": -1}, {"name": "bulk"}])],
+                  inferenceobjectives=[objective("batch", "llama", -7), objective("bulk", "llama", 3, former),
+                                       objective("batch", "llama", 9, former), objective("chat", "other", 5)])
+    world.daemon()
+
+    def priorities():
+        found = world.pools().get(POOL)
+        return found and [c["priority"] for c in found["classes"]]
+
+    soon(lambda: priorities() == [0, -7, 3])
+    world.api.say(inferenceobjectives=[objective("batch", "llama", 9, former)])
+    soon(lambda: priorities() == [0, 9, 0])

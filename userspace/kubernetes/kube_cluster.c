@@ -96,6 +96,7 @@ static const struct {
 	[ALL_INFERENCES] = {&kube_inferences, NULL},
 	[ALL_POLICIES] = {&kube_policies, NULL},
 	[ALL_OBJECTIVES] = {&kube_objectives, NULL},
+	[ALL_FORMER_OBJECTIVES] = {&kube_former_objectives, NULL},
 };
 
 /* ---- owners ---------------------------------------------------------------------------- */

@@ -337,17 +337,22 @@ static ssize_t frontends_of(const struct kube_cluster *c, const struct kube_infe
 	return n;
 }
 
-/* Sets *keys, which the caller frees, to the policy's keys with the priorities of objectives. */
+/* Sets *keys, which the caller frees, to the policy's keys with the priorities of objectives. Those
+ * of the newer group are set last, so they hold where both groups have one. */
 static int inference_keys(const struct kube_cluster *c, const struct kube_inference *p,
 			  const struct kube_extra *extra, char **keys)
 {
-	_cleanup_free_ void **all = NULL;
+	_cleanup_free_ void **all = NULL, **former = NULL;
+	_cleanup_free_ char *first = NULL;
 	ssize_t n = list_known(c->all[ALL_OBJECTIVES], &all);
+	ssize_t m = list_known(c->all[ALL_FORMER_OBJECTIVES], &former);
 
-	if (n < 0)
-		return (int)n;
-	return kube_objectives_apply((const struct kube_objective *const *)all, (size_t)n, p->space,
-				     p->name, extra->keys, keys);
+	if (n < 0 || m < 0)
+		return -ENOMEM;
+	return kube_objectives_apply((const struct kube_objective *const *)former, (size_t)m,
+				     p->space, p->name, extra->keys, &first)
+		       ?: kube_objectives_apply((const struct kube_objective *const *)all,
+						(size_t)n, p->space, p->name, first, keys);
 }
 
 static int add_inference(struct kube_cluster *c, struct owner *o, const struct kube_inference *p,

@@ -19,7 +19,8 @@ struct kube_objective {
 int kube_objective_read(const cJSON *object, struct kube_objective *out, char why[KUBE_WHY_SIZE]);
 
 /** For a kube_store. */
-extern const struct kube_kind kube_objectives;
+/* The kind in the group llm-d.ai, and in the group that it had before. */
+extern const struct kube_kind kube_objectives, kube_former_objectives;
 
 /** The keys of the pool "SPACE/POOL" (NULL: it has none) with the priorities that objectives give
  * its classes. Returns 0 with *out, which the caller frees, NULL without keys; or -ENOMEM. */
