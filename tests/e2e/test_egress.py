@@ -304,6 +304,7 @@ def test_access_and_tenants(node):
     assert is_refused(lambda: client.ask(SERVICE["v4"]))
     own = client.v4
     assert client.ask(SERVICE["v4"], own) in ("s0", "s1")
+    wait_for(lambda: {e["state"] for e in cluster.cli("endpoints")} == {"ready"})
     # By its own resolver the client has the provider's addresses.
     assert {client.ask(s0.address(), own) for _ in range(20)} == {"s0", "s1"}
     assert is_refused(lambda: client.ask(s1.address()))
