@@ -81,6 +81,18 @@ static __always_inline void key_of_cgroup(struct pintle_session_key *key, __u64 
 		key_is(key, PINTLE_KEY_CGROUP, 0, cgroup);
 }
 
+/* Returns the pod whose cgroup that is; NULL: it is not known, or none. */
+static __always_inline struct pintle_pod *pod_of(__u64 cgroup)
+{
+	__u64 key = cgroup; /* Linux 6.1 takes keys only from the stack */
+	struct pintle_client *c = bpf_map_lookup_elem(&clients, &key);
+
+	if (!c)
+		return NULL;
+	key = c->id;
+	return bpf_map_lookup_elem(&pods, &key);
+}
+
 /* The keys of a client whose pod is not known, or that is no pod, are its network namespace's:
  * a pod may connect before the API server has told the daemon of it. */
 static __always_inline void key_of_pod(struct pintle_session_key *key, __u32 kind,
@@ -240,14 +252,8 @@ static __always_inline __u32 dscp_of(struct bpf_sock_addr *ctx, __u32 family)
  */
 static __always_inline void class_know_pod(struct class_client *c, __u32 family)
 {
-	__u64 id = c->cgroup;
-	struct pintle_client *client = bpf_map_lookup_elem(&clients, &id);
-	struct pintle_pod *p;
+	struct pintle_pod *p = pod_of(c->cgroup);
 
-	if (!client)
-		return;
-	id = client->id;
-	p = bpf_map_lookup_elem(&pods, &id);
 	if (!p)
 		return;
 	c->space = p->space;
@@ -341,14 +347,8 @@ __noinline int member_of(const struct pintle_tuple *t, const struct caller *call
  * its stack. */
 static __noinline int is_left_alone(const struct caller *caller)
 {
-	__u64 key = caller->cgroup;
-	struct pintle_client *c = bpf_map_lookup_elem(&clients, &key);
-	struct pintle_pod *p;
+	struct pintle_pod *p = pod_of(caller->cgroup);
 
-	if (!c)
-		return 0;
-	key = c->id;
-	p = bpf_map_lookup_elem(&pods, &key);
 	return p && p->left_alone;
 }
 

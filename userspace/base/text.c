@@ -3,8 +3,16 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <stdio.h>
 
 #include "util.h"
+
+char *text_vformat(const char *fmt, va_list ap)
+{
+	char *text;
+
+	return vasprintf(&text, fmt, ap) < 0 ? NULL : text;
+}
 
 const char *text_quote(const char *text, size_t length, char buf[TEXT_QUOTED_SIZE])
 {

@@ -5,6 +5,7 @@
 #define PINTLE_TEXT_H
 
 #include <locale.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -20,6 +21,9 @@ const char *text_quote_url(const char *text, size_t length, char buf[TEXT_QUOTED
 
 /** Replaces each character that is not printable ASCII by `instead`. */
 void text_make_printable(char *text, char instead);
+
+/** Returns the text of that format, for the caller to free; NULL for want of memory. */
+__attribute__((format(printf, 1, 0))) char *text_vformat(const char *fmt, va_list ap);
 
 /** Adds an item to a list such as "a, b, c", which begins as "". `size` is the room of the list, at
  * least 8 bytes; items that no longer fit are shown as "...". */

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "../base/text.h"
 #include "../base/util.h"
 #include "../net/routes.h"
 #include "traits.bpf.h"
@@ -20,16 +21,12 @@ static void say(const struct telling *t, int line, const char *fmt, ...)
 {
 	_cleanup_free_ char *text = NULL;
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
+	text = text_vformat(fmt, ap);
 	va_end(ap);
-	if (n < 0) {
-		text = NULL;
-		return;
-	}
-	t->tell(t->arg, line, text);
+	if (text)
+		t->tell(t->arg, line, text);
 }
 
 /* The hand-off takes connections to pods where they pass. */

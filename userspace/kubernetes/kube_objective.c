@@ -50,25 +50,16 @@ static int read_objective(const cJSON *object, void *to, char why[KUBE_WHY_SIZE]
 	return kube_objective_read(object, to, why);
 }
 
-const struct kube_kind kube_objectives = {
-	.what = "inferenceobjectives",
-	.called = "inferenceobjectives.llm-d.ai/v1alpha2",
-	.one = "InferenceObjective",
-	.group = "/apis/llm-d.ai/v1alpha2",
-	.optional = true,
-	.size = sizeof(struct kube_objective),
-	.read = read_objective,
-};
+#define OBJECTIVES(api)                                                                            \
+	{                                                                                          \
+		.what = "inferenceobjectives", .called = "inferenceobjectives." api,               \
+		.one = "InferenceObjective", .group = "/apis/" api, .optional = true,              \
+		.size = sizeof(struct kube_objective), .read = read_objective,                     \
+	}
 
-const struct kube_kind kube_former_objectives = {
-	.what = "inferenceobjectives",
-	.called = "inferenceobjectives.inference.networking.x-k8s.io/v1alpha2",
-	.one = "InferenceObjective",
-	.group = "/apis/inference.networking.x-k8s.io/v1alpha2",
-	.optional = true,
-	.size = sizeof(struct kube_objective),
-	.read = read_objective,
-};
+const struct kube_kind kube_objectives = OBJECTIVES("llm-d.ai/v1alpha2");
+const struct kube_kind kube_former_objectives =
+	OBJECTIVES("inference.networking.x-k8s.io/v1alpha2");
 
 /* ---- priorities ------------------------------------------------------------------------- */
 

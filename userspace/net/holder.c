@@ -11,8 +11,6 @@
 #include "../base/text.h"
 #include "../base/util.h"
 
-#define MAX_PROGRAMS 64 /* the kernel's own limit on a cgroup's hook */
-
 const char *program_name(uint32_t id, char name[PROGRAM_NAME_SIZE])
 {
 	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(id);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #define PROGRAM_NAME_SIZE BPF_OBJ_NAME_LEN
+#define MAX_PROGRAMS      64 /* the kernel's own limit on a cgroup's hook */
 
 /** Writes the program's name into `name`; "?": it has none, or cannot be read. Returns `name`. */
 const char *program_name(uint32_t id, char name[PROGRAM_NAME_SIZE]);

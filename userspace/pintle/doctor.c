@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "../base/log.h"
+#include "../base/text.h"
 #include "../net/netns.h"
 #include "output.h"
 
@@ -46,8 +47,7 @@ void doctor_say(struct doctor *d, enum verdict verdict, const char *cure, const 
 
 	assert((verdict == VERDICT_OK) == !cure);
 	va_start(ap, fmt);
-	if (vasprintf(&f.said, fmt, ap) < 0)
-		f.said = NULL;
+	f.said = text_vformat(fmt, ap);
 	va_end(ap);
 	f.cure = cure ? strdup(cure) : NULL;
 	more = realloc(d->findings, (d->count + 1) * sizeof(*more));

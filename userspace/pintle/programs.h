@@ -11,8 +11,6 @@
 #include "../net/holder.h"
 #include "cli.h"
 
-#define MAX_PROGRAMS 64 /* the kernel's own limit on a cgroup's hook */
-
 struct program {
 	uint32_t id;
 	char name[PROGRAM_NAME_SIZE];

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdarg.h>
 
+#include "../base/text.h"
 #include "../config/config_here.h"
 #include "../maps/names.h"
 #include "../net/routes.h"
@@ -21,15 +22,12 @@ static void warn(cJSON *list, const char *fmt, ...)
 	_cleanup_free_ char *text = NULL;
 	cJSON *item;
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
+	text = text_vformat(fmt, ap);
 	va_end(ap);
-	if (n < 0) {
-		text = NULL;
+	if (!text)
 		return;
-	}
 	item = cJSON_CreateString(text);
 	if (!cJSON_AddItemToArray(list, item))
 		cJSON_Delete(item);

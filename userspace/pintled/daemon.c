@@ -478,12 +478,15 @@ static void on_hosts(void *arg)
 	cluster_room(d->cluster, d->config);
 }
 
-static void on_pods_settle(uv_timer_t *timer)
+static void settle_pods(struct daemon *d)
 {
-	struct daemon *d = timer->data;
-
 	pods_update(d->pods, d->cluster);
 	clients_name_pods(d->clients, pods_left_alone(d->pods));
+}
+
+static void on_pods_settle(uv_timer_t *timer)
+{
+	settle_pods(timer->data);
 }
 
 static void on_pods(void *arg)
@@ -731,10 +734,8 @@ static int daemon_start(struct daemon *d)
 	poller_tell(d->poller, attachment_pass(d->attachment));
 	if (d->cluster)
 		err = cluster_start(d->cluster, &d->loop, on_cluster, d);
-	else {
-		pods_update(d->pods, NULL);
-		clients_name_pods(d->clients, pods_left_alone(d->pods));
-	}
+	else
+		settle_pods(d);
 	if (!err && d->cluster)
 		err = cluster_watch_pods(d->cluster, on_pods, d);
 	if (err)

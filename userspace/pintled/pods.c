@@ -131,6 +131,7 @@ static void pods_settle(struct pods *p, const struct kube_store *store)
 		ids.all[ids.count++] = pod_id(item->now);
 	qsort(ids.all, ids.count, sizeof(*ids.all), by_number);
 	maps_prune(p->m, MAP_pods, is_there, &ids);
+	p->any_left = false;
 	KUBE_STORE_EACH(item, store)
 	{
 		struct pintle_pod v;
@@ -138,6 +139,7 @@ static void pods_settle(struct pods *p, const struct kube_store *store)
 		if (!item->now)
 			continue;
 		v = pod_value(item->now);
+		p->any_left |= v.left_alone;
 		pod_put(p, pod_id(item->now), &v);
 	}
 }
@@ -147,13 +149,12 @@ void pods_update(struct pods *p, const struct cluster *c)
 	const struct kube_store *store = cluster_pods(c);
 	const struct ids none = {0};
 
-	if (!c)
+	if (!c) {
 		maps_prune(p->m, MAP_pods, is_there, &none);
-	else if (store && kube_store_known(store))
+		p->any_left = false;
+	} else if (store && kube_store_known(store)) {
 		pods_settle(p, store);
-	else
-		return;
-	p->any_left = any_left(p->m);
+	}
 }
 
 bool pods_left_alone(const struct pods *p)

@@ -22,7 +22,7 @@ void pods_free(struct pods *p);
  * Empties it without a cluster (`c` NULL). */
 void pods_update(struct pods *p, const struct cluster *c);
 
-/** Whether the connections of some pod go on as they came, as far as the map says: then the map
+/** Whether the connections of some pod go on as they came, as far as is known: then the map
  * `clients` has to say which cgroups are whose. */
 bool pods_left_alone(const struct pods *p);
 

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 
+#include "../base/text.h"
 #include "../base/util.h"
 
 bool yaml_report_full(const struct yaml_report *r)
@@ -39,7 +40,8 @@ message_add(struct yaml_report *r, bool warning, int line, int column, const cha
 	r->errors += !warning;
 	if (!m)
 		return;
-	if (vasprintf(&text, fmt, ap) < 0) {
+	text = text_vformat(fmt, ap);
+	if (!text) {
 		r->out_of_memory = true;
 		return;
 	}
