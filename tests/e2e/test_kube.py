@@ -225,3 +225,38 @@ def test_objectives_of_both_groups(node):
     soon(lambda: priorities() == [0, -7, 3])
     world.api.say(inferenceobjectives=[objective("batch", "llama", 9, former)])
     soon(lambda: priorities() == [0, 9, 0])
+
+
+@case(timeout=120)
+def test_explain_a_pod(node):
+    """A pod of this node, by its name or its address, has the session that its connections have: that of its network
+    namespace, which is that of the processes in its cgroups."""
+    world = World(node, services=[service()], endpointslices=[slice_of("llama", pods_of())], pods=[])
+    uid = "6f1b2c3d-0000-4000-8000-00000000000a"
+    pods = [running("web-0", world.client.v4), running("web-1", "10.1.0.77")]
+    pods[0]["metadata"]["uid"] = uid
+    world.api.say(pods=pods)
+    container = world.client.cgroup / f"kubepods/burstable/pod{uid}/c1"
+    container.mkdir(parents=True)
+    world.client.popen(["sleep", "600"], cgroup=container)
+    world.daemon()
+    soon(lambda: world.answers() in ("s0", "s1"))
+    [session] = world.machine.cli("sessions")
+
+    def explained(*client):
+        return world.machine.cli("explain", POOL, *client)
+
+    soon(lambda: world.machine.pintle("explain", POOL, "--pod", "llm/web-0", check=False).returncode == 0)
+    for client in (["--pod", "llm/web-0"], ["--source", world.client.v4], ["--cgroup", container]):
+        x = explained(*client)
+        assert x["session"] == session["session"] and x["bound"]["endpoint"] == session["endpoint"], (client, x)
+    text = world.machine.pintle("explain", POOL, "--source", world.client.v4).stdout
+    assert f"{POOL}: {world.client.v4}, pod llm/web-0 would go to {session['endpoint']} (sticky)" in text, text
+    # One of another node, one without a process, and an address that is no pod's.
+    other = world.machine.pintle("explain", POOL, "--pod", "llm/elsewhere", check=False)
+    assert other.returncode == 1 and "no pod llm/elsewhere is known on this node" in other.stderr
+    for client in (["--pod", "llm/web-1"], ["--source", "10.1.0.77"]):
+        asleep = world.machine.pintle("explain", POOL, *client)
+        assert "which makes its session, is not known: no process of it is seen here" in asleep.stderr
+        assert "bound: not known, and left out; give --pod NAMESPACE/NAME, or --session client:COOKIE" in asleep.stdout
+    assert explained("--source", "10.1.0.78")["session"] is None

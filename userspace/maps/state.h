@@ -466,7 +466,8 @@ struct state_client {
 	struct pintle_session_key session; /* as it was given; kind NONE: it was not */
 	bool has_ip;
 	struct addr ip;
-	uint64_t cgroup;               /* 0: not known, like the next three */
+	uint64_t cgroup;               /* 0: not known, like the next four */
+	uint64_t netns;                /* SO_NETNS_COOKIE */
 	uint64_t id;                   /* client_id(): its pod's, say */
 	uint64_t space_id, account_id; /* of its pod's namespace and service account */
 	bool left_alone;               /* its pod's connections go on as they came */
@@ -475,6 +476,9 @@ struct state_client {
 /** Adds what `key`, resolved by state_session_resolve(), says of the client. */
 void state_client_learn(const struct maps *m, struct state_client *c,
 			const struct pintle_session_key *key);
+/** Adds what is known of the pod of this node that has the client's address. Returns whether there
+ * is one, with "NAMESPACE/NAME" in `name`. */
+bool state_client_is_pod(const struct maps *m, struct state_client *c, char name[STATE_POD_SIZE]);
 /** Makes the key of the client's tenant in this pool; kind NONE: not known, or no quotas. */
 void state_client_tenant(const struct state_pool *p, const struct state_client *c,
 			 struct pintle_session_key *key);

@@ -683,6 +683,26 @@ void state_client_learn(const struct maps *m, struct state_client *c,
 	c->left_alone = pod.left_alone;
 }
 
+bool state_client_is_pod(const struct maps *m, struct state_client *c, char name[STATE_POD_SIZE])
+{
+	_cleanup_free_ struct state_pod *pods = NULL;
+	struct pintle_session_key key;
+	size_t n = 0;
+
+	if (!c->has_ip || addr_is_any(&c->ip) || state_pods_read(m, &pods, &n))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (memcmp(&pods[i].addresses[0], &c->ip, sizeof(c->ip)) != 0 &&
+		    memcmp(&pods[i].addresses[1], &c->ip, sizeof(c->ip)) != 0)
+			continue;
+		snprintf(name, STATE_POD_SIZE, "%s/%s", pods[i].space_name, pods[i].name);
+		key = key_of(PINTLE_KEY_POD, NAMED, pods[i].id);
+		state_client_learn(m, c, &key);
+		return true;
+	}
+	return false;
+}
+
 static bool key_named(uint32_t kind, uint64_t id, struct pintle_session_key *key)
 {
 	if (id)
@@ -702,6 +722,10 @@ static bool key_of_client(const struct state_client *c, uint32_t kind, uint32_t 
 		if (c->has_ip)
 			*key = key_of_source(c->ip, bits_v4, bits_v6);
 		return c->has_ip;
+	case PINTLE_KEY_CLIENT:
+		if (c->netns)
+			*key = key_of(kind, 0, c->netns);
+		return c->netns;
 	case PINTLE_KEY_CGROUP:
 		if (!c->id && c->cgroup)
 			*key = key_of(kind, 0, c->cgroup);

@@ -13,10 +13,11 @@ struct explanation {
 	const struct state *state;
 	const struct state_pool *pool;
 	const struct explain *x;
-	uint64_t now_ns;    /* of the decision */
-	bool made;          /* by the kernel, for a connection that came */
-	const char *client; /* as it was given; NULL: it was not */
-	bool has_request;   /* --header: */
+	uint64_t now_ns;                      /* of the decision */
+	bool made;                            /* by the kernel, for a connection that came */
+	const char *client;                   /* as it was given; NULL: it was not */
+	char client_pod[64 + STATE_POD_SIZE]; /* with the pod's name; "": as given */
+	bool has_request;                     /* --header: */
 	struct state_request request;
 	bool has_prompt; /* --prompt: */
 	struct state_prompt prompt;

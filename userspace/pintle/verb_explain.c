@@ -12,6 +12,7 @@
 #include "../net/cgroup2.h"
 #include "../net/routes.h"
 #include "adapters.bpf.h"
+#include "client_netns.h"
 #include "eligible.bpf.h"
 #include "explain.h"
 #include "hold.bpf.h"
@@ -340,7 +341,7 @@ const struct columns explain_columns = COLUMNS(columns);
 /* By enum pintle_key: the option from which a session of this kind follows. */
 static const char *const options_of_keys[PINTLE_KEY_COUNT] = {
 	[PINTLE_KEY_SOURCE] = "--source IP",
-	[PINTLE_KEY_CLIENT] = "--session client:COOKIE",
+	[PINTLE_KEY_CLIENT] = "--pod NAMESPACE/NAME, or --session client:COOKIE",
 	[PINTLE_KEY_CGROUP] = "--cgroup PATH, or --pod NAMESPACE/NAME",
 	[PINTLE_KEY_POD] = "--pod NAMESPACE/NAME, or --session pod:netns:COOKIE",
 	[PINTLE_KEY_NAMESPACE] = "--pod NAMESPACE/NAME, or --session namespace:NAME",
@@ -414,6 +415,31 @@ static int client_read(const struct cli *cli, const struct maps *m, const struct
 		return EXIT_USAGE;
 	}
 	return 0;
+}
+
+/* Adds what the connect hook sees of a client besides: the pod that has its address, and the
+ * network namespace of its processes. */
+static void caller_learn(const struct cli *cli, const struct maps *m, struct explanation *e,
+			 struct state_client *c)
+{
+	const struct state_pool *p = e->pool;
+	char pod[STATE_POD_SIZE];
+	int err;
+
+	if (!hook_sees(p->decided_by, PINTLE_KEY_CLIENT))
+		return;
+	if (!c->id && state_client_is_pod(m, c, pod))
+		snprintf(e->client_pod, sizeof(e->client_pod), "%s, pod %s", cli->source, pod);
+	if (e->client_pod[0])
+		e->client = e->client_pod;
+	if (!c->id && !c->cgroup)
+		return;
+	err = client_netns(c->cgroup, c->id, &c->netns);
+	/* A fallback's sessions may be its, too, but these are not what was asked for. */
+	if (err && !cli->session && p->key_kind == PINTLE_KEY_CLIENT)
+		log_warn("the network namespace of %s, which makes its session, is not known: %s",
+			 e->client,
+			 err == -ENOENT ? "no process of it is seen here" : strerror(-err));
 }
 
 static const char *client_text(const struct cli *cli)
@@ -1474,6 +1500,8 @@ static int run_explain(struct cli *cli)
 	status = model_take(cli, &e, &asked);
 	if (!status)
 		status = client_read(cli, m, s, &c);
+	if (!status)
+		caller_learn(cli, m, &e, &c);
 	if (!status)
 		status = request_take(cli, m, &e, &c);
 	if (!status)
