@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Services of a cluster whose API server is a stand-in (api_server.py): what pintled makes of them, and what it says.
 tests/kubernetes has the real one."""
+import json
+import subprocess
+
 import api_server
 from api_server import inference_pool, objective, pod, policy, running, service, slice_of
 from harness import case
-from kernel import wait_for
+from kernel import BUILD, wait_for
 from pods import Cluster
 
 SERVICE = "10.96.0.10:8000"
 PATIENCE = 40  # seconds
+HOLDS_A_SOCKET = "import socket, time; held = socket.socket(); print('ready', flush=True); time.sleep(600)"
 POOL = "llm/llama"
 
 
@@ -238,7 +242,8 @@ def test_explain_a_pod(node):
     world.api.say(pods=pods)
     container = world.client.cgroup / f"kubepods/burstable/pod{uid}/c1"
     container.mkdir(parents=True)
-    world.client.popen(["sleep", "600"], cgroup=container)
+    busy = world.client.popen(["/usr/bin/python3", "-c", HOLDS_A_SOCKET], cgroup=container, stdout=subprocess.PIPE, text=True)
+    assert busy.stdout.readline() == "ready\n"
     world.daemon()
     soon(lambda: world.answers() in ("s0", "s1"))
     [session] = world.machine.cli("sessions")
@@ -252,6 +257,10 @@ def test_explain_a_pod(node):
         assert x["session"] == session["session"] and x["bound"]["endpoint"] == session["endpoint"], (client, x)
     text = world.machine.pintle("explain", POOL, "--source", world.client.v4).stdout
     assert f"{POOL}: {world.client.v4}, pod llm/web-0 would go to {session['endpoint']} (sticky)" in text, text
+    # As in pintled's own container.
+    few = node.run("setpriv", "--inh-caps=-all", "--bounding-set=-sys_admin", BUILD / "pintle", "--bpffs",
+                   world.machine.bpffs, "explain", POOL, "--pod", "llm/web-0", "-o", "json")
+    assert json.loads(few.stdout)["session"] == session["session"]
     # One of another node, one without a process, and an address that is no pod's.
     other = world.machine.pintle("explain", POOL, "--pod", "llm/elsewhere", check=False)
     assert other.returncode == 1 and "no pod llm/elsewhere is known on this node" in other.stderr
@@ -260,3 +269,15 @@ def test_explain_a_pod(node):
         assert "which makes its session, is not known: no process of it is seen here" in asleep.stderr
         assert "bound: not known, and left out; give --pod NAMESPACE/NAME, or --session client:COOKIE" in asleep.stdout
     assert explained("--source", "10.1.0.78")["session"] is None
+
+
+@case(timeout=120)
+def test_decide_of_a_cluster(node):
+    """What cannot be set on a cluster's pool is refused with the reason, whatever else lacks."""
+    world = World(node, services=[service()], endpointslices=[slice_of("llama", pods_of())])
+    world.daemon()
+    soon(lambda: world.answers() in ("s0", "s1"))
+    refused = world.machine.pintle("set", POOL, "decide=request", check=False)
+    assert refused.returncode == 2 and "a cluster's pool is decided by connection, where its clients are" in refused.stderr
+    assert "stickiness.key" not in refused.stderr, refused.stderr
+    assert world.answers() in ("s0", "s1")

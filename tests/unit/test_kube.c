@@ -515,6 +515,46 @@ static void test_pools(void **state)
 	}
 }
 
+/* Which Services are frontends of one pool. */
+static void test_alike(void **state)
+{
+	static const struct {
+		const char *spec;
+		bool alike; /* to one with `a` as selector and nothing else */
+	} others[] = {
+		{"\"selector\":{\"app\":\"a\"}", true},
+		{"\"selector\":{\"app\":\"b\"}", false},
+		{"\"ports\":[]", false},
+		{"\"selector\":{\"app\":\"a\"},\"internalTrafficPolicy\":\"Cluster\"", true},
+		{"\"selector\":{\"app\":\"a\"},\"internalTrafficPolicy\":\"Local\"", false},
+		{"\"selector\":{\"app\":\"a\"},\"trafficDistribution\":\"PreferSameZone\"", false},
+		{"\"selector\":{\"app\":\"a\"},\"trafficDistribution\":\"PreferSameNode\"", false},
+	};
+	struct kube_service one, other, close, zone;
+
+	(void)state;
+	read_service("{" META(ENFORCE) ",\"spec\":{\"selector\":{\"app\":\"a\"}}}", &one);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		char text[512];
+
+		snprintf(text, sizeof(text), "{" META(ENFORCE) ",\"spec\":{%s}}", others[i].spec);
+		read_service(text, &other);
+		assert_int_equal(kube_pools_alike(&one, &other), others[i].alike);
+		assert_int_equal(kube_pools_alike(&other, &one), others[i].alike);
+		kube_service_clear(&other);
+	}
+	read_service("{" META(ENFORCE) ",\"spec\":{\"selector\":{\"app\":\"a\"},"
+				       "\"trafficDistribution\":\"PreferClose\"}}",
+		     &close);
+	read_service("{" META(ENFORCE) ",\"spec\":{\"selector\":{\"app\":\"a\"},"
+				       "\"trafficDistribution\":\"PreferSameZone\"}}",
+		     &zone);
+	assert_true(kube_pools_alike(&close, &zone));
+	kube_service_clear(&one);
+	kube_service_clear(&close);
+	kube_service_clear(&zone);
+}
+
 /* The recorded Service with two targets, while a pod of it terminates. */
 static void test_recorded(void **state)
 {
@@ -1181,6 +1221,7 @@ int main(void)
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_pools),
+		cmocka_unit_test(test_alike),
 		cmocka_unit_test(test_recorded),
 		cmocka_unit_test(test_refused_objects),
 		cmocka_unit_test(test_pods),

@@ -327,6 +327,12 @@ static bool is_for_others(const struct config *c, const struct config_pool *p)
 	return false;
 }
 
+/* Of a cluster's pool, whose frontends are addresses of the cluster, and whose servers are pods. */
+static bool is_of_cluster(const struct config_pool *p)
+{
+	return p->line <= 0;
+}
+
 static void check_decide(const struct config *c, const struct config_pool *p,
 			 const struct yaml_node *n, struct yaml_report *r)
 {
@@ -336,6 +342,13 @@ static void check_decide(const struct config *c, const struct config_pool *p,
 
 	if (decide_is_wrong(n))
 		return;
+	if (p->decide == PINTLE_DECIDE_REQUEST && is_of_cluster(p)) {
+		yaml_report_error(r, decide->line, decide->column,
+				  "a cluster's pool is decided by connection, where its clients "
+				  "are; a node's own servers can be decided by request, in a pool "
+				  "of the configuration file");
+		return;
+	}
 	if (p->decide == PINTLE_DECIDE_REQUEST && !asked[0] && !p->stickiness.key_wrong &&
 	    !yaml_node_get(n, "models") && !p->stickiness.prefix && !is_for_others(c, p))
 		yaml_report_error(

@@ -382,6 +382,15 @@ static int read_service_ports(const cJSON *spec, struct kube_service *s, char *w
 	return err;
 }
 
+/* The value's former name is PreferClose. */
+static void read_distribution(const cJSON *spec, struct kube_service *s)
+{
+	const char *text = kube_text(spec, "trafficDistribution") ?: "";
+
+	snprintf(s->distribution, sizeof(s->distribution), "%s",
+		 strcmp(text, "PreferClose") ? text : "PreferSameZone");
+}
+
 int kube_service_read(const cJSON *object, struct kube_service *out, char why[KUBE_WHY_SIZE])
 {
 	const cJSON *metadata = kube_member(object, "metadata"),
@@ -402,6 +411,7 @@ int kube_service_read(const cJSON *object, struct kube_service *out, char why[KU
 		return kube_refuse(why, "its annotation " KUBE_ANNOTATION_POOL
 					" is no InferencePool's name");
 	s.local = policy && !strcmp(policy, "Local");
+	read_distribution(spec, &s);
 	snprintf(s.intercept, sizeof(s.intercept), "%s",
 		 kube_text(annotations, KUBE_INTERCEPT) ?: "");
 	text_make_printable(s.intercept, '?');

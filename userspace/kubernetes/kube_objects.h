@@ -100,14 +100,16 @@ struct kube_port {
 
 struct kube_service {
 	char space[KUBE_LABEL_SIZE], name[KUBE_LABEL_SIZE];
-	char mode[KUBE_LABEL_SIZE];      /* the label's value, whatever it is; "": no label */
-	char pool[KUBE_NAME_SIZE];       /* of which InferencePool it is a frontend; "": of none */
-	struct addr addresses[2];        /* ClusterIPs, one for each family */
-	size_t address_count;            /* 0: headless, or ExternalName */
-	bool local;                      /* internalTrafficPolicy: Local */
-	char intercept[KUBE_LABEL_SIZE]; /* the annotation, whatever it is; "": none */
-	char except[KUBE_EXCEPT_SIZE];   /* likewise */
-	char *selector;                  /* as a query, of its pods; NULL: it has none */
+	char mode[KUBE_LABEL_SIZE]; /* the label's value, whatever it is; "": no label */
+	char pool[KUBE_NAME_SIZE];  /* of which InferencePool it is a frontend; "": of none */
+	struct addr addresses[2];   /* ClusterIPs, one for each family */
+	size_t address_count;       /* 0: headless, or ExternalName */
+	bool local;                 /* internalTrafficPolicy: Local */
+	/* trafficDistribution: whose hints its slices have; "": nobody's */
+	char distribution[KUBE_LABEL_SIZE];
+	char intercept[KUBE_LABEL_SIZE];        /* the annotation, whatever it is; "": none */
+	char except[KUBE_EXCEPT_SIZE];          /* likewise */
+	char *selector;                         /* as a query, of its pods; NULL: it has none */
 	struct kube_port ports[KUBE_MAX_PORTS]; /* of TCP */
 	size_t port_count;
 };

@@ -221,7 +221,8 @@ bool kube_pools_alike(const struct kube_service *a, const struct kube_service *b
 {
 	return a->selector && b->selector && !strcmp(a->selector, b->selector) &&
 	       !strcmp(a->space, b->space) && !strcmp(a->mode, b->mode) && a->local == b->local &&
-	       !strcmp(a->intercept, b->intercept) && !strcmp(a->except, b->except);
+	       !strcmp(a->distribution, b->distribution) && !strcmp(a->intercept, b->intercept) &&
+	       !strcmp(a->except, b->except);
 }
 
 /* A port of one of the Services of the same pods. */

@@ -439,7 +439,10 @@ static void caller_learn(const struct cli *cli, const struct maps *m, struct exp
 	if (err && !cli->session && p->key_kind == PINTLE_KEY_CLIENT)
 		log_warn("the network namespace of %s, which makes its session, is not known: %s",
 			 e->client,
-			 err == -ENOENT ? "no process of it is seen here" : strerror(-err));
+			 err == -ENOENT  ? "no process of it is seen here"
+			 : err == -EPERM ? "it has no socket, and without one that takes "
+					   "CAP_SYS_ADMIN, as root has it on the node"
+					 : strerror(-err));
 }
 
 static const char *client_text(const struct cli *cli)
