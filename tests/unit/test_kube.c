@@ -530,7 +530,7 @@ static void test_alike(void **state)
 		{"\"selector\":{\"app\":\"a\"},\"trafficDistribution\":\"PreferSameZone\"", false},
 		{"\"selector\":{\"app\":\"a\"},\"trafficDistribution\":\"PreferSameNode\"", false},
 	};
-	struct kube_service one, other, close, zone;
+	struct kube_service one, two, near, zone;
 
 	(void)state;
 	read_service("{" META(ENFORCE) ",\"spec\":{\"selector\":{\"app\":\"a\"}}}", &one);
@@ -538,20 +538,20 @@ static void test_alike(void **state)
 		char text[512];
 
 		snprintf(text, sizeof(text), "{" META(ENFORCE) ",\"spec\":{%s}}", others[i].spec);
-		read_service(text, &other);
-		assert_int_equal(kube_pools_alike(&one, &other), others[i].alike);
-		assert_int_equal(kube_pools_alike(&other, &one), others[i].alike);
-		kube_service_clear(&other);
+		read_service(text, &two);
+		assert_int_equal(kube_pools_alike(&one, &two), others[i].alike);
+		assert_int_equal(kube_pools_alike(&two, &one), others[i].alike);
+		kube_service_clear(&two);
 	}
 	read_service("{" META(ENFORCE) ",\"spec\":{\"selector\":{\"app\":\"a\"},"
 				       "\"trafficDistribution\":\"PreferClose\"}}",
-		     &close);
+		     &near);
 	read_service("{" META(ENFORCE) ",\"spec\":{\"selector\":{\"app\":\"a\"},"
 				       "\"trafficDistribution\":\"PreferSameZone\"}}",
 		     &zone);
-	assert_true(kube_pools_alike(&close, &zone));
+	assert_true(kube_pools_alike(&near, &zone));
 	kube_service_clear(&one);
-	kube_service_clear(&close);
+	kube_service_clear(&near);
 	kube_service_clear(&zone);
 }
 
