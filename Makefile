@@ -15,7 +15,7 @@
 #   make soak       an hour of all kinds of work: no false alarm, no failure, no drift (root; SOAK=N)
 #   make experiments  tables and plots of the policy lab, into docs/experiments/
 #   make fuzz       the fuzz targets, for long: FUZZ_SECONDS each, or FUZZ_STEPS; FUZZ='fuzz_hold': only those
-#   make install, make install-lab   DESTDIR= PREFIX=
+#   make install, make install-lab, make uninstall   DESTDIR= PREFIX=
 #   make image      the image for Kubernetes, as an OCI archive in build/image (root); IMAGE='--arch arm64'
 #   make format, make lint, make clean; V=1 shows the commands
 #   SAN=1           the same under ASan and UBSan, into build-san/
@@ -73,11 +73,11 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all docs check check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers tests install install-lab clean format format-check lint deps clients former image
+.PHONY: all docs check check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers tests install install-lab uninstall clean format format-check lint deps clients former image
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(O)/pintled $(O)/pintle $(O)/pintle.bash
+all: $(O)/pintled $(O)/pintle
 
 # -- the kernel's side ---------------------------------------------------------
 
@@ -167,11 +167,6 @@ experiment: all lab clients
 	$(Q)scripts/gateway --save
 	$(Q)scripts/beside --save
 	$(Q)scripts/frozen --all --save
-
-# The program writes its completion from its own table.
-$(O)/pintle.bash: $(O)/pintle
-	$(call say,GEN,$@)
-	$(Q)$< completion bash > $@
 
 # -- documentation -------------------------------------------------------------
 
@@ -285,6 +280,9 @@ install: all
 
 install-lab: lab
 	$(Q)PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' O='$(O)' scripts/install lab
+
+uninstall: all
+	$(Q)PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' O='$(O)' scripts/install remove
 
 IMAGE ?=
 image:

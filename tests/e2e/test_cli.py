@@ -11,6 +11,8 @@ import packets
 from clients import FRONTEND, source
 from harness import case
 from kernel import BUILD, mount, wait_for
+from packages import need
+from terminal import Terminal
 
 ENDPOINT_KEYS = {
     "pool", "name", "address", "state", "waiting", "running", "kv_cache", "gpu", "age_seconds",
@@ -368,26 +370,54 @@ def test_events_follow_one_at_a_time(node):
     follower.wait(5)
 
 
-@case(each=("", "end", "mode pool ", "drain "))
-def test_bash_completion(node, typed):
-    """The completion offers commands, modes, and the names of pools and endpoints."""
+# What is typed before the tab key, and what stands there then
+COMPLETED = {
+    "pintle tra": "pintle trace",
+    "pintle mode po": "pintle mode pool",
+    "pintle mode pool ba": "pintle mode pool baseline",
+    "pintle drain pool/": "pintle drain pool/s0",
+    "pintle set pool requests=o": "pintle set pool requests=one-per-connection",
+    "pintle set pool stickiness.tt": "pintle set pool stickiness.ttl=",
+    "pintle reset pool reque": "pintle reset pool requests",
+    "pintle completion z": "pintle completion zsh",
+    "pintle check rules.y": "pintle check rules.yaml",
+    "pintle report pool --html rules.y": "pintle report pool --html rules.yaml",
+    "pintle --output j": "pintle --output json",
+    "pintle -o json endp": "pintle -o json endpoints",
+    "pintle endpoints --pool po": "pintle endpoints --pool pool",
+    "pintle explain pool --so": "pintle explain pool --source",
+    "pintle endpoints --p": "pintle endpoints --pool",  # explain has --pod, --period and --prompt besides
+}
+SHELLS = {
+    "bash": (["--rcfile", "rc", "-i"], "PS1='> '\nset +o history\n. ./script\n"),
+    "fish": (["-C", "source rc"],
+             "function fish_prompt; echo '> '; end\nset -g fish_autosuggestion_enabled 0\nsource script\n"),
+    "zsh": (["-d", "-i"], "PS1='> '\nautoload -Uz compinit\ncompinit -D -u\n. ./script\n"),
+}
+
+
+@case(each=tuple(SHELLS), timeout=120)
+def test_completion(node, shell):
+    """Each shell completes commands, options, their words, and the names of pools and endpoints."""
+    program = need(shell)
     node.steer(node.servers(1))
-    script = node.write("completion.bash", node.pintle("completion", "bash").stdout)
-    words = ["pintle", *typed.split(" ")]
-    binary = BUILD / "pintle"
-    text = f"""
-        PATH={binary.parent}:$PATH PINTLE_BPFFS={node.bpffs}
-        export PINTLE_BPFFS
-        source {script}
-        COMP_WORDS=({' '.join(w or "''" for w in words)}); COMP_CWORD={len(words) - 1}
-        COMP_LINE="pintle {typed}"; COMP_POINT=${{#COMP_LINE}}
-        f=$(complete -p pintle | sed 's/.*-F \\([^ ]*\\).*/\\1/')
-        "$f" pintle '{words[-1]}' '{words[-2]}'
-        echo "${{COMPREPLY[@]}}"
-    """
-    offered = node.run("bash", "-c", text).stdout.split()
-    wanted = {"": "status", "end": "endpoints", "mode pool ": "baseline", "drain ": "s0"}[typed]
-    assert any(wanted in o for o in offered), offered
+    node.write("rules.yaml", "")
+    script = node.write("script", node.pintle("completion", shell).stdout)
+    node.run(program, "-n", script)
+    options, rc = SHELLS[shell]
+    node.write("rc", rc)
+    node.write(".zshrc", f"cd {node.dir}\n{rc}")
+    screen = Terminal(node, "env", "-C", node.dir, program, *options, columns=110, env={
+        "PATH": f"{BUILD}:{os.environ['PATH']}", "PINTLE_BPFFS": str(node.bpffs), "HOME": str(node.dir),
+        "ZDOTDIR": str(node.dir), "XDG_CONFIG_HOME": str(node.dir), "XDG_DATA_HOME": str(node.dir)})
+    screen.shows(">")
+    for typed, then in COMPLETED.items():
+        screen.keys("C-u", "C-l", typed)
+        screen.shows(typed)
+        screen.keys("Tab")
+        wait_for(lambda: any(re.fullmatch(f"> {re.escape(then)} ?", line) for line in screen.screen()),
+                 what=f"{typed!r} to become {then!r}")
+    screen.end()
 
 
 def explained(node, *words):

@@ -418,7 +418,8 @@ def test_install(node):
     node.run("env", f"DESTDIR={node.dir}/root", "PREFIX=/opt/p", "O=build", TOP / "scripts/install")
     root = node.dir / "root/opt/p"
     for path in ("share/doc/pintle/README.md", "share/doc/pintle/operations.md", "include/pintle/hint.h",
-                 "share/bash-completion/completions/pintle", "lib/systemd/system/pintled.service"):
+                 "share/bash-completion/completions/pintle", "share/fish/vendor_completions.d/pintle.fish",
+                 "share/zsh/site-functions/_pintle", "lib/systemd/system/pintled.service"):
         assert (root / path).is_file(), path
     for program in PROGRAMS:
         path = root / ("sbin" if program == "pintled" else "bin") / program
@@ -432,6 +433,11 @@ def test_install(node):
             assert re.match(r"[a-z]+:", link) or target.exists(), (page.name, link)
     text = (root / "lib/systemd/system/pintled.service").read_text()
     assert "ExecStart=/opt/p/sbin/pintled " in text and "/usr/local" not in text.split("[Unit]")[1]
+    others = root / "share/zsh/site-functions/_other"
+    others.write_text("")
+    node.run("env", f"DESTDIR={node.dir}/root", "PREFIX=/opt/p", "O=build", TOP / "scripts/install", "remove")
+    assert [f for f in root.rglob("*") if f.is_file()] == [others]
+    assert not (root / "share/doc/pintle").exists() and not (root / "include/pintle").exists()
 
 
 @case(san=False)

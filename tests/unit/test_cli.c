@@ -828,7 +828,7 @@ static void test_usage_errors(void **state)
 		{{"status", "-x"}, "no option -x"},
 		{{"status", "--bpffs", ""}, "takes a directory"},
 		{{"status", "--help=x"}, "--help"},
-		{{"completion", "fish"}, "bash"},
+		{{"completion", "tcsh"}, "bash, fish and zsh"},
 		{{"check"}, "check needs FILE"},
 	};
 

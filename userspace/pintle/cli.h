@@ -6,7 +6,7 @@
  *   commands.c     the nouns and verbs: dispatch, help and completion come from this table
  *   options.c      the table of options; a command line to a struct cli
  *   help.c         --help, of the program and of each command
- *   completion.c   bash completion
+ *   completion.c   completion for bash, fish and zsh, each in completion_SHELL.c
  *   output.c       rows as an aligned table or as JSON, from one table of columns
  *   text_table.c   the cells of a table, and which columns have room
  *   target.c       pools and endpoints by name
@@ -75,7 +75,7 @@ struct cli {
 
 enum command_kind { NOUN, VERB };
 
-/* What an argument names, for completion. */
+/* What an argument names, of a command or an option, for completion. */
 enum word_kind {
 	WORD_NONE,
 	WORD_POOL,
@@ -85,6 +85,8 @@ enum word_kind {
 	WORD_KEY,
 	WORD_SESSION,
 	WORD_FILE,
+	WORD_DIRECTORY,
+	WORD_FORMAT,
 	WORD_COMMAND,
 	WORD_SHELL
 };
@@ -173,12 +175,16 @@ struct option_help {
 	const char *name;     /* without the dashes */
 	char letter;          /* 0: none */
 	const char *argument; /* NULL: takes none */
+	enum word_kind word;  /* what the argument names */
 	const char *help;
 	unsigned int bit; /* OPTION_*: only commands with it; 0: all */
 };
 
 extern const struct option_help options[];
 extern const size_t option_count;
+
+/** Whether the command takes the option; NULL: any command. */
+bool option_taken(const struct option_help *o, const struct command *c);
 
 /** Writes the commands that take the option into buf, "a, b"; "" for one that is for most. Returns
  * buf. */
@@ -189,7 +195,7 @@ const char *option_commands(const struct option_help *o, char buf[OPTION_COMMAND
  * wrong and what would be right. */
 int options_parse(struct cli *cli, int argc, char **argv);
 
-/* ---- help.c, completion.c --------------------------------------------------- */
+/* ---- help.c ------------------------------------------------------------------- */
 
 /* What an exit status means. */
 struct exit_help {

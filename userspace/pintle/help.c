@@ -34,7 +34,7 @@ static void print_options(FILE *f, const struct command *c)
 		const struct option_help *o = &options[i];
 		char left[32], takers[OPTION_COMMANDS_SIZE] = "";
 
-		if (c && o->bit && !(c->options & o->bit))
+		if (!option_taken(o, c))
 			continue;
 		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->argument ? " " : "",
 			 o->argument ? o->argument : "");
