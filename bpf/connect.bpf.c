@@ -342,13 +342,17 @@ __noinline int member_of(const struct pintle_tuple *t, const struct caller *call
 	return 0;
 }
 
-/* Whether the caller's pod is one whose connections go on as they came: a mesh's proxy takes them
- * in the pod's own network, and has to see the Service that they are for. Not inlined, because of
- * its stack. */
+/* Whether the caller's connections go on as they came: where a proxy takes them in a pod's own
+ * network, say, and has to see the Service that they are for. Not inlined, because of its stack. */
 static __noinline int is_left_alone(const struct caller *caller)
 {
-	struct pintle_pod *p = pod_of(caller->cgroup);
+	__u64 cgroup = caller->cgroup; /* Linux 6.1 takes keys only from the stack */
+	struct pintle_client *c = bpf_map_lookup_elem(&clients, &cgroup);
+	struct pintle_pod *p;
 
+	if (!c || c->left_alone)
+		return !!c;
+	p = pod_of(cgroup);
 	return p && p->left_alone;
 }
 

@@ -1932,6 +1932,8 @@ struct pintle_hand_flow {
 struct pintle_client {
 	__u64 id;                           /* hash of the name: the same on every node */
 	char name[PINTLE_CLIENT_NAME_SIZE]; /* "pod/UID", or as configured */
+	__u32 left_alone; /* 1: as configured, its connections go on as they came */
+	__u32 zero;
 };
 #define PINTLE_MAX_CLIENTS 16384
 
@@ -2300,7 +2302,7 @@ PINTLE_ASSERT_SIZE(struct pintle_named, 32);
 PINTLE_ASSERT_SIZE(struct pintle_turn, 120);
 PINTLE_ASSERT_SIZE(struct pintle_hand_flow, 216);
 PINTLE_ASSERT_SIZE(struct pintle_evidence, 72);
-PINTLE_ASSERT_SIZE(struct pintle_client, 72);
+PINTLE_ASSERT_SIZE(struct pintle_client, 80);
 PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256 + 8);
 PINTLE_ASSERT_SIZE(struct pintle_event, 120);
 PINTLE_ASSERT_SIZE(struct pintle_forecast, 32);

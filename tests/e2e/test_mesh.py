@@ -83,6 +83,28 @@ def test_left_alone(node):
     all_zero(mesh.cluster)
 
 
+def test_left_alone_by_the_configuration(node):
+    """Without Kubernetes a client is left alone by its cgroup, also one that is made below it later; a reload steers it
+    again."""
+    mesh = Mesh(node)
+    pool = mesh.cluster.pool(mesh.servers, stickiness={"key": "none"})
+    below = f"/{mesh.client.cgroup.name}/kubepods"
+    clients = [{"name": "proxied", "cgroup": "*" + below, "steer": False}]
+    daemon = mesh.cluster.steer(pool, clients=clients)
+    wait_for(lambda: mesh.asked() == SERVICE["v4"])
+    assert mesh.client.ask(SERVICE["v4"]) == mesh.servers[0].address() # beside that cgroup
+    later = mesh.container / "later"
+    later.mkdir()
+    wait_for(lambda: mesh.client.run("curl", "-sS", "-m5", f"http://{SERVICE['v4']}", cgroup=later, check=False).stdout
+             == SERVICE["v4"])
+    said = mesh.cluster.pintle("explain", "pool", "--cgroup", str(mesh.container)).stdout
+    assert "left alone: connections of this client" in said
+    clients[0]["steer"] = True
+    daemon.reload(mesh.cluster.config(pool, clients=clients))
+    wait_for(lambda: mesh.asked() == mesh.servers[0].address())
+    all_zero(mesh.cluster)
+
+
 def test_left_alone_at_pods_addresses(node):
     """Where a pool intercepts connections to its endpoints' own addresses, such a pod gets the one that it asked for."""
     mesh = Mesh(node)

@@ -117,6 +117,7 @@ static struct config *config_of(const char *pools)
 	c->clients = calloc(1, sizeof(*c->clients));
 	assert_non_null(c->clients);
 	c->client_count = 1;
+	c->clients[0].steer = true;
 	c->clients[0].name = strdup("batch");
 	assert_true(asprintf(&c->clients[0].cgroup, "%s/batch-*", cgroup + strlen(cgroup_home)) >
 		    0);

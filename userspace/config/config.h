@@ -184,6 +184,7 @@ struct config_probe {
 struct config_client {
 	char *name;
 	char *cgroup;
+	bool steer; /* false: its connections go on as they came */
 	int line;
 };
 

@@ -206,6 +206,10 @@ static const struct yaml_key config_keys[] = {
 	 .help = "A path below the cgroup2 root, or a pattern of it, where `*` also stands for "
 		 "`/`: `/system.slice/batch-*.service`. Everything below such a cgroup belongs "
 		 "to it."},
+	{"clients[].steer", &yaml_bool, .preset = "true", CLIENT(steer),
+	 .help = "Whether the connect hook steers the client. `false`: its connections go on as "
+		 "they came, to every pool: for a client whose own proxy has to see the frontend's "
+		 "address. `access` holds all the same."},
 
 	{"audit", &yaml_map, .absent = "nothing is written down",
 	 .help = "A trail of connections, as JSON lines; see docs/access.md."},

@@ -470,7 +470,7 @@ struct state_client {
 	uint64_t netns;                /* SO_NETNS_COOKIE */
 	uint64_t id;                   /* client_id(): its pod's, say */
 	uint64_t space_id, account_id; /* of its pod's namespace and service account */
-	bool left_alone;               /* its pod's connections go on as they came */
+	bool left_alone;               /* its connections go on as they came */
 };
 
 /** Adds what `key`, resolved by state_session_resolve(), says of the client. */

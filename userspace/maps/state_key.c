@@ -529,6 +529,7 @@ int state_clients_read(const struct maps *m, struct pintle_client **out, size_t 
 		if (bpf_map_lookup_elem(fd, &key, &c))
 			continue;
 		all[count].id = c.id;
+		all[count].left_alone = c.left_alone;
 		state_text(all[count].name, sizeof(c.name), c.name, sizeof(c.name));
 		count++;
 	}
@@ -661,6 +662,19 @@ void state_session_name(const struct state_known *known, struct state_session *s
 
 /* ---- a client's keys --------------------------------------------------------------- */
 
+static bool is_left_alone(const struct maps *m, uint64_t client)
+{
+	_cleanup_free_ struct pintle_client *all = NULL;
+	bool left = false;
+	size_t n = 0;
+
+	if (state_clients_read(m, &all, &n))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		left |= all[i].id == client && all[i].left_alone;
+	return left;
+}
+
 void state_client_learn(const struct maps *m, struct state_client *c,
 			const struct pintle_session_key *key)
 {
@@ -676,11 +690,12 @@ void state_client_learn(const struct maps *m, struct state_client *c,
 	if ((key->kind != PINTLE_KEY_CGROUP && key->kind != PINTLE_KEY_POD) || h.high != NAMED)
 		return;
 	c->id = h.low;
+	c->left_alone = is_left_alone(m, c->id);
 	if (bpf_map_lookup_elem(m->fd[MAP_pods], &c->id, &pod))
 		return;
 	c->space_id = pod.space;
 	c->account_id = pod.account;
-	c->left_alone = pod.left_alone;
+	c->left_alone |= pod.left_alone;
 }
 
 bool state_client_is_pod(const struct maps *m, struct state_client *c, char name[STATE_POD_SIZE])

@@ -26,7 +26,8 @@ struct explanation {
 	bool group_known;
 	bool own_source;   /* the session is an address of this machine */
 	bool access_known; /* the client is named, so the pool's access can judge it */
-	bool left_alone;   /* the client is a pod whose connections go on as they came */
+	bool left_alone;   /* the client's connections go on as they came */
+	bool is_pod;       /* the client is a pod of the cluster */
 	bool forbidden;
 	uint32_t class_id;
 	struct state_tenant tenant; /* of the pool that is asked; kind NONE: none, or not known */

@@ -896,8 +896,10 @@ static void print_class(const struct explanation *e)
 static void print_access(const struct explanation *e)
 {
 	if (e->left_alone)
-		printf("  left alone: connections of this pod go on as they came; by its annotations, "
-		       "they are a mesh's\n");
+		printf("  left alone: connections of this %s\n",
+		       e->is_pod
+			       ? "pod go on as they came; by its annotations, they are a mesh's"
+			       : "client go on as they came; `clients` of the configuration says so");
 	if (e->pool->allow_count && !e->access_known)
 		printf("  access: left out, because the client is not named; give %s\n",
 		       hook_sees(e->pool->decided_by, PINTLE_KEY_POD)
@@ -1423,6 +1425,7 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 	e->class_id = asked->class_id;
 	e->access_known = c->has_ip || c->cgroup || c->id;
 	e->left_alone = c->left_alone && e->pool->decided_by == PINTLE_HOOK_CONNECT;
+	e->is_pod = c->space_id;
 	e->forbidden = e->access_known &&
 		       state_client_forbidden(m, e->pool, c, asked->family, port_of(e->pool));
 	asked->forbidden = e->forbidden;

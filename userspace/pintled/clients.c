@@ -23,6 +23,7 @@
 struct cgroup {
 	uint64_t id;
 	bool watched;
+	bool left_alone;
 	char name[PINTLE_CLIENT_NAME_SIZE];
 };
 
@@ -51,18 +52,19 @@ struct clients {
 
 /* ---- names ------------------------------------------------------------------------ */
 
-/* `name` holds the parent's client. A pattern that matches `path` replaces it; a pod only names a
- * cgroup whose parent has no client. */
-static void identify(const struct config *c, const char *path, char name[PINTLE_CLIENT_NAME_SIZE])
+/* `g` is the parent's client. A pattern that matches `path` replaces it; a pod only names a cgroup
+ * whose parent has no client. */
+static void identify(const struct config *c, const char *path, struct cgroup *g)
 {
 	for (size_t i = 0; i < c->client_count; i++) {
 		if (fnmatch(c->clients[i].cgroup, path, 0))
 			continue;
-		snprintf(name, PINTLE_CLIENT_NAME_SIZE, "%s", c->clients[i].name);
+		snprintf(g->name, sizeof(g->name), "%s", c->clients[i].name);
+		g->left_alone = !c->clients[i].steer;
 		return;
 	}
-	if (!name[0])
-		pod_cgroup(path, name);
+	if (!g->name[0])
+		pod_cgroup(path, g->name);
 }
 
 /* ---- the walk ---------------------------------------------------------------------- */
@@ -70,8 +72,7 @@ static void identify(const struct config *c, const char *path, char name[PINTLE_
 struct walk {
 	struct clients *clients;
 	struct tree *tree;
-	char names[CGROUP2_MAX_DEPTH + 1][PINTLE_CLIENT_NAME_SIZE]; /* by depth, from the root to
-								       the cgroup that is visited */
+	struct cgroup way[CGROUP2_MAX_DEPTH + 1]; /* by depth, from the root to the one visited */
 };
 
 static int by_id(const void *left, const void *right)
@@ -88,12 +89,11 @@ static const struct cgroup *tree_find(const struct tree *t, uint64_t id)
 	return t->count ? bsearch(&key, t->all, t->count, sizeof(key), by_id) : NULL;
 }
 
-static bool tree_add(struct tree *t, uint64_t id, bool watched, const char *name)
+static bool tree_add(struct tree *t, const struct cgroup *g)
 {
 	if (t->count == MAX_CGROUPS || !ROOM_FOR_ONE(t->all, t->count, t->room, 256))
 		return false;
-	t->all[t->count] = (struct cgroup){.id = id, .watched = watched};
-	snprintf(t->all[t->count++].name, PINTLE_CLIENT_NAME_SIZE, "%s", name);
+	t->all[t->count++] = *g;
 	return true;
 }
 
@@ -122,14 +122,16 @@ static bool clients_watch(struct clients *x, uint64_t id, int fd)
 static bool clients_visit(void *arg, const struct cgroup2_visit *v)
 {
 	struct walk *w = arg;
-	char *name;
+	struct cgroup *g;
 
 	assert(v->depth >= 0 && v->depth <= CGROUP2_MAX_DEPTH);
-	name = w->names[v->depth];
-	snprintf(name, PINTLE_CLIENT_NAME_SIZE, "%s", v->depth ? w->names[v->depth - 1] : "");
+	g = &w->way[v->depth];
+	*g = v->depth ? w->way[v->depth - 1] : (struct cgroup){0};
+	g->id = v->id;
+	g->watched = clients_watch(w->clients, v->id, v->fd);
 	if (w->clients->named)
-		identify(w->clients->config, v->path, name);
-	return tree_add(w->tree, v->id, clients_watch(w->clients, v->id, v->fd), name);
+		identify(w->clients->config, v->path, g);
+	return tree_add(w->tree, g);
 }
 
 static bool walk_tree(struct clients *x, struct tree *to)
@@ -155,7 +157,7 @@ static void clients_delete(const struct clients *x, uint64_t id)
 
 static void clients_put(struct clients *x, const struct cgroup *g)
 {
-	struct pintle_client c = {.id = client_id(g->name)};
+	struct pintle_client c = {.id = client_id(g->name), .left_alone = g->left_alone};
 
 	memcpy(c.name, g->name, sizeof(c.name));
 	if (!bpf_map_update_elem(x->m->fd[MAP_clients], &g->id, &c, BPF_ANY) || x->told_full)
@@ -179,7 +181,8 @@ static void clients_settle(struct clients *x, const struct tree *now)
 	for (size_t i = 0; i < now->count; i++) {
 		const struct cgroup *g = tree_find(was, now->all[i].id);
 
-		if (now->all[i].name[0] && (!g || strcmp(g->name, now->all[i].name) != 0))
+		if (now->all[i].name[0] && (!g || g->left_alone != now->all[i].left_alone ||
+					    strcmp(g->name, now->all[i].name) != 0))
 			clients_put(x, &now->all[i]);
 	}
 }
@@ -192,7 +195,7 @@ static void clients_adopt(struct clients *x)
 	int fd = x->m->fd[MAP_clients];
 
 	for (int i = 0; i < PINTLE_MAX_CLIENTS && !bpf_map_get_next_key(fd, previous, &key); i++) {
-		if (!tree_add(&x->tree, key, false, "?"))
+		if (!tree_add(&x->tree, &(struct cgroup){.id = key, .name = "?"}))
 			break;
 		previous = &key;
 	}
@@ -254,6 +257,9 @@ static void on_change(uv_poll_t *poll, int status, int events)
 
 static bool asked_for(const struct config *c)
 {
+	for (size_t i = 0; i < c->client_count; i++)
+		if (!c->clients[i].steer)
+			return true;
 	for (size_t i = 0; i < c->pool_count; i++)
 		if (config_key_of_cgroup(c->pools[i].stickiness.key_kind) ||
 		    config_key_of_cgroup(c->pools[i].stickiness.group_kind) ||

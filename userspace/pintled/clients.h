@@ -6,8 +6,8 @@
  * A client is either all cgroups that match a pattern of the configuration, or a Kubernetes pod,
  * known by the name that the kubelet gives its cgroup; each with the cgroups below. Other cgroups
  * are not in the map: the kernel takes each for a client of its own, by its id. The map is kept
- * only while a pool's key or group is `cgroup`, or one of a pod, or some pod is left alone. The
- * same walks keep the map of server_cgroups.h while an endpoint names a cgroup.
+ * only while a pool's key or group is `cgroup`, or one of a pod, or a client or some pod is left
+ * alone. The same walks keep the map of server_cgroups.h while an endpoint names a cgroup.
  *
  * When inotify reports a change, the whole tree is walked. So a lost event costs no more than the
  * time until the next walk.
