@@ -92,10 +92,14 @@ class Api:
         self.rv, self.here, self.state = 100, node, {}
         self.path, self.asked = self.node.dir / "api-state.json", self.node.dir / "api-asked"
         self.say(**{**{kind: [] for kind in CORE}, "nodes": [{"metadata": {"name": node, "labels": {}}}], **state})
-        at = pathlib.Path(__file__)
-        self.process = machine.popen(["/usr/bin/python3", at, self.path, PORT, self.asked], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n"
+        self.serve()
         self.node.write("kubeconfig", KUBECONFIG)
+
+    def serve(self):
+        at = pathlib.Path(__file__)
+        self.process = self.machine.popen(["/usr/bin/python3", at, self.path, PORT, self.asked], stdout=subprocess.PIPE,
+                                          text=True)
+        assert self.process.stdout.readline() == "ready\n"
 
     def say(self, **state):
         """Replaces these kinds' objects."""

@@ -281,3 +281,61 @@ def test_decide_of_a_cluster(node):
     assert refused.returncode == 2 and "a cluster's pool is decided by connection, where its clients are" in refused.stderr
     assert "stickiness.key" not in refused.stderr, refused.stderr
     assert world.answers() in ("s0", "s1")
+
+
+@case(timeout=200)
+def test_ready_once_listed(node):
+    """A start is not ready before the API server has listed all, but steers by the pins meanwhile."""
+    world = World(node, services=[service()], endpointslices=[slice_of("llama", pods_of())])
+    daemon = world.daemon()
+    soon(lambda: world.answers() in ("s0", "s1"))
+    world.api.process.kill()
+    world.api.process.wait()
+    daemon.kill()
+    daemon = world.machine.daemon(world.api.config(), wait=False)
+    said = "the API server has not listed all yet; pools are as they are pinned\n"
+
+    def readyz():
+        try:
+            return daemon.get("/readyz")
+        except OSError:
+            return None
+
+    soon(lambda: readyz() == (503, said))
+    assert world.answers() in ("s0", "s1")
+    world.api.serve()
+    soon(lambda: readyz() == (200, "ready\n"))
+
+
+@case(timeout=200)
+def test_events_of_what_lasts(node):
+    """What is steered is said once, in a normal Event; so is a Service without a ready pod, and a port whose page is none
+    of a model server is a warning, and makes a policy not Programmed. What a restart sees for a moment is not told."""
+    ports = [("http", 8000, 8000), ("admin", 9000, 9000)]
+    both = [("http", 8000), ("admin", 9000)]
+    world = World(node, services=[service(), service("idle", "10.96.0.11"), service("two", "10.96.0.12", ports=ports)],
+                  endpointslices=[slice_of("llama", pods_of(1)), slice_of("two", [pod("s1", "10.1.0.3")], both)],
+                  steeringpolicies=[policy("good", "llama", failureMode="FailOpen"), policy("half", "two", failureMode="FailClose")])
+    world.servers[1].server(port=9000, be={"page": "nothing 1\n"})
+    daemon = world.daemon()
+
+    def programmed(name):
+        """The newest condition that was written: (status, reason, message)."""
+        written = [b for _, p, b in world.api.requests("PATCH") if f"/steeringpolicies/{name}/status" in p]
+        conditions = written[-1]["status"]["conditions"] if written else []
+        return [(c["status"], c["reason"], c["message"]) for c in conditions if c["type"] == "Programmed"]
+
+    unread = "connections to pool llm/two:admin are kube-proxy's until a metrics page of one of its servers was read"
+    events = {("Service/llama", "Normal", "Steered", "its connections are steered"),
+              ("Service/idle", "Normal", "LeftToKubeProxy", "port 8000 has no ready endpoint"),
+              ("Service/two", "Warning", "LeftToKubeProxy", unread)}
+    soon(lambda: set(world.api.events()) == events)
+    soon(lambda: programmed("half") == [("False", "NotSteered", f"Service two: {unread}")])
+    assert programmed("good") == [("True", "Programmed", "1 target is steered by it")]
+    assert not [line for line in daemon.log().splitlines() if "warn" in line and "no ready endpoint" in line]
+    # Another daemon has nothing else to say.
+    daemon.kill()
+    world.daemon()
+    soon(lambda: world.answers() == "s0")
+    soon(lambda: len([e for e in world.api.events() if e[0] == "Service/llama"]) > 1)
+    assert set(world.api.events()) == events

@@ -47,9 +47,15 @@ void kube_cluster_restore(struct kube_cluster *c, struct config_founds *p);
  * why, once. Returns 0 with *out, or -ENOMEM. */
 int kube_cluster_pools(struct kube_cluster *c, struct config_founds *out);
 
+/* Whether a page of one of the pool's servers was read, or none is needed. */
+typedef bool (*kube_is_read_fn)(void *arg, const char *pool);
 /** What the configuration made of those pools, of which `applied` says whether it runs: for
  * conditions and Events. */
-void kube_cluster_judged(struct kube_cluster *c, const struct config_founds *pools, bool applied);
+void kube_cluster_judged(struct kube_cluster *c, const struct config_founds *pools, bool applied,
+			 kube_is_read_fn is_read, void *arg);
+/** Whether nothing changed since kube_cluster_judged(), so that what it said holds for these pools.
+ */
+bool kube_cluster_is_judged(const struct kube_cluster *c);
 
 /** How much of the room for pools the configuration file's own take: found ones get what is left.
  */

@@ -53,6 +53,7 @@ struct owner {
 	bool told_once;
 	char told[KUBE_WHY_SIZE]; /* why it is left to kube-proxy, as logged last; "": it is not */
 	time_t told_since;
+	bool idle; /* for want of a ready pod alone */
 	/* Its pools among those that kube_cluster_pools() made last, and what became of them. */
 	size_t first, count, holding;
 	/* The oldest Service of the same pods, with which it shares a pool; "": with none, or it is
@@ -60,7 +61,13 @@ struct owner {
 	char head[KUBE_KEY_SIZE];
 	char refused[PINTLE_WHY_SIZE]; /* why one does not hold; "": all do */
 	bool no_room;                  /* that is why it is left to kube-proxy */
-	struct kube_whys whys;         /* the same while pools are made */
+	/* Why one that holds is kube-proxy's all the same: pintled has read no page of its servers,
+	 * as of a port of another server; "": none is. */
+	char unread[KUBE_WHY_SIZE];
+	time_t unread_since;
+	bool steered; /* all pools hold, and are steered as their modes say */
+	time_t steered_since;
+	struct kube_whys whys;      /* the same while pools are made */
 	char direct[KUBE_WHY_SIZE]; /* why connections to its pods are not intercepted, as told */
 	time_t direct_since;
 	char prefix[KUBE_WHY_SIZE]; /* why the policy's prefixes are left out; "": they are not */
@@ -138,6 +145,10 @@ bool kube_prefixes_good(const struct kube_cluster *c, const struct owner *o,
 			const struct kube_item *policy, char why[KUBE_WHY_SIZE]);
 
 /* ---- kube_cluster_say.c ------------------------------------------------------------------ */
+
+/* Whether it is so for a moment only: what changes again at once, as while pods and pintled start,
+ * is not told. */
+bool kube_is_young(time_t since);
 
 /* Says what is to be known, if this daemon is to. */
 void kube_cluster_say(struct kube_cluster *c);

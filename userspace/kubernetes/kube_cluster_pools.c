@@ -51,7 +51,8 @@ static void tell_left(struct owner *o, const char *why)
 		return;
 	o->told_once = true;
 	if (why[0])
-		log_warn("Kubernetes: %s %s is left to kube-proxy: %s", one, o->key, why);
+		log_write(o->idle ? LOG_INFO : LOG_WARN,
+			  "Kubernetes: %s %s is left to kube-proxy: %s", one, o->key, why);
 	else
 		log_info("Kubernetes: %s %s is taken up", one, o->key);
 	o->told_since = time(NULL);
@@ -72,6 +73,7 @@ static void tell_direct(struct owner *o, const char *why)
 
 static void tell(struct owner *o, const struct kube_whys *whys)
 {
+	o->idle = whys->idle;
 	tell_left(o, whys->left);
 	tell_direct(o, whys->left[0] ? "" : whys->direct);
 }
@@ -289,10 +291,12 @@ static void share_fate(struct owner *o)
 {
 	const struct owner *head = owner_find(o->cluster, KUBE_TARGET_SERVICE, o->head);
 
-	if (head && head->whys.left[0] && !o->whys.left[0])
+	if (head && head->whys.left[0] && !o->whys.left[0]) {
+		o->whys.idle = head->whys.idle;
 		snprintf(o->whys.left, sizeof(o->whys.left),
 			 "its pods are those of Service %.130s, which is older: %.300s", o->head,
 			 head->whys.left);
+	}
 	if (head)
 		o->no_room = head->no_room;
 }
@@ -452,6 +456,7 @@ static int owner_share(struct kube_cluster *c, struct owner *o, size_t first,
 	if (o->no_room) {
 		config_founds_cut(out, first);
 		snprintf(o->whys.left, sizeof(o->whys.left), "%s", why);
+		o->whys.idle = false;
 	}
 	return err;
 }
@@ -558,29 +563,74 @@ static void judge_joined(const struct kube_cluster *c, struct owner *o)
 			 o->head, head->refused);
 }
 
-void kube_cluster_judged(struct kube_cluster *c, const struct config_founds *pools, bool applied)
+/* Sets `refused` and `holding`. Returns the name of a pool that holds, and of whose servers no page
+ * was read; NULL: of none. */
+static const char *judge_own(struct owner *o, const struct config_founds *pools, bool applied,
+			     kube_is_read_fn is_read, void *arg)
+{
+	const char *unread = NULL;
+
+	o->holding = 0;
+	o->refused[0] = '\0';
+	for (size_t i = o->first; i < o->first + o->count && i < pools->count; i++) {
+		const struct config_found *p = &pools->all[i];
+
+		if (p->holds && applied) {
+			o->holding++;
+			unread = unread
+					 ?: p->endpoint_count && !is_read(arg, p->name) ? p->name
+											: NULL;
+		} else if (!o->refused[0]) {
+			snprintf(o->refused, sizeof(o->refused), "%s",
+				 p->holds ? "it could not be applied; pintled's log says why"
+					  : p->why);
+		}
+	}
+	return unread;
+}
+
+static void judge_unread(struct owner *o, const char *pool)
+{
+	if (pool && !o->unread[0])
+		o->unread_since = time(NULL);
+	o->unread[0] = '\0';
+	if (pool)
+		snprintf(
+			o->unread, sizeof(o->unread),
+			"connections to pool %.250s are kube-proxy's until a metrics page of one of "
+			"its servers was read",
+			pool);
+}
+
+static void judge_steered(struct owner *o)
+{
+	bool now = o->holding && !owner_left(o) && !o->unread[0];
+
+	if (now && !o->steered)
+		o->steered_since = time(NULL);
+	o->steered = now;
+}
+
+void kube_cluster_judged(struct kube_cluster *c, const struct config_founds *pools, bool applied,
+			 kube_is_read_fn is_read, void *arg)
 {
 	struct owner *o;
 
 	LIST_FOREACH(o, &c->owners, all)
-	{
-		o->holding = 0;
-		o->refused[0] = '\0';
-		for (size_t i = o->first; i < o->first + o->count && i < pools->count; i++) {
-			if (pools->all[i].holds && applied)
-				o->holding++;
-			else if (!o->refused[0])
-				snprintf(o->refused, sizeof(o->refused), "%s",
-					 pools->all[i].holds ? "it could not be applied; "
-							       "pintled's log says why"
-							     : pools->all[i].why);
-		}
-	}
+	judge_unread(o, judge_own(o, pools, applied, is_read, arg));
 	LIST_FOREACH(o, &c->owners, all)
-	if (o->head[0] && !o->count)
-		judge_joined(c, o);
+	{
+		if (o->head[0] && !o->count)
+			judge_joined(c, o);
+		judge_steered(o);
+	}
 	c->judged = true;
 	kube_cluster_say(c);
+}
+
+bool kube_cluster_is_judged(const struct kube_cluster *c)
+{
+	return c->judged;
 }
 
 void kube_cluster_left(const struct kube_cluster *c, struct kube_left *out)

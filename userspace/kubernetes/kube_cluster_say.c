@@ -12,6 +12,14 @@
 
 /* The API server forgets an Event after an hour. */
 #define EVENT_AGAIN_S 1800
+#define SETTLED_S     5
+
+bool kube_is_young(time_t since)
+{
+	time_t age = time(NULL) - since;
+
+	return age >= 0 && age < SETTLED_S;
+}
 
 /* ---- conditions -------------------------------------------------------------------------- */
 
@@ -55,6 +63,8 @@ static void judge_target(const struct kube_cluster *c, const struct kube_item *i
 	else if (o->told[0] || o->refused[0])
 		set(out, "NotSteered", "%s %s is left to kube-proxy: %.300s", one, t->name,
 		    o->told[0] ? o->told : o->refused);
+	else if (o->unread[0] && !kube_is_young(o->unread_since))
+		set(out, "NotSteered", "%s %s: %.300s", one, t->name, o->unread);
 	else if (o->prefix[0])
 		set(out, "PrefixRefused", "%s", o->prefix);
 	else if (!o->holding)
@@ -145,6 +155,8 @@ struct saying {
 	char space[KUBE_LABEL_SIZE]; /* the Event's; "default": of an object that has none */
 	const char *reason, *why;
 	time_t since;
+	bool normal; /* nothing is wrong */
+	bool once;   /* it is not told again while it lasts */
 };
 
 static bool add_involved(cJSON *event, const struct saying *said)
@@ -172,7 +184,7 @@ static char *event_body(const struct kube_cluster *c, const char *name, const st
 	    cJSON_AddStringToObject(event, "kind", "Event") &&
 	    cJSON_AddStringToObject(metadata, "namespace", said->space) &&
 	    cJSON_AddStringToObject(metadata, "name", name) && add_involved(event, said) &&
-	    cJSON_AddStringToObject(event, "type", "Warning") &&
+	    cJSON_AddStringToObject(event, "type", said->normal ? "Normal" : "Warning") &&
 	    cJSON_AddStringToObject(event, "reason", said->reason) &&
 	    cJSON_AddStringToObject(event, "message", said->why) &&
 	    cJSON_AddStringToObject(event, "firstTimestamp", first) &&
@@ -212,8 +224,37 @@ static void say(struct kube_cluster *c, const struct saying *said)
 		name[strlen(name) - 1] = '\0';
 	snprintf(name + strlen(name), 18, ".%016jx", (uintmax_t)hash);
 	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/events/%s", said->space, name);
-	hash += (uint64_t)((time(NULL) - said->since) / EVENT_AGAIN_S);
+	if (!said->once)
+		hash += (uint64_t)((time(NULL) - said->since) / EVENT_AGAIN_S);
 	kube_teller_tell(c->teller, KUBE_TELL_EVENT, path, hash, event_body(c, name, said));
+}
+
+/* By a Service's label. */
+static const struct {
+	const char *mode, *says;
+} steered_as[] = {
+	{"enforce", "its connections are steered"},
+	{"shadow",
+	 "its connections are kube-proxy's, and what the rule would do is counted (shadow)"},
+	{"baseline", "its connections go to a ready pod at random (baseline)"},
+};
+
+static const char *steered_text(const struct owner *o, const struct kube_item *item)
+{
+	const struct kube_service *s = item->now;
+
+	if (o->kind == KUBE_TARGET_POOL)
+		return "connections to the Services in front of it go to its pods, as their labels say";
+	for (size_t i = 0; i < ARRAY_SIZE(steered_as); i++)
+		if (!strcmp(s->mode, steered_as[i].mode))
+			return steered_as[i].says;
+	return steered_as[0].says;
+}
+
+static void say_lasting(struct kube_cluster *c, const struct saying *said)
+{
+	if (!kube_is_young(said->since))
+		say(c, said);
 }
 
 static void say_owner(struct kube_cluster *c, const struct owner *o)
@@ -232,13 +273,26 @@ static void say_owner(struct kube_cluster *c, const struct owner *o)
 		said.reason = o->no_room ? "NoRoom" : "LeftToKubeProxy";
 		said.why = left;
 		said.since = o->told_since;
-		say(c, &said);
+		said.normal = o->told[0] && o->idle;
+		say_lasting(c, &said);
+	} else if (o->unread[0]) {
+		said.reason = "LeftToKubeProxy";
+		said.why = o->unread;
+		said.since = o->unread_since;
+		say_lasting(c, &said);
+	} else if (o->steered && item->now) {
+		said.reason = "Steered";
+		said.why = steered_text(o, item);
+		said.since = o->steered_since;
+		said.normal = said.once = true;
+		say_lasting(c, &said);
 	}
 	if (o->direct[0]) {
 		said.reason = "NotIntercepted";
 		said.why = o->direct;
 		said.since = o->direct_since;
-		say(c, &said);
+		said.normal = said.once = false;
+		say_lasting(c, &said);
 	}
 }
 

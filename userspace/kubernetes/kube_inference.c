@@ -159,8 +159,10 @@ int kube_inference_add(struct config_founds *to, const struct kube_inference *p,
 			    "no Service has the label " KUBE_LABEL_MODE
 			    " and the annotation " KUBE_ANNOTATION_POOL ": %s",
 			    p->name);
-	else if (!err && !m.member_count && !kube_fails_close(keys))
+	else if (!err && !m.member_count && !kube_fails_close(keys)) {
 		kube_refuse(whys->left, "none of its pods is ready");
+		whys->idle = true;
+	}
 	if (err || whys->left[0])
 		return err;
 	snprintf(name, sizeof(name), "%s/%s", p->space, p->name);

@@ -453,6 +453,7 @@ static int add_target(struct config_founds *p, const struct doors *d, size_t tar
 	if (!m.member_count && !kube_fails_close(keys)) {
 		kube_refuse(whys->left, "port %u has no ready endpoint%s%s", port->port,
 			    s->local ? " on node " : "", s->local ? parts->here->node : "");
+		whys->idle = true;
 		return 0;
 	}
 	snprintf(name, sizeof(name), "%s/%s%s%s", s->space, s->name, several ? ":" : "",

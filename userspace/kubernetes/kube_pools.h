@@ -44,6 +44,7 @@ struct kube_parts {
 /* What is not as the objects ask, and why; "": all is. */
 struct kube_whys {
 	char left[KUBE_WHY_SIZE];   /* the Service or a port is left to kube-proxy */
+	bool idle;                  /* for want of a ready pod, with which nothing is wrong */
 	char direct[KUBE_WHY_SIZE]; /* connections to pods' own addresses are left alone */
 };
 

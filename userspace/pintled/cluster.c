@@ -183,10 +183,16 @@ void cluster_room(struct cluster *c, const struct config *config)
 	kube_cluster_allow(c->kube, config->prefixes, config->prefix_count);
 }
 
-void cluster_judged(struct cluster *c, const struct config_founds *pools, bool applied)
+void cluster_judged(struct cluster *c, const struct config_founds *pools, bool applied,
+		    kube_is_read_fn is_read, void *arg)
 {
 	if (c && c->kube)
-		kube_cluster_judged(c->kube, pools, applied);
+		kube_cluster_judged(c->kube, pools, applied, is_read, arg);
+}
+
+bool cluster_is_judged(const struct cluster *c)
+{
+	return c && c->kube && kube_cluster_is_judged(c->kube);
 }
 
 struct cluster_figures cluster_figures(const struct cluster *c)

@@ -46,7 +46,10 @@ const char *cluster_node(const struct cluster *c);
 void cluster_room(struct cluster *c, const struct config *config);
 /** What the configuration made of the pools, and whether it runs: for conditions and Events. `c`
  * may be NULL. */
-void cluster_judged(struct cluster *c, const struct config_founds *pools, bool applied);
+void cluster_judged(struct cluster *c, const struct config_founds *pools, bool applied,
+		    kube_is_read_fn is_read, void *arg);
+/** Whether what was said then is as it was, and may be looked at again. `c` may be NULL. */
+bool cluster_is_judged(const struct cluster *c);
 
 /* For /metrics and `pintle status`. All 0 where there is no Kubernetes. */
 struct cluster_figures {

@@ -18,6 +18,7 @@
 #include "cluster.h"
 #include "devices.h"
 #include "earlier.h"
+#include "eligible.bpf.h"
 #include "exporter.h"
 #include "hosts.h"
 #include "history.h"
@@ -52,6 +53,8 @@
 #define HOUSEKEEPING_MS  2000
 #define TEND_MS          300 /* so soon `pintle set` is noticed */
 #define FIRST_BEAT_NS    (2 * NSEC_PER_SEC)
+/* So long a start may wait for the API server before it is called ready without. */
+#define CLUSTER_WAIT_NS  (30 * NSEC_PER_SEC)
 #define RECONCILE_ROUNDS 5           /* of housekeeping */
 #define FILL_ROUNDS      30          /* of housekeeping */
 #define LOOK_ROUNDS      15          /* of housekeeping */
@@ -172,6 +175,7 @@ static void on_heartbeat(uv_timer_t *timer)
 }
 
 static void on_cluster(void *arg);
+static void tell_cluster(struct daemon *d);
 
 static void daemon_reconcile(struct daemon *d)
 {
@@ -187,7 +191,10 @@ static void on_housekeeping(uv_timer_t *timer)
 	d->rounds++;
 	keeper_look(d->keeper);
 	tenant_minutes_look(d->tenant_minutes, d->config, d->publication);
-	cluster_show(d->cluster, d->maps->node);
+	if (cluster_is_judged(d->cluster))
+		tell_cluster(d);
+	else
+		cluster_show(d->cluster, d->maps->node);
 	if (d->behind)
 		on_cluster(d);
 	hand_look(d->hand);
@@ -244,6 +251,14 @@ static void render(struct metrics_text *out, void *arg)
 	metrics_page(&from, out);
 }
 
+/* Its pools are those that are pinned until then, if any. */
+static bool waits_for_cluster(const struct daemon *d)
+{
+	const struct cluster_figures f = cluster_figures(d->cluster);
+
+	return f.there && !f.listed && monotonic_ns() - d->started_ns < CLUSTER_WAIT_NS;
+}
+
 static bool ready(void *arg, const char **why)
 {
 	struct daemon *d = arg;
@@ -258,6 +273,8 @@ static bool ready(void *arg, const char **why)
 		*why = "not all names of endpoints were asked for";
 	else if (!poller_first_round_over(d->poller))
 		*why = "the first round of scrapes is not over";
+	else if (waits_for_cluster(d))
+		*why = "the API server has not listed all yet; pools are as they are pinned";
 	else
 		return true;
 	return false;
@@ -438,10 +455,29 @@ static uint64_t hash_found(const struct config_founds *f)
 	return hash;
 }
 
+/* Whether a page of one of the servers of that pool was read, or one of them has none. */
+static bool is_read(void *arg, const char *pool)
+{
+	const struct daemon *d = arg;
+
+	for (size_t i = 0; d->publication && i < d->config->pool_count; i++) {
+		const struct config_pool *p = &d->config->pools[i];
+
+		for (size_t k = 0; !strcmp(p->name, pool) && k < p->endpoint_count; k++) {
+			const struct pintle_ref *e = &d->publication->pools[i].endpoints[k];
+
+			if (p->endpoints[k].metrics_none ||
+			    eligible_scraped_ns(&d->maps->scores[e->id], e->generation))
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Lets the cluster, and `pintle status`, know what became of its pools. */
 static void tell_cluster(struct daemon *d)
 {
-	cluster_judged(d->cluster, settings_found(d->settings), !d->behind);
+	cluster_judged(d->cluster, settings_found(d->settings), !d->behind, is_read, d);
 	cluster_show(d->cluster, d->maps->node);
 }
 
