@@ -379,6 +379,26 @@ static void test_a_short_answer(void **state)
 	NEVER(&x, 120000);
 }
 
+/* Three clients have made their handshakes, and ask nothing yet. */
+static void test_handshakes(void **state)
+{
+	struct patient x = healthy();
+
+	(void)state;
+	x.p.sealed = true;
+	NEVER(&x, 5000);
+	x.work.waiting = x.work.headed = 3;
+	NEVER(&x, 120000);
+	/* The engine has requests: these are heads. */
+	x.page.value[SIGNAL_RUNNING] = 3;
+	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 1900, 2300);
+	/* Without TLS they are heads in any case. */
+	x = healthy();
+	NEVER(&x, 5000);
+	x.work.waiting = x.work.headed = 3;
+	assert_in_range(until(&x, 20000, PINTLE_STANDING_STALLED), 1900, 2300);
+}
+
 /* A request that waits beside an old head is judged by its own time. */
 static void test_a_request_beside_a_head(void **state)
 {
@@ -583,6 +603,7 @@ int main(void)
 		cmocka_unit_test(test_a_lone_head_beside_a_token),
 		cmocka_unit_test(test_a_lone_head_after_steps),
 		cmocka_unit_test(test_a_short_answer),
+		cmocka_unit_test(test_handshakes),
 		cmocka_unit_test(test_a_request_beside_a_head),
 	};
 

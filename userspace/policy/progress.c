@@ -81,18 +81,20 @@ uint64_t progress_limit_lone(const struct progress *p, const struct pintle_work 
 
 /* ---- the verdict ------------------------------------------------------------------- */
 
-/* Whether a byte of an answer should come: an answer is under way, or a request waits. A client
- * that sends half a request makes it wait for ever: it counts until one that came after it is
- * answered.
- */
-static bool progress_owed(const struct pintle_work *w)
-{
-	return w->answering || w->asked_ns || w->headed >= PROGRESS_HEADS;
-}
-
 static bool page_has_requests(const struct signals *page)
 {
 	return page->value[SIGNAL_RUNNING] + page->value[SIGNAL_WAITING] > 0;
+}
+
+/* Whether a byte of an answer should come: an answer is under way, or a request waits. A client
+ * that sends half a request makes it wait for ever: it counts until one that came after it is
+ * answered. Clients that have made their handshakes and ask nothing yet look like heads: three of
+ * them, on a machine whose passes came while the handshakes ended, owe nothing.
+ */
+static bool progress_owed(const struct progress *p, const struct pintle_work *w)
+{
+	return w->answering || w->asked_ns ||
+	       (w->headed >= PROGRESS_HEADS && (!p->sealed || page_has_requests(&p->page)));
 }
 
 /* Whether the page says that the engine has requests, which it owes tokens. Only where the cache in
@@ -106,7 +108,8 @@ static bool page_has_work(const struct signals *page)
  * answer. */
 static uint64_t progress_lone_ns(const struct progress *p, const struct pintle_work *w)
 {
-	if (!w->headed || progress_owed(w) || p->sealed || !p->page.present[SIGNAL_OUTPUT_TOKENS])
+	if (!w->headed || progress_owed(p, w) || p->sealed ||
+	    !p->page.present[SIGNAL_OUTPUT_TOKENS])
 		return 0;
 	if (w->oldest_ns > p->token_ns + PROGRESS_LAG_NS || page_has_work(&p->page))
 		return MAX(w->oldest_ns, p->moved_ns);
@@ -164,7 +167,7 @@ static void look_at_answers(struct progress *p, const struct pintle_work *w, uin
 			silence_ended(p, now);
 		p->silent_ns = 0;
 	}
-	if (!progress_owed(w) && p->verdict == PINTLE_STANDING_NOT)
+	if (!progress_owed(p, w) && p->verdict == PINTLE_STANDING_NOT)
 		p->silent_ns = 0;
 	else if (!p->silent_ns)
 		p->silent_ns = now;
