@@ -1453,50 +1453,112 @@ static int attach_to(int cgroup, const char *name)
 	return link;
 }
 
+#define QUIET_TRIES 600 /* a minute */
+
+/* How many programs run at connect() in the cgroup: its own, and those of the cgroups above. */
+static uint32_t programs_at(int cgroup)
+{
+	uint32_t ids[64], count = ARRAY_SIZE(ids), flags;
+
+	assert_int_equal(bpf_prog_query(cgroup, BPF_CGROUP_INET4_CONNECT, BPF_F_QUERY_EFFECTIVE,
+					&flags, ids, &count),
+			 0);
+	return count;
+}
+
+/* What the program says while nothing but the two programs of this case runs in the cgroup. A link
+ * whose pin was removed stays until the kernel has time for it, and others attach to the cgroups
+ * above. Skips the case where they stay. */
+static struct said said_of_two(int cgroup, const char *const *words)
+{
+	for (int i = 0; i < QUIET_TRIES; i++) {
+		struct said s;
+
+		if (programs_at(cgroup) == 2) {
+			s = cli_as(&(struct as){0}, words);
+			if (programs_at(cgroup) == 2)
+				return s;
+			said_free(&s);
+		}
+		usleep(100000);
+	}
+	print_message("%u programs run at connect() where this case has two\n",
+		      programs_at(cgroup));
+	skip();
+	return (struct said){0};
+}
+
+static int attach_ours(int cgroup, const char *pin)
+{
+	int link = attach_to(cgroup, "pintle_connect4");
+
+	assert_int_equal(bpf_obj_pin(link, pin), 0);
+	return link;
+}
+
+static void detach_ours(int link, const char *pin)
+{
+	unlink(pin);
+	close(link);
+}
+
+static char order_cgroup[PINTLE_TEXT_SIZE];
+static const char order_pin[] = PINS_DIR "/link_connect4";
+
+static int order_setup(void **state)
+{
+	const struct pins *p = *state;
+	char root[PINTLE_TEXT_SIZE / 2];
+
+	pins_fill(p);
+	connect_fill(p);
+	assert_int_equal(cgroup2_root(root, sizeof(root)), 0);
+	snprintf(order_cgroup, sizeof(order_cgroup), "%s/pintle-test-cli-%d", root, getpid());
+	assert_int_equal(mkdir(order_cgroup, 0755), 0);
+	strcpy(p->m->node->cgroup, order_cgroup);
+	return 0;
+}
+
+/* However the case ended, the others find no link of it. */
+static int order_teardown(void **state)
+{
+	(void)state;
+	unlink(order_pin);
+	return rmdir(order_cgroup);
+}
+
 /* The CLI warns when another program runs before Pintle's, and not when it runs after. */
 static void test_order_at_connect(void **state)
 {
-	static const char pin[] = PINS_DIR "/link_connect4";
-	const struct pins *p = *state;
-	char root[PINTLE_TEXT_SIZE / 2], path[PINTLE_TEXT_SIZE];
-	int cgroup, ours, rival;
+	_cleanup_close_ int cgroup = open(order_cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int rival = -EBADF;
+	int ours = attach_ours(cgroup, order_pin);
 
-	connect_fill(p);
-	assert_int_equal(cgroup2_root(root, sizeof(root)), 0);
-	snprintf(path, sizeof(path), "%s/pintle-test-cli-%d", root, getpid());
-	assert_int_equal(mkdir(path, 0755), 0);
-	cgroup = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	strcpy(p->m->node->cgroup, path);
-
-	ours = attach_to(cgroup, "pintle_connect4");
-	assert_int_equal(bpf_obj_pin(ours, pin), 0);
+	(void)state;
 	rival = attach_to(cgroup, "other_balancer");
-	expect(0, "number 1 of 2 programs", "", "status");
-	expect(0, "\"hooks\":\t[\"connect\"]", "", "status", "-o", "json");
 	{
-		_cleanup_said_ struct said status = pintle("status");
-		_cleanup_said_ struct said doctor = pintle("doctor");
+		_cleanup_said_ struct said status = said_of_two(cgroup, WORDS("status"));
+		_cleanup_said_ struct said json =
+			said_of_two(cgroup, WORDS("status", "-o", "json"));
+		_cleanup_said_ struct said doctor = said_of_two(cgroup, WORDS("doctor"));
 
+		assert_non_null(strstr(status.out, "number 1 of 2 programs"));
 		assert_null(strstr(status.out, "runs before Pintle's"));
+		assert_non_null(strstr(json.out, "\"hooks\":\t[\"connect\"]"));
 		assert_non_null(strstr(doctor.out, ", ours), then other_balancer"));
 	}
 
-	unlink(pin);
-	close(ours);
-	ours = attach_to(cgroup, "pintle_connect4");
-	assert_int_equal(bpf_obj_pin(ours, pin), 0);
-	expect(0, "number 2 of 2 programs", "", "status");
-	expect(0, "at connect() other_balancer (program", "", "status");
+	detach_ours(ours, order_pin);
+	ours = attach_ours(cgroup, order_pin);
 	{
-		_cleanup_said_ struct said doctor = pintle("doctor");
+		_cleanup_said_ struct said status = said_of_two(cgroup, WORDS("status"));
+		_cleanup_said_ struct said doctor = said_of_two(cgroup, WORDS("doctor"));
 
+		assert_non_null(strstr(status.out, "number 2 of 2 programs"));
+		assert_non_null(strstr(status.out, "at connect() other_balancer (program"));
 		assert_non_null(strstr(doctor.out, "warn  connect       2 programs on"));
 	}
-	unlink(pin);
-	close(ours);
-	close(rival);
-	close(cgroup);
-	assert_int_equal(rmdir(path), 0);
+	detach_ours(ours, order_pin);
 }
 
 /* ---- doctor ---------------------------------------------------------------------- */
@@ -1765,7 +1827,7 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		pins_test(test_order_at_connect),
+		cmocka_unit_test_setup_teardown(test_order_at_connect, order_setup, order_teardown),
 		pins_test(test_snapshots_of_the_connect_hook),
 		pins_test(test_pools_decided_by_request),
 		pins_test(test_snapshots),
