@@ -3,7 +3,8 @@
 
 STATE is a file with JSON, {"rv": N, PLURAL: [object, ...]}, which whoever replaces it gives a higher N; a plural that
 is not there does not exist (404). LOG gets a line for each request: its method, its path and its body. It lists and
-watches, by label and field selectors; what is written is answered, and changes nothing.
+watches, by label and field selectors; what is written is answered, and changes nothing, but for ConfigMaps and Events,
+which it keeps in STATE.written.
 
 A test makes one by start():
 
@@ -16,6 +17,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 
@@ -34,8 +36,11 @@ KINDS = {
     "inferencepools": ("inference.networking.k8s.io/v1", "InferencePool"),
     "inferenceobjectives": ("inference.networking.x-k8s.io/v1alpha2", "InferenceObjective"),
     "steeringpolicies": ("pintle.dev/v1alpha1", "SteeringPolicy"),
+    "configmaps": ("v1", "ConfigMap"), "events": ("v1", "Event"), "daemonsets": ("apps/v1", "DaemonSet"),
 }
-CORE = ("services", "pods", "endpointslices")
+CORE = ("services", "pods", "endpointslices", "configmaps", "daemonsets", "events")
+SINGLE = ("nodes", "configmaps", "daemonsets")  # are got by their names, too
+KEPT = ("configmaps", "events")
 SINCE = "2026-01-01T00:00:00Z"
 
 
@@ -86,6 +91,12 @@ def objective(name, pool, priority, api="llm-d.ai/v1alpha2"):
     return {"apiVersion": api, "metadata": meta(name), "spec": {"priority": priority, "poolRef": {"name": pool}}}
 
 
+def replace(path, state):
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(state))
+    new.rename(path)
+
+
 class Api:
     def __init__(self, machine, node="n1", **state):
         self.machine, self.node = machine, machine.node
@@ -105,9 +116,18 @@ class Api:
         """Replaces these kinds' objects."""
         self.rv += 1
         self.state |= state
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps({"rv": self.rv, **self.state}))
-        new.rename(self.path)
+        replace(self.path, {"rv": self.rv, **self.state})
+
+    def kept(self, plural):
+        """What was written, {name: object}."""
+        written = pathlib.Path(f"{self.path}.written")
+        return {key.split("/")[1]: o for key, o in
+                (json.loads(written.read_text()) if written.exists() else {}).get(plural, {}).items()}
+
+    def forget(self):
+        """Whatever was written is gone."""
+        replace(pathlib.Path(f"{self.path}.written"), {})
+        self.say()
 
     def config(self, *pools, **settings):
         text = self.machine.config(*pools, **settings)
@@ -151,7 +171,7 @@ def selected(item, query):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    state, log = None, None
+    state, log, lock = None, None, threading.Lock()
 
     def log_message(self, *_):
         pass
@@ -164,9 +184,38 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
+    def written(self):
+        try:
+            return json.loads(pathlib.Path(f"{self.state}.written").read_text())
+        except FileNotFoundError:
+            return {}
+
+    def now(self):
+        """The state, with what was written."""
+        state, written = json.loads(self.state.read_text()), self.written()
+        for plural in KEPT:
+            state[plural] = state.get(plural, []) + list(written.get(plural, {}).values())
+        state["rv"] += 1000 * written.get("count", 0)
+        return state
+
+    def keep(self, path, body):
+        """Applies an object of a kind that is kept; returns it as it is now."""
+        parts = path.strip("/").split("/")
+        if len(parts) < 2 or parts[-2] not in KEPT:
+            return body
+        with self.lock:
+            written = self.written()
+            space, key = parts[-3], f"{parts[-3]}/{parts[-1]}"
+            old = written.setdefault(parts[-2], {}).get(key)
+            count = written["count"] = written.get("count", 0) + 1
+            body["metadata"] |= {"namespace": space, "uid": old["metadata"]["uid"] if old else f"cc-{count:x}"}
+            written[parts[-2]][key] = body
+            replace(pathlib.Path(f"{self.state}.written"), written)
+        return body
+
     def found(self, path, query):
         """(the state's number, {key: object}); the second is None where there is no such kind."""
-        state = json.loads(self.state.read_text())
+        state = self.now()
         parts = path.strip("/").split("/")
         space = parts[parts.index("namespaces") + 1] if "namespaces" in parts else None
         plural = parts[-1]
@@ -181,9 +230,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.note(b"{}")
         url = urllib.parse.urlsplit(self.path)
         query = urllib.parse.parse_qs(url.query)
-        if "/nodes/" in url.path:
-            known = [n for n in json.loads(self.state.read_text())["nodes"]
-                     if n["metadata"]["name"] == url.path.split("/")[-1]]
+        plural, name = url.path.split("/")[-2:]
+        if plural in SINGLE:
+            known = [o for o in self.now().get(plural, []) if o["metadata"]["name"] == name]
             self.answer(*((200, known[0]) if known else (404, {"kind": "Status", "code": 404})))
             return
         number, items = self.found(url.path, query)
@@ -230,7 +279,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
         self.note(body.replace(b"\n", b" "))
-        self.answer(201, json.loads(body))
+        self.answer(201, self.keep(urllib.parse.urlsplit(self.path).path, json.loads(body)))
 
     do_PUT = do_PATCH = do_POST
 

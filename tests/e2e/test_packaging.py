@@ -282,7 +282,34 @@ def alike(made):
 @case(san=False)
 def test_chart_is_the_kustomization(node):
     """Helm makes the same objects as kustomize, of the same files."""
-    assert alike(charted(node)) == alike(kustomized(node))
+    assert alike(charted(node, removal={"enabled": False})) == alike(kustomized(node))
+
+
+@case(san=False)
+def test_chart_removal(node):
+    """Before anything is deleted, a Job of removal.yaml takes Pintle off all nodes: a hook, as its rights are, which go
+    with its end. It needs the image alone, and no privilege."""
+    image = {"repository": "r.example/pintle", "tag": "x", "pullPolicy": "Always"}
+    plain = charted(node, removal={"enabled": False})
+    made = charted(node, image=image, imagePullSecrets=[{"name": "s"}], removal={"timeoutSeconds": 30})
+    hooks = {key: made[key] for key in set(made) - set(plain)}
+    assert set(hooks) == {(kind, "pintle-removal") for kind in ("ServiceAccount", "Role", "RoleBinding", "Job")}
+    said = {kind: h["metadata"].pop("annotations") for (kind, _), h in hooks.items()}
+    assert all(a["helm.sh/hook"] == "pre-delete" for a in said.values())
+    weights = {kind: int(a["helm.sh/hook-weight"]) for kind, a in said.items()}
+    assert all(weights["Job"] > weight for kind, weight in weights.items() if kind != "Job"), weights
+    assert {kind for kind, a in said.items() if "hook-succeeded" in a["helm.sh/hook-delete-policy"]} == set(weights) - {"Job"}
+    of_file = by_kind((MANIFESTS / "removal.yaml").read_text())
+    job = of_file["Job", "pintle-removal"]["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    assert container["args"] == ["pintled", "--detach-nodes", "120"] and job["activeDeadlineSeconds"] > 120
+    job |= {"activeDeadlineSeconds": 150}
+    job["template"]["spec"]["imagePullSecrets"] = [{"name": "s"}]
+    container |= {"args": ["pintled", "--detach-nodes", "30"], "image": "r.example/pintle:x", "imagePullPolicy": "Always"}
+    for each in of_file.values():
+        each["metadata"]["namespace"] = "pintle"
+    assert hooks == of_file
+    assert not any(key[1] == "pintle-removal" for key in plain)
 
 
 @case(san=False)
@@ -347,7 +374,7 @@ def test_chart_ports(node, metrics):
 WRONG_VALUES = {
     "imagee": {"imagee": {}}, "digest": {"image": {"digest": "sha256:12"}}, "pullPolicy": {"image": {"pullPolicy": "Often"}},
     "enabled": {"podMonitor": {"enabled": "yes"}}, "capabilities": {"capabilities": "SYS_ADMIN"},
-    "updateStrategy": {"updateStrategy": {"type": "Now"}}}
+    "updateStrategy": {"updateStrategy": {"type": "Now"}}, "timeoutSeconds": {"removal": {"timeoutSeconds": 0}}}
 
 
 @case(san=False)

@@ -8,6 +8,7 @@
 
 #include "../base/hash.h"
 #include "../base/util.h"
+#include "kube_event.h"
 #include "kube_request.h"
 
 /* The API server forgets an Event after an hour. */
@@ -149,56 +150,6 @@ static void say_policy(struct kube_cluster *c, const struct kube_item *item)
 
 /* ---- Events ------------------------------------------------------------------------------ */
 
-/* What an Event says, and of which object. */
-struct saying {
-	const char *api_version, *kind, *name, *uid;
-	char space[KUBE_LABEL_SIZE]; /* the Event's; "default": of an object that has none */
-	const char *reason, *why;
-	time_t since;
-	bool normal; /* nothing is wrong */
-	bool once;   /* it is not told again while it lasts */
-};
-
-static bool add_involved(cJSON *event, const struct saying *said)
-{
-	cJSON *to = cJSON_AddObjectToObject(event, "involvedObject");
-
-	return cJSON_AddStringToObject(to, "apiVersion", said->api_version) &&
-	       cJSON_AddStringToObject(to, "kind", said->kind) &&
-	       cJSON_AddStringToObject(to, "namespace", said->space) &&
-	       cJSON_AddStringToObject(to, "name", said->name) &&
-	       cJSON_AddStringToObject(to, "uid", said->uid);
-}
-
-static char *event_body(const struct kube_cluster *c, const char *name, const struct saying *said)
-{
-	char now[KUBE_NOW_SIZE], first[KUBE_NOW_SIZE], *text = NULL;
-	cJSON *event = cJSON_CreateObject();
-	cJSON *metadata = cJSON_AddObjectToObject(event, "metadata");
-	cJSON *source = cJSON_AddObjectToObject(event, "source");
-	struct tm tm;
-
-	kube_now(now);
-	strftime(first, sizeof(first), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&said->since, &tm));
-	if (cJSON_AddStringToObject(event, "apiVersion", "v1") &&
-	    cJSON_AddStringToObject(event, "kind", "Event") &&
-	    cJSON_AddStringToObject(metadata, "namespace", said->space) &&
-	    cJSON_AddStringToObject(metadata, "name", name) && add_involved(event, said) &&
-	    cJSON_AddStringToObject(event, "type", said->normal ? "Normal" : "Warning") &&
-	    cJSON_AddStringToObject(event, "reason", said->reason) &&
-	    cJSON_AddStringToObject(event, "message", said->why) &&
-	    cJSON_AddStringToObject(event, "firstTimestamp", first) &&
-	    cJSON_AddStringToObject(event, "lastTimestamp", now) &&
-	    cJSON_AddNumberToObject(event, "count",
-				    1 + (double)((time(NULL) - said->since) / EVENT_AGAIN_S)) &&
-	    cJSON_AddStringToObject(source, "component", "pintle") &&
-	    cJSON_AddStringToObject(event, "reportingComponent", "pintle.dev/pintled") &&
-	    cJSON_AddStringToObject(event, "reportingInstance", kube_lease_identity(c->lease)))
-		text = cJSON_PrintUnformatted(event);
-	cJSON_Delete(event);
-	return text;
-}
-
 /* Returns one hash for all reasons that kube_same_reason() takes for the same. */
 static uint64_t hash_reason(uint64_t hash, const char *why)
 {
@@ -214,19 +165,18 @@ static uint64_t hash_reason(uint64_t hash, const char *why)
 }
 
 /* An Event by the object and the reason: the same one, told again, is the same object. */
-static void say(struct kube_cluster *c, const struct saying *said)
+static void say(struct kube_cluster *c, struct kube_event_said *said)
 {
-	char name[KUBE_NAME_SIZE], path[KUBE_LABEL_SIZE + KUBE_NAME_SIZE + 64];
 	uint64_t hash = hash_reason(hash_text(said->uid), said->why);
+	unsigned int again =
+		said->once ? 0 : (unsigned int)((time(NULL) - said->since) / EVENT_AGAIN_S);
+	char path[KUBE_EVENT_PATH_SIZE];
 
-	snprintf(name, sizeof(name), "%.200s", said->name);
-	while (strchr("-.", name[strlen(name) - 1]))
-		name[strlen(name) - 1] = '\0';
-	snprintf(name + strlen(name), 18, ".%016jx", (uintmax_t)hash);
-	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/events/%s", said->space, name);
-	if (!said->once)
-		hash += (uint64_t)((time(NULL) - said->since) / EVENT_AGAIN_S);
-	kube_teller_tell(c->teller, KUBE_TELL_EVENT, path, hash, event_body(c, name, said));
+	said->instance = kube_lease_identity(c->lease);
+	said->count = 1 + again;
+	kube_event_path(said, hash, path);
+	kube_teller_tell(c->teller, KUBE_TELL_EVENT, path, hash + again,
+			 kube_event_body(said, hash));
 }
 
 /* By a Service's label. */
@@ -251,7 +201,7 @@ static const char *steered_text(const struct owner *o, const struct kube_item *i
 	return steered_as[0].says;
 }
 
-static void say_lasting(struct kube_cluster *c, const struct saying *said)
+static void say_lasting(struct kube_cluster *c, struct kube_event_said *said)
 {
 	if (!kube_is_young(said->since))
 		say(c, said);
@@ -261,8 +211,8 @@ static void say_owner(struct kube_cluster *c, const struct owner *o)
 {
 	const struct kube_item *item = owner_item(o);
 	const char *slash = strchr(o->key, '/'), *left = owner_left(o);
-	struct saying said = {.api_version = owner_kinds[o->kind].api_version,
-			      .kind = owner_kinds[o->kind].one};
+	struct kube_event_said said = {.api_version = owner_kinds[o->kind].api_version,
+				       .kind = owner_kinds[o->kind].one};
 
 	if (!item || !slash || !item->meta.uid[0])
 		return;
@@ -299,14 +249,14 @@ static void say_owner(struct kube_cluster *c, const struct owner *o)
 /* Of this node each daemon says it for itself. A kubelet, too, has the name for the uid. */
 static void say_node(struct kube_cluster *c)
 {
-	const struct saying said = {.api_version = "v1",
-				    .kind = "Node",
-				    .name = c->node,
-				    .uid = c->node,
-				    .space = "default",
-				    .reason = "PintleDoesNotSteer",
-				    .why = c->node_why,
-				    .since = c->node_since};
+	struct kube_event_said said = {.api_version = "v1",
+				       .kind = "Node",
+				       .name = c->node,
+				       .uid = c->node,
+				       .space = "default",
+				       .reason = "PintleDoesNotSteer",
+				       .why = c->node_why,
+				       .since = c->node_since};
 
 	if (c->node_why && c->node)
 		say(c, &said);

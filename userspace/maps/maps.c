@@ -192,6 +192,14 @@ int maps_open_dir(const char *dir, enum maps_access access_mode, struct maps **o
 	return 0;
 }
 
+bool maps_removed(const char *bpffs)
+{
+	char dir[PATH_MAX];
+
+	return snprintf(dir, sizeof(dir), "%s/" PINS_REMOVED, bpffs) < (int)sizeof(dir) &&
+	       !access(dir, F_OK);
+}
+
 int maps_open(const char *bpffs, enum maps_access access_mode, struct maps **out)
 {
 	unsigned int other;

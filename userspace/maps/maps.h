@@ -83,6 +83,12 @@ void maps_dir(const char *bpffs, char *buf, size_t size);
 /** The same for pins of the layout `version`. */
 void maps_dir_of(const char *bpffs, int version, char *buf, size_t size);
 
+/* An empty directory in the pins' own: Pintle is taken off all nodes of its cluster, and pintled
+ * stands by. */
+#define PINS_REMOVED "removed"
+/** Whether it is there. */
+bool maps_removed(const char *bpffs);
+
 /** Opens the pins under BPFFS/vN and checks that each has the layout of abi.h. Returns 0 with *out,
  * which the caller closes (maps_close()); or, with *out untouched,
  *   -ENOENT       nothing is pinned there

@@ -19,8 +19,12 @@ static void explain_maps(const struct cli *cli, int err, enum maps_access access
 	case -EPROTO: /* told already */
 		return;
 	case -ENOENT:
-		log_error("nothing is pinned under %s; is pintled running? try --bpffs",
-			  cli->bpffs);
+		if (maps_removed(cli->bpffs))
+			log_error("removed by the chart: Pintle was detached from all nodes of the "
+				  "cluster, and stays so until it is installed again");
+		else
+			log_error("nothing is pinned under %s; is pintled running? try --bpffs",
+				  cli->bpffs);
 		return;
 	case -EACCES:
 	case -EPERM:

@@ -8,6 +8,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../kubernetes/kube_cluster.h"
+#include "../kubernetes/kube_removal.h"
 #include "../maps/maps.h"
 #include "../maps/state_found.h"
 
@@ -18,6 +19,7 @@ struct cluster {
 	struct config_founds pinned;   /* the same */
 	struct kube_client *client;
 	struct kube_cluster *kube;
+	struct kube_removal *removal;
 };
 
 /* A kubelet takes the host's name in small letters for its node's, unless it is told otherwise. */
@@ -88,11 +90,34 @@ int cluster_start(struct cluster *c, uv_loop_t *loop, void (*changed)(void *arg)
 	return err;
 }
 
+int cluster_watch_removal(struct cluster *c, uv_loop_t *loop, bool stands,
+			  void (*changed)(void *arg), void *arg)
+{
+	int err =
+		c->client ? 0 : kube_client_new(loop, TAKE_PTR(c->access), &kube_times, &c->client);
+
+	if (err)
+		return err;
+	c->removal = kube_removal_new(c->client, stands, changed, arg);
+	return c->removal ? 0 : log_err_r(ENOMEM, "Kubernetes");
+}
+
+bool cluster_removed(const struct cluster *c)
+{
+	return c->removal && kube_removal_stands(c->removal);
+}
+
+void cluster_detached(struct cluster *c)
+{
+	kube_removal_detached(c->removal, c->node);
+}
+
 void cluster_free(struct cluster *c)
 {
 	if (!c)
 		return;
 	kube_cluster_free(c->kube);
+	kube_removal_free(c->removal);
 	kube_client_free(c->client);
 	kube_access_free(c->access);
 	config_founds_free(&c->pinned);

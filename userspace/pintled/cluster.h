@@ -22,6 +22,15 @@ int cluster_start(struct cluster *c, uv_loop_t *loop, void (*changed)(void *arg)
 /** Begins to watch the pods of this node, once cluster_start() succeeded. `changed` is called on
  * the loop when cluster_pods() may have changed. Returns 0, or -errno, logged. */
 int cluster_watch_pods(struct cluster *c, void (*changed)(void *arg), void *arg);
+/** Begins to watch the marker that takes Pintle off all nodes (kube_removal.h), instead of
+ * cluster_start(), or once that succeeded. `stands`: whether it stood for this node before.
+ * `changed` is called on the loop when cluster_removed() has changed. Returns 0, or -errno, logged.
+ */
+int cluster_watch_removal(struct cluster *c, uv_loop_t *loop, bool stands,
+			  void (*changed)(void *arg), void *arg);
+bool cluster_removed(const struct cluster *c);
+/** Lets the cluster know that this node is detached. */
+void cluster_detached(struct cluster *c);
 /** The loop must then run until it has no handles left. NULL is fine. */
 void cluster_free(struct cluster *c);
 

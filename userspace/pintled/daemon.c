@@ -95,7 +95,7 @@ struct daemon {
 	uint64_t found_hash;     /* of the cluster's pools in the current configuration */
 	bool behind;             /* the cluster's pools could not be applied */
 	struct process process;
-	bool attached, ready_told;
+	bool attached, ready_told, removed;
 	uint64_t rounds, started_ns, watchdog_ns, watchdog_told_ns;
 };
 
@@ -533,6 +533,14 @@ static void on_pods(void *arg)
 		uv_timer_start(&d->pods_settle, on_pods_settle, PODS_SETTLE_MS, 0);
 }
 
+static void on_removal(void *arg)
+{
+	struct daemon *d = arg;
+
+	d->removed = cluster_removed(d->cluster);
+	uv_stop(&d->loop);
+}
+
 static void look_at_settings(struct daemon *d)
 {
 	unsigned int news = settings_look(d->settings);
@@ -774,6 +782,8 @@ static int daemon_start(struct daemon *d)
 		settle_pods(d);
 	if (!err && d->cluster)
 		err = cluster_watch_pods(d->cluster, on_pods, d);
+	if (!err && d->cluster)
+		err = cluster_watch_removal(d->cluster, &d->loop, false, on_removal, d);
 	if (err)
 		return err;
 	if (d->cluster && attachment_part(d->attachment))
@@ -873,5 +883,5 @@ int daemon_run(struct settings *s, struct config *c)
 	if (!err)
 		uv_run(&d.loop, UV_RUN_DEFAULT);
 	daemon_stop(&d);
-	return err;
+	return !err && d.removed ? DAEMON_REMOVED : err;
 }

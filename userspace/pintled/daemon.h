@@ -8,8 +8,10 @@
 
 /** Attaches, or takes over what is pinned; polls and serves until SIGTERM or SIGINT; leaves the
  * steering in place. SIGHUP, or `pintle reload`, reads the file again. Takes ownership of `s` and
- * `c`, which settings_load() gave. Returns 0 after a signal; or -errno, logged, with what was
+ * `c`, which settings_load() gave. Returns 0 after a signal; DAEMON_REMOVED
+ * once the chart is removed, with everything still steering; or -errno, logged, with what was
  * pinned before still steering. */
+#define DAEMON_REMOVED 1
 int daemon_run(struct settings *s, struct config *c);
 
 #endif

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "options.h"
 
+#include <ctype.h>
+
 #include "../base/util.h"
 #include "../maps/maps.h"
 
-enum { OPT_DETACH = 0x100, OPT_BPFFS, OPT_LOG_LEVEL };
+#define SECONDS_DIGITS 5
+
+enum { OPT_DETACH = 0x100, OPT_DETACH_NODES, OPT_BPFFS, OPT_LOG_LEVEL };
 
 const struct argp_option daemon_options[] = {
 	{"config", 'c', "FILE", 0,
@@ -12,6 +16,11 @@ const struct argp_option daemon_options[] = {
 	{"detach", OPT_DETACH, NULL, 0,
 	 "Remove everything that pintled ever added, and only that: links, filters, pins, local "
 	 "routes. Needs nothing but the pins, so it works without the configuration",
+	 0},
+	{"detach-nodes", OPT_DETACH_NODES, "SECONDS", 0,
+	 "In Kubernetes: tell the pintled of each node to do the same, and to stay detached until "
+	 "Pintle is installed again; wait so long for all of them, and name those that do not "
+	 "answer. The chart's removal does it",
 	 0},
 	{"bpffs", OPT_BPFFS, "DIR", 0,
 	 "With --detach: the directory that holds the pins. The default is what the configuration "
@@ -25,6 +34,7 @@ const struct argp_option daemon_options[] = {
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
+	char *end;
 
 	switch (key) {
 	case 'c':
@@ -32,6 +42,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_DETACH:
 		o->detach = true;
+		return 0;
+	case OPT_DETACH_NODES:
+		o->detach_nodes = (unsigned int)strtoul(arg, &end, 10);
+		if (*end || !isdigit((unsigned char)*arg) || !o->detach_nodes ||
+		    strlen(arg) > SECONDS_DIGITS)
+			argp_error(state, "--detach-nodes %s: seconds, as in 120", arg);
 		return 0;
 	case OPT_BPFFS:
 		o->bpffs = arg;
@@ -44,7 +60,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		argp_error(state, "unexpected argument '%s'", arg);
 		return 0;
 	case ARGP_KEY_END:
-		if (!o->detach && !o->config)
+		if (o->detach && o->detach_nodes)
+			argp_error(state, "--detach is for this node, --detach-nodes for all");
+		if (!o->detach && !o->detach_nodes && !o->config)
 			argp_error(state, "--config FILE is needed");
 		if (!o->detach && o->bpffs)
 			argp_error(state, "--bpffs goes with --detach; to run, set node.bpffs in "

@@ -438,7 +438,7 @@ static bool is_ours(const char *name)
 	char end;
 
 	return !strcmp(name, PINS_STAGING) || !strcmp(name, PINS_FORMER) ||
-	       sscanf(name, "v%4u%c", &version, &end) == 1;
+	       !strcmp(name, PINS_REMOVED) || sscanf(name, "v%4u%c", &version, &end) == 1;
 }
 
 static int undo_all(const char *bpffs, unsigned int *undone)

@@ -5,6 +5,7 @@
  *	BPFFS/vN	what steers: maps and links, N being PINTLE_ABI_VERSION
  *	BPFFS/new	the same while it is made; renamed when it is whole
  *	BPFFS/former	pins of another build with the same N, while they are taken over
+ *	BPFFS/removed	nothing: Pintle is taken off all nodes of its cluster (removal.h)
  *
  * Only the holder of the lock on BPFFS may change what is in it: one daemon, or one detach, at a
  * time. The kernel drops the lock when the process ends, however it ends. So a directory `new` that
