@@ -320,22 +320,25 @@ __noinline int session_ask(const struct hand *h, const struct pintle_ref *of)
 	return hand_session(&x->scan, &pool->asked, n, &a->session);
 }
 
-/* What tells the connection's decision from others with its 4-tuple: one of two numbers, of its
- * cookie. A segment that comes again has the one of the decision before, also where its model is
- * not seen any more; the other one if its model now says another pool. The kernel did not take what
- * came before: 10.0.0.7 asks for a model of everybody's while the listener's queue is full, and
- * then, on the same connection, for one that it may not have. */
+#define OTHER 2
+
+/* What tells the connection's decision from others with its 4-tuple: one of two numbers, of 30 bits
+ * of its cookie. The client may take its port for the next connection at once. A segment that comes
+ * again has the one of the decision before, also where its model is not seen any more; the other
+ * one if its model now says another pool. The kernel did not take what came before: 10.0.0.7 asks
+ * for a model of everybody's while the listener's queue is full, and then, on the same connection,
+ * for one that it may not have. */
 static __always_inline __u32 connection_of(const struct hand *h, const struct pintle_asking *a)
 {
-	__u32 one = 1 + h->acknowledged % 255, other = 1 + one % 255;
+	__u32 one = h->acknowledged << 2 | 1;
 	const struct pintle_decision *d = decision_find(&h->s.tuple);
 	const struct model_scratch *x = model_scratch_find();
 
-	if (!x || !d || (d->handed != one && d->handed != other))
+	if (!x || !d || (d->handed | OTHER) != (one | OTHER))
 		return one;
 	if (!a->pool.generation || !x->scan.key.name[0] || d->pool == a->pool.id)
 		return d->handed;
-	return one + other - d->handed;
+	return d->handed ^ OTHER;
 }
 
 /* Reads the request, and finds into *a the pool and the session that it names, if it does. Each

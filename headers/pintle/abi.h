@@ -1576,9 +1576,11 @@ struct pintle_decision {
 	__u8 class_id;
 	__u8 outcome;  /* enum pintle_outcome */
 	__u8 no_model; /* 1, with DIVERTED: its request names no model that there is */
-	__u8 handed;   /* not 0: made by the hand-off, for the connection that struct pintle_asking
-			* calls so */
-	__u32 ended;   /* 1: the placement has failed; the program that swaps 0 for 1 counts it */
+	__u8 zero;
+	__u32 ended;  /* 1: the placement has failed; the program that swaps 0 for 1 counts it */
+	__u32 handed; /* not 0: made by the hand-off, for the connection that struct pintle_asking
+		       * calls so */
+	__u32 zeros;
 };
 
 /* Where the kernel counts the softirqs that run, or are disabled (bpf/question.bpf.h). */
@@ -1602,7 +1604,7 @@ struct pintle_asking {
 	__u32 state;      /* enum pintle_asking_state */
 	__u32 no_model;   /* 1: the request names no model that there is */
 	__u32 adapter;    /* the number of the adapter that the request names; 0: none */
-	__u32 connection; /* 1 to 255, of its cookie: tells it from others with its 4-tuple */
+	__u32 connection; /* not 0, of its cookie: tells it from others with its 4-tuple */
 	struct pintle_session_key session;
 	struct pintle_ref pool; /* that serves the request's model; generation 0: the pool asked */
 	struct pintle_ref prompt_of; /* the pool for which the prompt counts; generation 0: none */
@@ -2290,7 +2292,7 @@ PINTLE_ASSERT_SIZE(struct pintle_seat, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tenant_error, 48);
 PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
-PINTLE_ASSERT_SIZE(struct pintle_decision, 32);
+PINTLE_ASSERT_SIZE(struct pintle_decision, 40);
 PINTLE_ASSERT_SIZE(struct pintle_asking, 56 + 616 + 80 + 8);
 PINTLE_ASSERT_SIZE(struct pintle_held_key, 16);
 PINTLE_ASSERT_SIZE(struct pintle_held, 72 + 17 * 1024);
@@ -2300,7 +2302,7 @@ PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, 184);
 PINTLE_ASSERT_SIZE(struct pintle_named, 32);
 PINTLE_ASSERT_SIZE(struct pintle_turn, 120);
-PINTLE_ASSERT_SIZE(struct pintle_hand_flow, 216);
+PINTLE_ASSERT_SIZE(struct pintle_hand_flow, 224);
 PINTLE_ASSERT_SIZE(struct pintle_evidence, 72);
 PINTLE_ASSERT_SIZE(struct pintle_client, 80);
 PINTLE_ASSERT_SIZE(struct pintle_pod, 48 + 64 + 2 * 256 + 8);

@@ -396,8 +396,6 @@ def test_held_since_the_sweep_began(node):
 class ByHand:
     """A client whose every segment is made by hand. Offsets count from its first byte."""
 
-    FIRST = 1001
-
     def __init__(self, node, port, acks=True):
         # The kernel, which knows nothing of this client, must not reset its connection.
         node.run("nft", "add table inet byhand; add chain inet byhand output { type filter hook output priority 0; }; "
@@ -408,11 +406,15 @@ class ByHand:
             self.back = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
         self.out.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1)
         self.back.settimeout(5)
-        self.acknowledged = 0
-        self.send(-1, flags="SYN")
-        self.acknowledged = self.next()[1] + 1
+        self.begin(1001)
         if acks:
             self.send(0)
+
+    def begin(self, first):
+        """A connection whose first byte has that sequence number, in the place of what was before from its port."""
+        self.first, self.acknowledged = first, 0
+        self.send(-1, flags="SYN")
+        self.acknowledged = (self.next()[1] + 1) % 2**32
 
     def __enter__(self):
         return self
@@ -423,7 +425,7 @@ class ByHand:
 
     def send(self, at, data=b"", flags="ACK", damage=False):
         packet = segment(self.frm, self.to, sum(FLAGS[f] for f in flags.split()), data,
-                         (self.FIRST + at) % 2**32, self.acknowledged)
+                         (self.first + at) % 2**32, self.acknowledged)
         if damage:
             packet = packet[:-1] + bytes([packet[-1] ^ 1])
         self.out.sendto(packet, (self.to[0], 0))
@@ -436,7 +438,7 @@ class ByHand:
             if ports == (self.to[1], self.frm[1]):
                 sequence, acknowledged = struct.unpack("!LL", packet[24:32])
                 header = 20 + (packet[32] >> 4) * 4
-                return packet[33], sequence, (acknowledged - self.FIRST) % 2**32, packet[header:]
+                return packet[33], sequence, (acknowledged - self.first) % 2**32, packet[header:]
 
     def is_told(self, at):
         """That all before that offset is acknowledged, and nothing more."""

@@ -12,6 +12,7 @@ from kernel import wait_for
 from packages import library
 from test_classes import empty, fill
 from test_handoff import WHERE, Hashing, Unattended, exchange, handed, overflows, sessions
+from test_hold import ByHand
 
 MODELS = {"llama": "a", "llama:sql": "a", "qwen": "b", "default": "a"}
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -292,9 +293,8 @@ def test_the_same_port_asks_after_an_answer_of_the_responder(node):
     assert handed(node, "a") == {"not_said": 5, "no_model": 2}
 
 
-def test_the_same_port_asks_for_no_model(node):
-    """A connection that its server never took, and then one from its port whose request names no model that there is:
-    nothing of the first stays counted."""
+def with_a_full_queue(node):
+    """Steers the model llama to a server that takes no more connections."""
     node.add_client()
     node.server("pages", 8002)
     server = Unattended(node, "a0", 8001)
@@ -308,6 +308,13 @@ def test_the_same_port_asks_for_no_model(node):
     for c in others:
         c.sock.sendall(post(chat("llama")))
     wait_for(lambda: overflows(node) > 2)
+    return server, others
+
+
+def test_the_same_port_asks_for_no_model(node):
+    """A connection that its server never took, and then one from its port whose request names no model that there is:
+    nothing of the first stays counted."""
+    _still_there = with_a_full_queue(node)
     frm = (source(5, remote=True), 33333)
     with node.connect(FRONTEND["v4"], frm, remote=True) as c:
         c.sock.sendall(post(chat("llama")))
@@ -318,6 +325,25 @@ def test_the_same_port_asks_for_no_model(node):
         assert c.sock.recv(65536).split()[1] == b"404"
     row = node.endpoint("a0")
     assert (row["placed"], row["failed"]) == (5, 1), row
+
+
+def test_the_same_port_with_cookies_alike(node):
+    """Connections of one port are told apart by more of their cookies than a few bits: the second one's, divided by 255,
+    leaves what the first one's does, which its server never took."""
+    _still_there = with_a_full_queue(node)
+    with ByHand(node, 33333) as c:
+        c.send(0, post(chat("llama")))
+        wait_for(lambda: handed(node, "a") == {"not_said": 5})
+        former = c.acknowledged
+        for first in range(2001, 12001):
+            c.begin(first)
+            if c.acknowledged % 255 == former % 255:
+                break
+        assert c.acknowledged % 255 == former % 255
+        c.send(0, post(chat("gpt")))
+        while not (answer := c.next()[3]):
+            pass
+        assert answer.split()[1] == b"404", answer
 
 
 def test_tls_has_no_model(node):

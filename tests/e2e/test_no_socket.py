@@ -412,7 +412,7 @@ class Spoiled(ByHand):
     """A client whose requests the kernel drops for what they are themselves."""
 
     def ask(self, node, how):
-        packet = segment(self.frm, self.to, FLAGS["ACK"], REQUEST % b"a", self.FIRST, self.acknowledged,
+        packet = segment(self.frm, self.to, FLAGS["ACK"], REQUEST % b"a", self.first, self.acknowledged,
                          SIGNED if how == "signed" else b"")
         if how == "signed":
             self.out.sendto(packet, (self.to[0], 0))
