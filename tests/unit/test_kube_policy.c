@@ -199,6 +199,36 @@ static void test_large_policy(void **state)
 	free(text);
 }
 
+/* What the pools of its targets ask of the keys is known when the policy is read. */
+static void test_what_keys_say(void **state)
+{
+	static const struct {
+		const char *spec;
+		bool fails_close, has_locality;
+	} rows[] = {
+		{POLICY(TO_VLLM), false, false},
+		{POLICY(TO_VLLM ",\"failureMode\":\"FailOpen\""), false, false},
+		{POLICY(TO_VLLM ",\"failureMode\":\"FailClose\""), true, false},
+		{POLICY(TO_VLLM ",\"locality\":{\"preferSameNode\":true}"), false, true},
+		{POLICY(TO_VLLM ",\"locality\":{},\"failureMode\":\"FailClose\""), true, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		cJSON *object = parse(rows[i].spec);
+		struct kube_policy p = {0};
+		char why[KUBE_WHY_SIZE];
+
+		assert_int_equal(kube_policy_read(object, &p, why), 0);
+		if (!p.keys || p.fails_close != rows[i].fails_close ||
+		    p.has_locality != rows[i].has_locality)
+			fail_msg("%s: %d %d %s", rows[i].spec, p.fails_close, p.has_locality,
+				 p.why);
+		kube_policy_clear(&p);
+		cJSON_Delete(object);
+	}
+}
+
 /* What is written is read as it was. */
 static void test_conditions(void **state)
 {
@@ -437,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_no_key_reads_elsewhere),
 		cmocka_unit_test(test_policies),
 		cmocka_unit_test(test_large_policy),
+		cmocka_unit_test(test_what_keys_say),
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_inference_pools),
 		cmocka_unit_test(test_objectives),

@@ -115,13 +115,19 @@ static struct kube_extra extra_of(const struct kube_cluster *c, struct owner *o)
 {
 	const struct kube_item *item = kube_policy_of(c, o->kind, o->key);
 	const struct kube_policy *p = item ? item->now : NULL;
+	struct kube_extra extra = {0};
 
 	o->prefix[0] = '\0';
 	if (!p)
-		return (struct kube_extra){0};
-	if (!p->prefix_count || !kube_prefixes_good(c, o, item, o->prefix))
-		return (struct kube_extra){.keys = p->keys};
-	return (struct kube_extra){p->keys, p->prefixes, p->prefix_count};
+		return extra;
+	extra.keys = p->keys;
+	extra.fails_close = p->fails_close;
+	extra.has_locality = p->has_locality;
+	if (p->prefix_count && kube_prefixes_good(c, o, item, o->prefix)) {
+		extra.prefixes = p->prefixes;
+		extra.prefix_count = p->prefix_count;
+	}
+	return extra;
 }
 
 /* Lists what a store's objects are read as, into *out, which the caller frees. Returns how many, or

@@ -49,9 +49,8 @@ static int read_ports(const cJSON *spec, struct kube_inference *p, char *why)
 static bool fails_close(const cJSON *spec)
 {
 	const cJSON *picker = kube_member(spec, "endpointPickerRef");
-	const char *mode = kube_text(picker, "failureMode");
 
-	return cJSON_IsObject(picker) && !(mode && !strcmp(mode, "FailOpen"));
+	return cJSON_IsObject(picker) && !kube_text_is(picker, "failureMode", "FailOpen");
 }
 
 void kube_inference_clear(struct kube_inference *p)
@@ -124,8 +123,8 @@ static int add_pods(struct kube_making *m, const struct kube_inference *p,
 }
 
 /* The policy's keys count for more than the pool's own. Returns the text, which the caller frees,
- * or NULL without memory. */
-static char *keys_of(const struct kube_inference *p, const char *more)
+ * or NULL without memory. Sets *closes: they say FailClose. */
+static char *keys_of(const struct kube_inference *p, const char *more, bool *closes)
 {
 	cJSON *keys = more ? cJSON_Parse(more) : cJSON_CreateObject();
 	char *text = NULL;
@@ -133,6 +132,7 @@ static char *keys_of(const struct kube_inference *p, const char *more)
 	if (kube_member(keys, "failureMode") ||
 	    cJSON_AddStringToObject(keys, "failureMode", p->fail_close ? "FailClose" : "FailOpen"))
 		text = cJSON_PrintUnformatted(keys);
+	*closes = kube_text_is(keys, "failureMode", "FailClose");
 	cJSON_Delete(keys);
 	return text;
 }
@@ -143,7 +143,8 @@ int kube_inference_add(struct config_founds *to, const struct kube_inference *p,
 		       struct kube_whys *whys)
 {
 	_cleanup_(kube_making_free) struct kube_making m = {0};
-	_cleanup_free_ char *keys = keys_of(p, extra ? extra->keys : NULL);
+	bool closes = false;
+	_cleanup_free_ char *keys = keys_of(p, extra ? extra->keys : NULL, &closes);
 	char name[KUBE_KEY_SIZE];
 	int err = keys ? 0 : -ENOMEM;
 
@@ -159,7 +160,7 @@ int kube_inference_add(struct config_founds *to, const struct kube_inference *p,
 			    "no Service has the label " KUBE_LABEL_MODE
 			    " and the annotation " KUBE_ANNOTATION_POOL ": %s",
 			    p->name);
-	else if (!err && !m.member_count && !kube_fails_close(keys)) {
+	else if (!err && !m.member_count && !closes) {
 		kube_refuse(whys->left, "none of its pods is ready");
 		whys->idle = true;
 	}

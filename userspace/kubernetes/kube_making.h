@@ -20,7 +20,9 @@ struct kube_member {
 
 /* What a SteeringPolicy adds to the pools of its target. */
 struct kube_extra {
-	const char *keys; /* for config_parts.keys; NULL: none */
+	const char *keys;  /* for config_parts.keys; NULL: none */
+	bool fails_close;  /* they say failureMode: FailClose */
+	bool has_locality; /* they have the key locality */
 	const struct frontend_addr
 		*prefixes; /* further frontends, each for the pool with its port */
 	size_t prefix_count;

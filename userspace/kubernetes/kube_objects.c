@@ -34,6 +34,13 @@ const char *kube_text(const cJSON *object, const char *name)
 	return cJSON_GetStringValue(kube_member(object, name));
 }
 
+bool kube_text_is(const cJSON *object, const char *name, const char *text)
+{
+	const char *is = kube_text(object, name);
+
+	return is && !strcmp(is, text);
+}
+
 static bool is_true(const cJSON *object, const char *name)
 {
 	return cJSON_IsTrue(kube_member(object, name));

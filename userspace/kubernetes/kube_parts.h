@@ -9,6 +9,8 @@
 const cJSON *kube_member(const cJSON *object, const char *name);
 /** The member's text; NULL: it has none. */
 const char *kube_text(const cJSON *object, const char *name);
+/** Whether the member is that text. */
+bool kube_text_is(const cJSON *object, const char *name, const char *text);
 /** Copies a text, which is fit for messages, requests and the configuration: a-z, 0-9, "-" and ".",
  * beginning and ending with a letter or digit, as the API has all names. Returns false, with `to`
  * as it was, where it is another (or NULL), or too long. */

@@ -111,6 +111,8 @@ static int read_keys(struct kube_policy *p, const cJSON *spec)
 	cJSON_DeleteItemFromObjectCaseSensitive(keys, "targetRefs");
 	cJSON_DeleteItemFromObjectCaseSensitive(keys, "frontends");
 	p->keys = keys ? cJSON_PrintUnformatted(keys) : NULL;
+	p->fails_close = kube_text_is(keys, "failureMode", "FailClose");
+	p->has_locality = kube_member(keys, "locality");
 	cJSON_Delete(keys);
 	if (!p->keys)
 		return -ENOMEM;

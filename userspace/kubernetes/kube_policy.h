@@ -41,7 +41,8 @@ struct kube_policy {
 	char space[KUBE_LABEL_SIZE], name[KUBE_NAME_SIZE];
 	struct kube_target targets[KUBE_MAX_TARGETS];
 	size_t target_count;
-	char *keys; /* for config_parts.keys; NULL: why[] */
+	char *keys;                     /* for config_parts.keys; NULL: why[] */
+	bool fails_close, has_locality; /* of the keys, as in struct kube_extra */
 	struct frontend_addr prefixes[KUBE_MAX_PREFIXES];
 	size_t prefix_count;
 	char why[PINTLE_WHY_SIZE]; /* why the policy as a whole does not hold; "": it may */

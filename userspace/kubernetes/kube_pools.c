@@ -179,34 +179,6 @@ int kube_pools_intercept(struct kube_making *m, const struct kube_service *s,
 	return spare_clients(m, s, parts);
 }
 
-/* ---- keys of a policy ------------------------------------------------------------------ */
-
-static bool has_key(const char *keys, const char *name)
-{
-	cJSON *root = keys ? cJSON_Parse(keys) : NULL;
-	bool has = kube_member(root, name);
-
-	cJSON_Delete(root);
-	return has;
-}
-
-bool kube_fails_close(const char *keys)
-{
-	cJSON *root = keys ? cJSON_Parse(keys) : NULL;
-	const char *mode = kube_text(root, "failureMode");
-	bool close = mode && !strcmp(mode, "FailClose");
-
-	cJSON_Delete(root);
-	return close;
-}
-
-/* With internalTrafficPolicy: Local only the pods of the client's own node serve it. */
-static bool is_here(const struct kube_service *s, const struct kube_here *here,
-		    const struct kube_endpoint *e)
-{
-	return !s->local || !strcmp(here->node, e->node);
-}
-
 /* ---- the Services of the same pods ------------------------------------------------------- */
 
 static uint16_t slice_port(const struct kube_slice *slice, const char *name)
@@ -359,11 +331,11 @@ static void look_at_hints(struct hinting *h, const struct door *door, const stru
 /* As kube-proxy does: hints count where all ready endpoints have them, and some are for this node;
  * those for nodes count first. */
 static enum hints hints_of(const struct doors *d, size_t target, const struct kube_parts *parts,
-			   const char *keys)
+			   const struct kube_extra *extra)
 {
 	struct hinting h = {.all = {true, true, true}};
 
-	if (d->all[target].service->local || has_key(keys, "locality"))
+	if (d->all[target].service->local || (extra && extra->has_locality))
 		return NO_HINTS;
 	for (size_t i = target; i < d->count; i++)
 		for (size_t k = 0; d->all[i].target == target && k < parts->slice_count; k++)
@@ -374,6 +346,13 @@ static enum hints hints_of(const struct doors *d, size_t target, const struct ku
 }
 
 /* ---- its pools --------------------------------------------------------------------------- */
+
+/* With internalTrafficPolicy: Local only the pods of the client's own node serve it. */
+static bool is_here(const struct kube_service *s, const struct kube_here *here,
+		    const struct kube_endpoint *e)
+{
+	return !s->local || !strcmp(here->node, e->node);
+}
 
 static int add_slice(struct kube_making *m, const struct door *door, const struct kube_here *here,
 		     const struct kube_slice *slice, enum hints hints)
@@ -421,7 +400,7 @@ int kube_pools_frontends(struct kube_making *m, const struct kube_service *s,
 static int add_doors(struct kube_making *m, const struct doors *d, size_t target,
 		     const struct kube_parts *parts, const struct kube_extra *extra)
 {
-	enum hints hints = hints_of(d, target, parts, extra ? extra->keys : NULL);
+	enum hints hints = hints_of(d, target, parts, extra);
 	int err = 0;
 
 	for (size_t i = target; !err && i < d->count; i++)
@@ -442,7 +421,6 @@ static int add_target(struct config_founds *p, const struct doors *d, size_t tar
 	_cleanup_(kube_making_free) struct kube_making m = {0};
 	const struct kube_service *s = d->all[target].service;
 	const struct kube_port *port = d->all[target].port;
-	const char *keys = extra ? extra->keys : NULL;
 	bool several = has_several(d, s);
 	char name[2 * KUBE_LABEL_SIZE + KUBE_PORT_SIZE + 2];
 	int err = add_doors(&m, d, target, parts, extra)
@@ -450,7 +428,7 @@ static int add_target(struct config_founds *p, const struct doors *d, size_t tar
 
 	if (err)
 		return err;
-	if (!m.member_count && !kube_fails_close(keys)) {
+	if (!m.member_count && !(extra && extra->fails_close)) {
 		kube_refuse(whys->left, "port %u has no ready endpoint%s%s", port->port,
 			    s->local ? " on node " : "", s->local ? parts->here->node : "");
 		whys->idle = true;
@@ -458,7 +436,7 @@ static int add_target(struct config_founds *p, const struct doors *d, size_t tar
 	}
 	snprintf(name, sizeof(name), "%s/%s%s%s", s->space, s->name, several ? ":" : "",
 		 several ? port->name : "");
-	return kube_making_put(&m, name, s->mode, keys, p);
+	return kube_making_put(&m, name, s->mode, extra ? extra->keys : NULL, p);
 }
 
 int kube_pools_add(struct config_founds *p, const struct kube_service *s,

@@ -67,8 +67,6 @@ int kube_pools_add(struct config_founds *p, const struct kube_service *s,
  * what is against it, "": nothing; or -ENOMEM. To be called once the members are there. */
 int kube_pools_intercept(struct kube_making *m, const struct kube_service *s,
 			 const struct kube_parts *parts, char why[KUBE_WHY_SIZE]);
-/** Whether these keys of a pool (NULL: none) say failureMode: FailClose. */
-bool kube_fails_close(const char *keys);
 /** The page with the figures of that node's GPUs; "": there is none. Returns buf. */
 const char *kube_gpus(const struct kube_here *here, const char *node, char buf[KUBE_PAGE_SIZE]);
 /** Where that node is, seen from this one: enum config_place_of. */
