@@ -94,6 +94,23 @@ def test_the_kernels_own_answer(node, family):
         assert ask(node, family, 10, [source(1, family)]) == own
 
 
+@case(each=("v4", "v6"))
+def test_a_connection_that_is_there(node, family):
+    """A question with the addresses and ports of a connection, or of one that has just ended (TIME-WAIT), is answered
+    with that, as without Pintle: it is no listener, and nothing is decided."""
+    node.daemon(node.config(pool(node)))
+    wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
+    client = source(1, family)
+    with node.connect(FRONTEND[family], (client, 1030)) as c:
+        wait_for(lambda: sum(e["in_flight"] for e in node.cli("endpoints")) == 1)
+        before = counted(node)
+        there, *others = ask(node, family, 10, [client])
+        assert int(there) and others == ["none"], (there, others)
+        c.ask(close=True)
+    wait_for(lambda: ask(node, family, 10, [client]) == ["0", "none"], what="TIME-WAIT")
+    assert sum(node.decisions().values()) == sum(before[0].values()) == 1
+
+
 # -- packets -------------------------------------------------------------------------------
 
 
