@@ -54,6 +54,12 @@ class Published:
             s.close()
 
 
+def queued(node, port):
+    """How many connections wait in the listener's queue, those that their clients have closed with them."""
+    (line,) = node.run("ss", "-Hltn", f"sport = :{port}", netns=node.netns).stdout.splitlines()
+    return int(line.split()[1])
+
+
 def states(node):
     return {e["name"]: (e["state"], e["unsteerable"]) for e in node.cli("endpoints")}
 
@@ -128,6 +134,33 @@ def test_nobody_accepts(node, how):
         c.settimeout(10)
         assert c.recv(100) == b""
     wait_for(lambda: states(node) == {"c1": ("ready", None), "s0": ("ready", None)})
+    kept.close()
+
+
+@case(each=("8001", "127.0.0.1:8001"))
+def test_nobody_accepts_a_server_that_is_renamed(node, listen):
+    """A reload that gives the server another name, then another pool, leaves pintled's connection in its queue as it is:
+    it stays the only one, and says for the new name when somebody accepts."""
+    node.server("pages", "127.0.0.1:9003")
+    with inside(node.netns):
+        kept = socket.create_server(("127.0.0.1", 8001))
+
+    def config(name, pool="pool"):
+        return node.config(node.pool(
+            [{"name": name, "listen": listen, "metrics": "http://127.0.0.1:9003/metrics"}], pool))
+
+    daemon = node.daemon(config("c1"))
+    wait_for(lambda: "nobody accepts" in daemon.log())
+    for name, pool in (("c2", "pool"), ("c3", "other")):
+        daemon.reload(config(name, pool))
+        wait_for(lambda: states(node) == {name: ("stopped", None)})
+    wait_for(lambda: "other/c3: nobody accepts" in daemon.log())
+    assert queued(node, 8001) == 1
+    with kept.accept()[0] as c:
+        c.settimeout(10)
+        assert c.recv(100) == b""
+    wait_for(lambda: states(node) == {"c3": ("ready", None)})
+    assert queued(node, 8001) == 0
     kept.close()
 
 

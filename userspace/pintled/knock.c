@@ -29,6 +29,12 @@ void knock_end(struct knock *k)
 	k->queued = false;
 }
 
+void knock_hand_on(struct knock *from, struct knock *to)
+{
+	*to = *from;
+	*from = (struct knock){.fd = -1};
+}
+
 static socklen_t name_of(union knock_name *n, const struct addr *ip, uint16_t port)
 {
 	*n = (union knock_name){0};
@@ -62,6 +68,8 @@ static void knock_begin(struct knock *k, int netns_fd, const struct addr *ip, ui
 	socklen_t size = name_of(&to, ip, port);
 
 	k->begun_ns = now;
+	k->ip = *ip;
+	k->port = port;
 	k->fd = netns_socket_quiet(netns_fd, to.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	if (k->fd < 0)
 		k->fd = -1;

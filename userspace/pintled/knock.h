@@ -24,6 +24,8 @@ enum knock_answer {
 /* A connection by which pintled tries one endpoint. Begins as {.fd = -1}. */
 struct knock {
 	int fd; /* -1: not connected */
+	struct addr ip;
+	uint16_t port;
 	uint64_t begun_ns;
 	bool found;  /* the server's end was seen to wait */
 	bool queued; /* it waits in the listener's queue */
@@ -35,6 +37,9 @@ struct knock {
 enum knock_answer knock_look(struct knock *k, int netns_fd, const struct addr *ip, uint16_t port,
 			     uint64_t now);
 
+/** Gives the connection of *from, if there is one, to *to, which has none: it is for the same
+ * listener, which so has one of pintled's in its queue, and not a closed one besides. */
+void knock_hand_on(struct knock *from, struct knock *to);
 /** Closes the connection, if there is one. */
 void knock_end(struct knock *k);
 

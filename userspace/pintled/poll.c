@@ -75,6 +75,7 @@ struct watch {
 	struct knock knock;
 	uint64_t accepted_since_ns; /* listening_since_ns of the listener that accepted something */
 	bool knock_told;            /* that nobody accepts */
+	struct watch *next;         /* in poller.gone */
 };
 
 /* One DCGM exporter, asked once however many pools name it. */
@@ -101,6 +102,7 @@ struct poller {
 	const struct config *config;
 	const struct publication *publication;
 	struct watch *watches[PINTLE_MAX_ENDPOINTS];
+	struct watch *gone;      /* what a new configuration has no more, until that is applied */
 	struct pintle_pool pool; /* a copy of a row, for watch_serves() */
 	struct gpu_source **sources;
 	size_t source_count;
@@ -584,6 +586,14 @@ static void knock_address(const struct watch *w, struct addr *ip)
 	*ip = (struct addr){.bytes = {[15] = 1}};
 	if (w->poller->m->health[w->ref.id].families & PINTLE_FAMILY_V4)
 		addr_from_v4(ip, htonl(INADDR_LOOPBACK));
+}
+
+/* Of a server that is configured by its port alone, whichever family the knock is of. */
+static bool knock_is_for(const struct knock *k, const struct config_endpoint *e)
+{
+	const struct endpoint_addr *at = config_endpoint_at(e);
+
+	return k->port == at->port && (at->any_ip || !memcmp(&k->ip, &at->ip, sizeof(k->ip)));
 }
 
 static void watch_count(struct watch *w);
@@ -1290,6 +1300,35 @@ static int configure_engine(struct watch *w, const struct config_pool *pool)
 	return 0;
 }
 
+static void watch_leave(struct watch *w)
+{
+	w->poller->watches[w->ref.id] = NULL;
+	w->next = w->poller->gone;
+	w->poller->gone = w;
+}
+
+/* A server stays that has another name, or another pool, now. */
+static void knock_stays(struct poller *p, struct knock *k)
+{
+	for (size_t i = 0; k->fd >= 0 && i < PINTLE_MAX_ENDPOINTS; i++) {
+		struct watch *w = p->watches[i];
+
+		if (w && w->knock.fd < 0 && needs_knock(w) && knock_is_for(k, w->endpoint))
+			knock_hand_on(k, &w->knock);
+	}
+}
+
+static void forget_gone(struct poller *p)
+{
+	while (p->gone) {
+		struct watch *w = p->gone;
+
+		p->gone = w->next;
+		knock_stays(p, &w->knock);
+		watch_free(w);
+	}
+}
+
 static int configure_watch(struct poller *p, const struct config_pool *pool,
 			   const struct config_endpoint *e, const struct pintle_ref *ref)
 {
@@ -1312,8 +1351,8 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 
 	snprintf(label, sizeof(label), "%s/%s", pool->name, e->name);
 	if (w && w->ref.generation != ref->generation) {
-		watch_free(w);
-		w = p->watches[ref->id] = NULL;
+		watch_leave(w);
+		w = NULL;
 	}
 	if (w) {
 		err = configure_page(w, &options);
@@ -1395,11 +1434,10 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 					      &pub->pools[i].endpoints[j])
 				      ?: err;
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
-		if (p->watches[i] && !p->watches[i]->keep) {
-			watch_free(p->watches[i]);
-			p->watches[i] = NULL;
-		}
+		if (p->watches[i] && !p->watches[i]->keep)
+			watch_leave(p->watches[i]);
 	}
+	forget_gone(p);
 	recount_round(p);
 	poller_count(p);
 	return configure_sources(p) ?: err;
