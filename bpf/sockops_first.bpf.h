@@ -341,9 +341,28 @@ static __always_inline void answer_ended(const struct pintle_turn *t, __u32 endp
 		sums->out_ns = bpf_ktime_get_ns();
 }
 
+/* Whether this side has sent its FIN first, by the state before the connection's end. */
+static __always_inline bool closed_here(__u32 before)
+{
+	return before == BPF_TCP_FIN_WAIT1 || before == BPF_TCP_FIN_WAIT2 ||
+	       before == BPF_TCP_CLOSING;
+}
+
+/* Whether the server ended the connection: by its FIN, before the client's, or by a reset. Who
+ * resets a connection has no error, and no FIN came. */
+static __always_inline bool server_ended_it(const struct bpf_sock_ops *ctx,
+					    const struct tcp_sock *tp, __u32 error, bool asks)
+{
+	bool here = closed_here(ctx->args[0]);
+
+	if (asks)
+		return !here && (fin_came(tp) || error == ECONNRESET);
+	return here || (!fin_came(tp) && !error);
+}
+
 /* Notes the shape of the only answer on a connection that ended; those before the last one the pass
- * has noted. `asks`: this is the client's socket. Who ends a connection by a reset has no error,
- * and no FIN came: a server that does so, or sends its FIN first, owes its client an answer. */
+ * has noted. `asks`: this is the client's socket. A server that ended a connection owes its client
+ * an answer; one whose client has gone away does not. */
 static __always_inline void answer_shape(struct bpf_sock_ops *ctx, const struct pintle_turn *t,
 					 struct answered *a, __u64 in, const struct end *end,
 					 bool asks)
@@ -351,12 +370,10 @@ static __always_inline void answer_shape(struct bpf_sock_ops *ctx, const struct 
 	struct bpf_sock *sk = ctx->sk;
 	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
 	__u32 came, left;
-	bool first;
 
 	if (!tp || !in || (t && (t->requests > 1 || t->flags & PINTLE_TURN_NOTED)))
 		return;
-	first = asks ? fin_came(tp) || end->error == ECONNRESET : !fin_came(tp) && !end->error;
-	if (!a->bytes && !first)
+	if (!a->bytes && !server_ended_it(ctx, tp, end->error, asks))
 		return;
 	came = asks ? tp->lsndtime : tp->inet_conn.icsk_ack.lrcvtime;
 	left = asks ? tp->inet_conn.icsk_ack.lrcvtime : tp->lsndtime;

@@ -14,6 +14,7 @@ Paths:  /metrics    the page, with the status that was set
         /health     the status that was set
         /v1/models  the models that were set; else the server's name
         /hold       no answer until "release"
+        /silent     no answer
         /bytes/N    N bytes
         /head       the request's head, as it came
         other       the server's name
@@ -100,6 +101,7 @@ class Server:
         self.ready = True       # False: every answer is 503
         self.silent = False     # takes requests and never answers
         self.reset = False      # answers each request with RST
+        self.shut = False       # sends its FIN instead of each answer, and closes after the client has
         self.stall = False      # requests for the page are never answered
         self.cut = None         # the connection closes after so many bytes of the page
         self.held = False       # every answer waits for "release"
@@ -204,7 +206,9 @@ class Server:
             self.accepted += 1
         if self.reset:
             self.drop(c, reset=True)
-        elif self.silent:
+        elif self.shut:
+            c.sock.shutdown(socket.SHUT_WR)
+        elif self.silent or path == "/silent":
             pass
         elif path == "/head":
             self.send(c, 200, head.encode("latin-1"), close)
@@ -258,10 +262,10 @@ class Server:
         self.signals.update(values)
 
     def do_be(self, **values):
-        """Attributes: page, status, ready, silent, reset, stall, cut, held, late, health, models, fails, retry,
+        """Attributes: page, status, ready, silent, reset, shut, stall, cut, held, late, health, models, fails, retry,
         statuses."""
         for key, value in values.items():
-            if key not in ("page", "status", "ready", "silent", "reset", "stall", "cut", "held", "late",
+            if key not in ("page", "status", "ready", "silent", "reset", "shut", "stall", "cut", "held", "late",
                            "health", "models", "fails", "retry", "statuses"):
                 raise KeyError(key)
             setattr(self, key, value)

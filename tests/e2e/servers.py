@@ -70,7 +70,7 @@ class ModelServer:
         self.order("set", **signals)
 
     def be(self, **values):
-        """Behaviour: ready, silent, stall, reset, held, status, page, cut, health (see server.py)."""
+        """Behaviour: ready, silent, stall, reset, shut, held, status, page, cut, health (see server.py)."""
         self.order("be", **values)
 
     def release(self):

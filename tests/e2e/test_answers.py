@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers that answer with errors at once: who is ejected for that, by whose word, and who is not."""
+import socket
+
 from clients import FRONTEND, source
 from harness import case
 from kernel import wait_for
 from pods import SERVICE, Cluster
+from servers import vllm_page
 
 EJECTION = {"time": "1h", "maxTime": "2h"}
 
@@ -20,17 +23,21 @@ class Ward:
                 more = {**more, "decide": "request", "stickiness": {"key": "header/x-session-id"}}
             self.node, self.servers = node, node.servers(servers)
             self.daemon = node.daemon(node.config(node.pool(self.servers, **more)))
-            self.ask = lambda client: node.ask(FRONTEND["v4"], source(1 + client, remote=handed), remote=handed)
+            self.connect = lambda client: node.connect(FRONTEND["v4"], source(1 + client, remote=handed), remote=handed)
         else:
             self.node = cluster = Cluster(node)
             pods = cluster.servers(servers)
             self.servers = [p.model for p in pods]
             self.daemon = cluster.steer(cluster.pool(pods, **more))
             who = [cluster.pod(f"client{i}") for i in range(clients)]
-            self.ask = lambda client: who[client % clients].ask(SERVICE["v4"])
+            self.connect = lambda client: who[client % clients].connect(SERVICE["v4"])
         for s in self.servers[1:]:
             s.set(running=4)
         wait_for(lambda: all(e["state"] == "ready" and (e["running"] or e["name"] == "s0") for e in self.rows()))
+
+    def ask(self, client):
+        with self.connect(client) as c:
+            return c.ask(close=True)
 
     def rows(self):
         return self.node.cli("endpoints")
@@ -124,20 +131,74 @@ def test_gateway(node, hook):
     assert {w.ask(0) for _ in range(12)} <= {"s1", "s2", "s3"}
 
 
-@case()
-def test_no_answers(node):
-    """A server that resets every connection with a request on it."""
-    w = Ward(node)
-    w.servers[0].be(reset=True)
+@case(each=tuple(f"{how}, {hook}" for how in ("reset", "shut") for hook in ("lookup", "connect", "request")))
+def test_no_answers(node, which):
+    """A server that resets, or closes in order, every connection with a request on it."""
+    how, hook = which.split(", ")
+    w = Ward(node, hook)
+    w.servers[0].be(**{how: True})
 
-    def ask(client):
+    def lost(client):
         try:
-            return node.ask(FRONTEND["v4"], source(1 + client))
+            return Ward.ask(w, client)
         except OSError:
             return "s0"
 
+    w.ask = lost
+    assert w.until(lambda: w.ejected() == {"s0": "clients"}) >= 5
+
+
+@case(each=("lookup", "connect"))
+def test_clients_give_up(node, hook):
+    """Clients that close first, and servers that then close without an answer: nobody failed."""
+    w = Ward(node, hook)
+    for i in range(30):
+        with w.connect(i) as c:
+            c.send("/silent")
+            c.sock.shutdown(socket.SHUT_WR)
+            assert c.sock.recv(1) == b""
+    w.pages(10)
+    assert not w.ejected() and w.row()["ejections"] == 0
+
+
+@case(each=tuple(f"{what}, {hook}" for what in ("statuses", "tokens") for hook in ("lookup", "connect")))
+def test_long_errors(node, which):
+    """Errors of several kilobytes, as gateways and tracebacks are: by the page's count of errors, or by tokens that
+    stand still for five clients."""
+    what, hook = which.split(", ")
+    w = Ward(node, hook, clients=5)
+    if what == "statuses":
+        w.counts(**{"2xx": 3})
+    else:
+        w.servers[0].set(output=10)
+    w.pages()
+    w.servers[0].be(fails=500)
+
+    def ask(client):
+        with w.connect(client) as c:
+            c.ask("/bytes/6000", close=True)
+            return "s0" if c.status == 500 else "another"
+
     w.ask = ask
-    w.until(lambda: w.ejected() == {"s0": "clients"})
+    bad = w.until(lambda: w.ejected() == {"s0": "counters"}, clients=range(5))
+    assert bad >= 5, bad
+
+
+@case()
+def test_errors_in_streams(node):
+    """A server whose status is 200 before an error comes in the stream: the engine has done nothing."""
+    w = Ward(node)
+    s0 = w.servers[0]
+    page = vllm_page(output=9) + 'vllm:request_success_total{engine="0",finished_reason="stop",model_name="m"} 3\n'
+    count = 'http_requests_total{handler="/v1/chat/completions",method="POST",status="2xx"} %d\n'
+    s0.be(page=page + count % 3)
+    w.pages()
+
+    def counted():
+        s0.be(page=page + count % (3 + s0.counts().requests))
+        return w.ejected() == {"s0": "counters"}
+
+    w.until(counted)
 
 
 @case()

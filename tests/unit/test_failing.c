@@ -23,7 +23,7 @@ static struct server server(double ok, double tokens)
 {
 	struct server s = {.now = START};
 
-	s.page.outcomes = (struct outcomes){.told = ok > 0, .ok = ok};
+	s.page.outcomes = (struct outcomes){.told = ok > 0, .ok = ok, .made = ok};
 	s.page.counts_tokens = tokens >= 0;
 	s.page.tokens = tokens > 0 ? tokens : 0;
 	return s;
@@ -40,7 +40,7 @@ static void look(struct server *s, unsigned int times)
 /* Looks for a while, then for two seconds in which so much comes each time, then for a while. */
 struct traffic {
 	unsigned int brief, large, slow, none;
-	double ok, refused, failed, tokens;
+	double ok, refused, failed, tokens, promised, made, prompt;
 };
 
 static void serve(struct server *s, const struct traffic *t)
@@ -55,7 +55,10 @@ static void serve(struct server *s, const struct traffic *t)
 		s->page.outcomes.refused += t->refused;
 		s->page.outcomes.failed += t->failed;
 		s->page.outcomes.told |= t->ok || t->refused || t->failed;
+		s->page.outcomes.promised += t->promised;
+		s->page.outcomes.made += t->made;
 		s->page.tokens += t->tokens;
+		s->page.prompt_tokens += t->prompt;
 		look(s, 1);
 	}
 	look(s, 4);
@@ -71,6 +74,8 @@ static enum pintle_failing judge(const struct server *s, const struct failing_wi
 static const struct failing_witnesses nobody,
 	one = {.clients = 1}, gateway = {.clients = 1, .alone_believed = true},
 	several = {.clients = 2},
+	gateway_streamed = {.clients = 1, .alone_believed = true, .answers = 40, .large = 38},
+	crowd = {.answered = FAILING_MANY},
 	watching = {.clients = 2, .others_served = true, .answers = 40, .large = 38},
 	known = {.clients = 2, .others_served = true, .known = true},
 	many = {.clients = FAILING_MANY, .others_served = true},
@@ -118,6 +123,51 @@ static const struct {
 	 &several,
 	 PINTLE_FAILING_COUNTERS},
 	{"the same, of a gateway: no word of errors", 9, 10, {.brief = 2}, &gateway, 0},
+	{"the same, of a gateway that others stream to",
+	 9,
+	 10,
+	 {.brief = 2},
+	 &gateway_streamed,
+	 PINTLE_FAILING_COUNTERS},
+	{"a gateway whose prompts are worked on",
+	 9,
+	 10,
+	 {.brief = 2, .prompt = 90},
+	 &gateway_streamed,
+	 0},
+	{"large answers, of which the page counts nothing",
+	 0,
+	 10,
+	 {.large = 2},
+	 &crowd,
+	 PINTLE_FAILING_COUNTERS},
+	{"the same after a while", 0, 10, {.slow = 2}, &crowd, PINTLE_FAILING_COUNTERS},
+	{"the same, of a few", 0, 10, {.large = 2}, &several, 0},
+	{"the same, of prompts that are worked on", 0, 10, {.large = 2, .prompt = 90}, &crowd, 0},
+	{"large errors, as the page counts them",
+	 9,
+	 10,
+	 {.large = 2, .failed = 2},
+	 &several,
+	 PINTLE_FAILING_COUNTERS},
+	{"some large errors among large answers",
+	 9,
+	 10,
+	 {.large = 4, .ok = 2, .failed = 2},
+	 &several,
+	 0},
+	{"streams that begin well, and of which the engine does none",
+	 9,
+	 10,
+	 {.brief = 2, .ok = 2, .promised = 2},
+	 &several,
+	 PINTLE_FAILING_COUNTERS},
+	{"streams of which the engine does some",
+	 9,
+	 10,
+	 {.brief = 2, .ok = 2, .promised = 2, .made = 1},
+	 &several,
+	 0},
 	{"the same, of two that watch it, while others are streamed to",
 	 9,
 	 10,

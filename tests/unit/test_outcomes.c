@@ -55,6 +55,24 @@ static const struct {
 	{"<html>", false, 0, 0, 0},
 };
 
+/* A status of what the engine works on is a promise; the engine's own count says what became of it.
+ */
+static void test_promises(void **state)
+{
+	static const char page[] =
+		"http_requests_total{handler=\"/v1/chat/completions\",status=\"2xx\"} 5\n"
+		"http_requests_total{handler=\"/v1/chat/completions\",status=\"5xx\"} 1\n"
+		"http_requests_total{handler=\"/v1/completions\",status=\"2xx\"} 2\n"
+		"http_requests_total{handler=\"/tokenize\",status=\"2xx\"} 3\n"
+		"vllm:request_success_total{finished_reason=\"stop\"} 4\n"
+		"vllm:request_success_total{finished_reason=\"error\"} 6\n";
+	struct outcomes o;
+
+	(void)state;
+	outcomes_read(page, strlen(page), &o);
+	assert_true(o.ok == 10 && o.failed == 6 && o.promised == 7 && o.made == 4);
+}
+
 static void test_pages(void **state)
 {
 	(void)state;
@@ -118,6 +136,7 @@ static void test_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_promises),
 		cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_recorded_pages),
 		cmocka_unit_test(test_table),

@@ -163,26 +163,50 @@ static bool is_recent(const struct court *c, uint64_t ns)
 	return ns && c->now - ns <= FAILING_WINDOW_NS;
 }
 
-static bool court_serves_client(const struct court *c, uint64_t client)
+/* Whether what the member answers at length, or late, are errors, too. */
+static bool court_errs(const struct court *c, size_t i)
 {
-	for (size_t i = 0; i < c->pool->endpoint_count; i++)
-		for (size_t j = 0; j < PINTLE_ANSWERED; j++)
-			if (court_answers(c, i)->clients[j].client == client &&
-			    is_recent(c, court_answers(c, i)->clients[j].other_ns))
-				return true;
+	const struct seen *s = court_seen(c, i);
+	struct failing_shown shown;
+
+	return s && (s->why || (failing_shows(&s->looks, FAILING_LEAST_AGAIN, c->now, &shown) &&
+				shown.errors));
+}
+
+/* Whether the member answers this client otherwise than briefly, and not with errors. */
+static bool court_member_serves(const struct court *c, size_t i, uint64_t client)
+{
+	const struct pintle_answers *n = court_answers(c, i);
+
+	for (size_t j = 0; j < PINTLE_ANSWERED; j++)
+		if (n->clients[j].client == client && is_recent(c, n->clients[j].other_ns))
+			return !court_errs(c, i);
 	return false;
 }
 
-/* Counts the clients that had nothing but bad answers since then. One of them is in *client. */
-static void court_clients(const struct court *c, size_t member, uint64_t since_ns,
+static bool court_serves_client(const struct court *c, uint64_t client)
+{
+	for (size_t i = 0; i < c->pool->endpoint_count; i++)
+		if (court_member_serves(c, i, client))
+			return true;
+	return false;
+}
+
+/* Counts the clients that had nothing but bad answers since then. One of them is in *client. What a
+ * page counts as errors alone is bad whatever its shape is. */
+static void court_clients(const struct court *c, size_t member, const struct failing_shown *shown,
 			  struct failing_witnesses *w, uint64_t *client)
 {
 	const struct pintle_answers *n = court_answers(c, member);
+	uint64_t since_ns = shown->since_ns;
 
 	for (size_t i = 0; i < PINTLE_ANSWERED; i++) {
 		const struct pintle_answered *by = &n->clients[i];
+		bool other = by->client && by->other_ns > since_ns;
+		bool brief = by->client && by->brief_ns > since_ns;
 
-		if (!by->client || by->brief_ns <= since_ns || by->other_ns > by->brief_ns)
+		w->answered += brief || other;
+		if (!(brief && by->brief_ns >= by->other_ns) && !(other && shown->only_errors))
 			continue;
 		w->clients++;
 		w->known |= court_serves_client(c, by->client);
@@ -210,15 +234,16 @@ static bool court_believes(const struct court *c, size_t member, uint64_t client
 
 	if (c->judged->disbelieved == client && c->now < c->judged->disbelieved_until_ns)
 		return false;
-	for (size_t i = 0; i < c->pool->endpoint_count; i++)
+	for (size_t i = 0; i < c->pool->endpoint_count; i++) {
+		if (i != member && court_member_serves(c, i, client))
+			return true;
 		for (size_t j = 0; j < PINTLE_ANSWERED; j++) {
 			const struct pintle_answered *by = &court_answers(c, i)->clients[j];
 
-			if (by->client == client && i != member && is_recent(c, by->other_ns))
-				return true;
 			others |= by->client && by->client != client &&
 				  (is_recent(c, by->other_ns) || is_recent(c, by->brief_ns));
 		}
+	}
 	return !others;
 }
 
@@ -263,7 +288,7 @@ static void court_hear(const struct court *c, size_t member, struct seen *s,
 	uint64_t client = 0;
 	enum pintle_failing why;
 
-	court_clients(c, member, shown->since_ns, &w, &client);
+	court_clients(c, member, shown, &w, &client);
 	w.others_served = court_serves_others(c, member, shown->since_ns);
 	w.alone_believed = w.clients == 1 && court_believes(c, member, client);
 	for (size_t i = 0; i < c->pool->endpoint_count; i++) {
@@ -437,6 +462,9 @@ void answers_page(struct answers *a, const struct pintle_ref *of, bool own, cons
 		outcomes_read(page, size, &p.outcomes);
 		p.counts_tokens = signals->present[SIGNAL_OUTPUT_TOKENS];
 		p.tokens = p.counts_tokens ? signals->value[SIGNAL_OUTPUT_TOKENS] : 0;
+		p.prompt_tokens = signals->present[SIGNAL_PROMPT_TOKENS]
+					  ? signals->value[SIGNAL_PROMPT_TOKENS]
+					  : 0;
 	}
 	failing_see(&s->looks, &a->m->answers[of->id], &p, begun_ns);
 	s->bad_pages = 0;
@@ -509,7 +537,14 @@ bool answers_doubts(const struct answers *a, const struct pintle_ref *of, uint64
 	const struct seen *s = answers_find(a, of);
 	const struct pintle_answers *n = &a->m->answers[of->id];
 
+	struct failing_shown shown;
+
 	if (s && s->why)
+		return true;
+	/* Answers of any shape for which the page counts errors, or nothing. */
+	if (s && failing_newest_ns(&s->looks) > since_ns &&
+	    failing_shows(&s->looks, FAILING_LEAST, monotonic_ns(), &shown) &&
+	    (shown.errors || shown.idle))
 		return true;
 	for (size_t i = 0; i < PINTLE_ANSWERED; i++)
 		if (n->clients[i].brief_ns > MAX(since_ns, n->clients[i].other_ns))

@@ -81,16 +81,30 @@ static const struct failing_page *page_before(const struct failing *f, size_t ba
 								    : &look_before(f, back)->first;
 }
 
+/* What a page counts as done since an earlier one. A stream has its status before its first token:
+ * where the engine itself has done nothing of all that was begun, an error stands in its place. */
+static double page_ok(const struct failing_page *from, const struct failing_page *to)
+{
+	const struct outcomes *was = &from->outcomes, *is = &to->outcomes;
+	double ok = is->ok - was->ok;
+
+	if (is->made > 0 && is->made <= was->made && to->tokens <= from->tokens)
+		ok -= is->promised - was->promised;
+	return MAX(ok, 0.0);
+}
+
 static void page_tells(struct failing_shown *s, const struct failing_page *from,
 		       const struct failing_page *to)
 {
 	double answers = (double)s->answers, failed = to->outcomes.failed - from->outcomes.failed;
-	double ok = to->outcomes.ok - from->outcomes.ok, tokens = to->tokens - from->tokens;
+	double ok = page_ok(from, to), tokens = to->tokens - from->tokens;
 	double refused = to->outcomes.refused - from->outcomes.refused;
 
 	s->errors = failed >= answers / 2 && ok <= answers / 10;
+	s->only_errors = failed >= 0.9 * answers && ok <= answers / 10;
 	s->opposed = ok + refused >= answers / 2 || (!to->outcomes.told && tokens >= answers);
 	s->idle = !s->errors && ok + refused <= 0 && tokens <= 0 &&
+		  to->prompt_tokens <= from->prompt_tokens &&
 		  (to->outcomes.ok > 0 || to->tokens > 0);
 }
 
@@ -119,19 +133,30 @@ bool failing_shows(const struct failing *f, uint64_t least, uint64_t now, struct
 	return false;
 }
 
+uint64_t failing_newest_ns(const struct failing *f)
+{
+	return f->count ? look_before(f, 0)->first_ns : 0;
+}
+
 bool failing_serves(const struct failing *f, const struct failing_page *before, uint64_t least)
 {
 	const struct failing_page *now = &look_before(f, 0)->last;
-	double ok = now->outcomes.ok - before->outcomes.ok;
+	double ok = page_ok(before, now);
 
 	return f->count && ok >= (double)least &&
 	       ok >= now->outcomes.failed - before->outcomes.failed;
 }
 
+/* Whether the answers have the shape of errors. */
+static bool shape_is_bad(const struct failing_shown *s)
+{
+	return 10 * s->bad >= 9 * s->answers || s->only_errors ||
+	       (s->errors && 10 * s->large <= s->answers);
+}
+
 bool failing_suspects(const struct failing_shown *s)
 {
-	return !s->opposed &&
-	       (10 * s->bad >= 9 * s->answers || (s->errors && 10 * s->large <= s->answers));
+	return !s->opposed && (s->idle || shape_is_bad(s));
 }
 
 /* Whether so many answers in a row would be so unlikely to be brief at another member that they are
@@ -156,11 +181,17 @@ enum pintle_failing failing_judge(const struct failing_shown *s, const struct fa
 {
 	bool missing;
 
-	if (!failing_suspects(s) || !w->clients)
+	if (!failing_suspects(s))
+		return PINTLE_FAILING_NOT;
+	/* Whatever these are, nothing was worked on for any of so many clients. */
+	if (s->idle && w->answered >= FAILING_MANY)
+		return PINTLE_FAILING_COUNTERS;
+	if (!shape_is_bad(s) || !w->clients)
 		return PINTLE_FAILING_NOT;
 	if (w->clients == 1)
-		return s->errors && w->alone_believed ? PINTLE_FAILING_COUNTERS
-						      : PINTLE_FAILING_NOT;
+		return w->alone_believed && (s->errors || (s->idle && others_disagree(s, w)))
+			       ? PINTLE_FAILING_COUNTERS
+			       : PINTLE_FAILING_NOT;
 	missing = 10 * s->none >= 9 * s->answers;
 	if (!s->errors && !missing && may_watch(w))
 		return PINTLE_FAILING_NOT;

@@ -55,7 +55,8 @@
 struct failing_page {
 	struct outcomes outcomes;
 	bool counts_tokens;
-	double tokens;
+	double tokens; /* of answers */
+	double prompt_tokens;
 };
 
 /* What there was to see of an endpoint at one time: sums that only grow, unless it was restarted.
@@ -76,14 +77,17 @@ struct failing {
 struct failing_shown {
 	uint64_t since_ns; /* none of these answers came before */
 	uint64_t answers, bad, none, large;
-	bool errors;  /* the page counts them as errors */
-	bool idle;    /* the page counts nothing for them */
-	bool opposed; /* the page counts as many requests that were done, or refused */
+	bool errors;      /* the page counts them as errors */
+	bool only_errors; /* as many as there are: what their shape is, is no matter then */
+	bool idle;        /* the page counts nothing for them */
+	bool opposed;     /* the page counts as many requests that were done, or refused */
 };
 
 /* What the pool's other members and clients add to it. */
 struct failing_witnesses {
-	unsigned int clients;    /* that had bad answers since then, and no other answer since */
+	unsigned int answered;   /* clients that were answered since then, well or not */
+	unsigned int clients;    /* of these, those that had bad answers since then, and no other
+				    answer since */
 	bool alone_believed;     /* one client's word counts: see above */
 	bool known;              /* one of them was answered otherwise, here or by other members */
 	bool others_served;      /* other clients are answered otherwise meanwhile */
@@ -99,6 +103,9 @@ void failing_see(struct failing *f, const struct pintle_answers *a, const struct
  * there are not so many. */
 bool failing_shows(const struct failing *f, uint64_t least, uint64_t now,
 		   struct failing_shown *out);
+
+/** When the newest answers were seen first; 0: there are none. */
+uint64_t failing_newest_ns(const struct failing *f);
 
 /** What of the newest answers is bad enough to ask others about. */
 bool failing_suspects(const struct failing_shown *s);

@@ -125,6 +125,26 @@ static bool is_watched(const char *path)
 	return false;
 }
 
+/* What the engine works on, and counts itself. */
+static bool is_worked_on(const char *path)
+{
+	static const char *const paths[] = {"/v1/completions", "/v1/chat/completions",
+					    "/v1/responses",   "/v1/messages",
+					    "/generate",       "/inference/v1/generate"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		if (!strcmp(path, paths[i]))
+			return true;
+	return false;
+}
+
+static bool is_promise(const struct row *row, const struct expfmt_sample *s)
+{
+	char text[64];
+
+	return row->path && expfmt_label(s, row->path, text, sizeof(text)) && is_worked_on(text);
+}
+
 static enum outcome outcome_of_sample(const struct row *row, const struct expfmt_sample *s)
 {
 	char text[64];
@@ -138,7 +158,7 @@ static enum outcome outcome_of_sample(const struct row *row, const struct expfmt
 
 void outcomes_read(const char *page, size_t size, struct outcomes *out)
 {
-	double sums[2][OUTCOME_NONE + 1] = {{0}};
+	double sums[2][OUTCOME_NONE + 1] = {{0}}, promised = 0;
 	bool told[2] = {false, NULL};
 	struct expfmt_filter filter = {0};
 	struct expfmt_reader reader;
@@ -160,12 +180,16 @@ void outcomes_read(const char *page, size_t size, struct outcomes *out)
 			continue;
 		told[row->choice] = true;
 		sums[row->choice][is] += sample.value;
+		if (is == OUTCOME_OK && is_promise(row, &sample))
+			promised += sample.value;
 	}
 	choice = !told[0]; /* the statuses, if there are any */
 	*out = (struct outcomes){
 		.told = told[choice],
 		.ok = MAX(sums[0][OUTCOME_OK], sums[1][OUTCOME_OK]),
 		.refused = sums[choice][OUTCOME_REFUSED],
-		.failed = sums[choice][OUTCOME_FAILED],
+		.failed = MAX(sums[0][OUTCOME_FAILED], sums[1][OUTCOME_FAILED]),
+		.promised = promised,
+		.made = sums[1][OUTCOME_OK],
 	};
 }

@@ -19,6 +19,8 @@
 struct outcomes {
 	bool told; /* the page has one of the counters */
 	double ok, refused, failed;
+	double promised; /* of `ok`: by the status alone, of requests that the engine works on */
+	double made;     /* what the engine itself counts as done; 0 where it does not */
 };
 
 /* For docs/engines.md: what says so, by the name of its engine. */
