@@ -31,14 +31,14 @@ users: [{{name: u, user: {{token: abc}}}}]
 """
 # A plural, the group that has it, the kind. An object with another apiVersion is of that group alone.
 KINDS = {
-    "services": ("v1", "Service"), "pods": ("v1", "Pod"), "nodes": ("v1", "Node"),
+    "services": ("v1", "Service"), "pods": ("v1", "Pod"), "nodes": ("v1", "Node"), "namespaces": ("v1", "Namespace"),
     "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
     "inferencepools": ("inference.networking.k8s.io/v1", "InferencePool"),
     "inferenceobjectives": ("inference.networking.x-k8s.io/v1alpha2", "InferenceObjective"),
     "steeringpolicies": ("pintle.dev/v1alpha1", "SteeringPolicy"),
     "configmaps": ("v1", "ConfigMap"), "events": ("v1", "Event"), "daemonsets": ("apps/v1", "DaemonSet"),
 }
-CORE = ("services", "pods", "endpointslices", "configmaps", "daemonsets", "events")
+CORE = ("services", "pods", "endpointslices", "namespaces", "configmaps", "daemonsets", "events")
 SINGLE = ("nodes", "configmaps", "daemonsets")  # are got by their names, too
 KEPT = ("configmaps", "events")
 SINCE = "2026-01-01T00:00:00Z"
@@ -217,7 +217,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """(the state's number, {key: object}); the second is None where there is no such kind."""
         state = self.now()
         parts = path.strip("/").split("/")
-        space = parts[parts.index("namespaces") + 1] if "namespaces" in parts else None
+        space = parts[parts.index("namespaces") + 1] if "namespaces" in parts[:-1] else None
         plural = parts[-1]
         api, _ = KINDS.get(plural, ("", ""))
         items = [i for i in state.get(plural, []) if f"/{i.get('apiVersion', api)}/" in path]

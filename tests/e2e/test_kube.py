@@ -294,17 +294,10 @@ def test_ready_once_listed(node):
     daemon.kill()
     daemon = world.machine.daemon(world.api.config(), wait=False)
     said = "the API server has not listed all yet; pools are as they are pinned\n"
-
-    def readyz():
-        try:
-            return daemon.get("/readyz")
-        except OSError:
-            return None
-
-    soon(lambda: readyz() == (503, said))
+    soon(lambda: daemon.get("/readyz") == (503, said))
     assert world.answers() in ("s0", "s1")
     world.api.serve()
-    soon(lambda: readyz() == (200, "ready\n"))
+    soon(lambda: daemon.get("/readyz") == (200, "ready\n"))
 
 
 @case(timeout=200)
@@ -339,3 +332,43 @@ def test_events_of_what_lasts(node):
     soon(lambda: world.answers() == "s0")
     soon(lambda: len([e for e in world.api.events() if e[0] == "Service/llama"]) > 1)
     assert set(world.api.events()) == events
+
+
+@case(timeout=200)
+def test_namespace_left_alone(node):
+    """A namespace's annotation leaves its pods alone, but for one that says something itself; so does the next pintled
+    while the API server is away."""
+    uid = "6f1b2c3d-0000-4000-8000-00000000000b"
+    web = running("web-0", "10.1.0.77")
+    web["metadata"]["uid"] = uid
+
+    def say(namespace, own=None):
+        web["metadata"]["annotations"] = {"pintle.dev/steer": own} if own else {}
+        world.api.say(pods=[web], namespaces=[{"metadata": {"name": "llm", "annotations": namespace}},
+                                              {"metadata": {"name": "other", "annotations": {"pintle.dev/steer": "off"}}}])
+
+    def steered():
+        """What is not steered finds nobody there."""
+        return world.client.run("curl", "-sS", "-m2", f"http://{SERVICE}/v1/models", cgroup=container, check=False).returncode == 0
+
+    world = World(node, services=[service()], endpointslices=[slice_of("llama", pods_of())])
+    container = world.client.cgroup / f"kubepods/burstable/pod{uid}/c1"
+    container.mkdir(parents=True)
+    off = {"pintle.dev/steer": "off"}
+    say(off)
+    daemon = world.daemon()
+    soon(lambda: world.answers() in ("s0", "s1"))
+    soon(lambda: not steered())
+    say(off, own="on")
+    soon(steered)
+    say({"pintle.dev/steer": "no such word"})
+    soon(steered)
+    say(off)
+    soon(lambda: not steered())
+    world.api.process.kill()
+    world.api.process.wait()
+    daemon.kill()
+    daemon = world.machine.daemon(world.api.config(), wait=False)
+    soon(lambda: daemon.get("/healthz")[0] == 200)
+    soon(lambda: world.answers() in ("s0", "s1"))
+    assert not steered()

@@ -761,7 +761,11 @@ static void test_pods_that_are_left_alone(void **state)
 			 rows[i].annotations);
 		o = json(text);
 		assert_int_equal(kube_pod_read(o, &p, why), 0);
-		assert_int_equal(p.left_alone, rows[i].alone);
+		assert_int_equal(kube_pod_left_alone(&p, KUBE_STEER_NOT_SAID), rows[i].alone);
+		/* What the pod itself says counts for more than its namespace's word, and that for
+		 * more than a mesh's mark. */
+		assert_int_equal(kube_pod_left_alone(&p, KUBE_STEER_OFF), p.steer != KUBE_STEER_ON);
+		assert_int_equal(kube_pod_left_alone(&p, KUBE_STEER_ON), p.steer == KUBE_STEER_OFF);
 		kube_pod_clear(&p);
 		cJSON_Delete(o);
 	}

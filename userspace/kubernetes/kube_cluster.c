@@ -87,6 +87,22 @@ static const struct kube_kind pods = {
 	.clear = clear_pod,
 };
 
+static int read_space(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
+{
+	(void)why;
+	return kube_namespace_read(object, to);
+}
+
+static const struct kube_kind spaces = {
+	.what = "namespaces",
+	.one = "Namespace",
+	.group = "/api/v1",
+	.optional = true,
+	.of_cluster = true,
+	.size = sizeof(struct kube_namespace),
+	.read = read_space,
+};
+
 static const struct {
 	const struct kube_kind *kind;
 	const char *selector; /* NULL: all objects */
@@ -399,6 +415,13 @@ int kube_cluster_at(struct kube_cluster *c, const char *node)
 	return 0;
 }
 
+static void on_spaces(void *arg)
+{
+	struct kube_cluster *c = arg;
+
+	c->pods_changed(c->pods_arg);
+}
+
 /* Some Services name clients by the labels of their pods. */
 static void on_pods(void *arg)
 {
@@ -420,12 +443,26 @@ int kube_cluster_watch_pods(struct kube_cluster *c, void (*changed)(void *arg), 
 	c->pods_changed = changed;
 	c->pods_arg = arg;
 	c->pods = kube_store_new(c->client, &pods, NULL, selector, on_pods, c);
-	return c->pods ? 0 : log_err_r(ENOMEM, "Kubernetes");
+	c->spaces = kube_store_new(c->client, &spaces, NULL, NULL, on_spaces, c);
+	return c->pods && c->spaces ? 0 : log_err_r(ENOMEM, "Kubernetes");
 }
 
 const struct kube_store *kube_cluster_pods(const struct kube_cluster *c)
 {
 	return c->pods;
+}
+
+bool kube_cluster_pods_known(const struct kube_cluster *c)
+{
+	return c->pods && kube_store_known(c->pods) && kube_store_known(c->spaces);
+}
+
+bool kube_cluster_left_alone(const struct kube_cluster *c, const struct kube_pod *pod)
+{
+	const struct kube_item *item = kube_store_find(c->spaces, pod->space);
+	const struct kube_namespace *space = item ? item->now : NULL;
+
+	return kube_pod_left_alone(pod, space ? space->steer : KUBE_STEER_NOT_SAID);
 }
 
 /* Both names, which the configuration checks, need no escaping. */
@@ -483,6 +520,7 @@ void kube_cluster_free(struct kube_cluster *c)
 	kube_lease_free(c->lease);
 	kube_teller_free(c->teller);
 	kube_store_free(c->pods);
+	kube_store_free(c->spaces);
 	kube_store_free(c->gpus);
 	kube_watch_free(c->zone);
 	config_founds_free(&c->restored);

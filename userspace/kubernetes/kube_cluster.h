@@ -30,11 +30,16 @@ void kube_cluster_free(struct kube_cluster *c);
 int kube_cluster_at(struct kube_cluster *c, const char *node);
 
 /** Begins to watch the pods of the node that kube_cluster_at() named, and of no other. `changed` is
- * called on the loop when they may have changed. Pintle does without them where it has no right to
- * them. Returns 0 or -ENOMEM, logged. */
+ * called on the loop when they, or what their namespaces say of them, may have changed. Pintle does
+ * without them where it has no right to them. Returns 0 or -ENOMEM, logged. */
 int kube_cluster_watch_pods(struct kube_cluster *c, void (*changed)(void *arg), void *arg);
 /** The node's pods, as struct kube_pod; NULL: they are not watched. */
 const struct kube_store *kube_cluster_pods(const struct kube_cluster *c);
+/** Whether these are known, and what their namespaces say of them. */
+bool kube_cluster_pods_known(const struct kube_cluster *c);
+/** Whether the pod's connections go on as they came, by its own word, its namespace's or a mesh's.
+ */
+bool kube_cluster_left_alone(const struct kube_cluster *c, const struct kube_pod *pod);
 
 /** Begins to watch the slices of the DCGM exporter's Service, for the figures of pods' GPUs.
  * Returns 0 or -ENOMEM, logged. */

@@ -91,8 +91,9 @@ struct kube_cluster {
 	char *node;               /* the name of this one; NULL: unknown */
 	struct kube_node here;
 	struct kube_watch *zone; /* gets the node, for its zone; NULL: its name is unknown */
-	struct kube_store *pods; /* of that node; NULL: not watched */
-	const char *node_why;    /* why it does not steer; NULL: it does */
+	/* of that node, and all namespaces, whose words hold for their pods; NULL: not watched */
+	struct kube_store *pods, *spaces;
+	const char *node_why; /* why it does not steer; NULL: it does */
 	time_t node_since;
 	struct kube_store *gpus; /* the DCGM exporter's slices; NULL: not watched */
 	bool clients_named;      /* a Service names clients by their labels */

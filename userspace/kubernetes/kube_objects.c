@@ -662,21 +662,40 @@ static const struct {
 	{"consul.hashicorp.com/connect-inject-status", "injected"},
 };
 
-/* The proxy goes by the address that was asked for. An endpoint's, in the place of its Service's,
- * it would let pass as it is: without the mesh's mTLS. */
-static bool is_left_alone(const cJSON *annotations)
+static bool is_meshed(const cJSON *annotations)
 {
-	const char *said = kube_text(annotations, KUBE_STEER);
 	bool any = false;
 
-	if (said && (!strcmp(said, "off") || !strcmp(said, "on")))
-		return !strcmp(said, "off");
 	for (size_t i = 0; !any && i < ARRAY_SIZE(meshes); i++) {
 		const char *value = kube_text(annotations, meshes[i].annotation);
 
 		any = value && (!meshes[i].value || !strcmp(value, meshes[i].value));
 	}
 	return any;
+}
+
+static enum kube_steer steer_of(const cJSON *metadata)
+{
+	const char *said = kube_text(kube_member(metadata, "annotations"), KUBE_STEER) ?: "";
+
+	return !strcmp(said, "off")  ? KUBE_STEER_OFF
+	       : !strcmp(said, "on") ? KUBE_STEER_ON
+				     : KUBE_STEER_NOT_SAID;
+}
+
+int kube_namespace_read(const cJSON *object, struct kube_namespace *out)
+{
+	out->steer = steer_of(kube_member(object, "metadata"));
+	return 0;
+}
+
+/* A mesh's proxy goes by the address that was asked for. An endpoint's, in the place of its
+ * Service's, it would let pass as it is: without the mesh's mTLS. */
+bool kube_pod_left_alone(const struct kube_pod *p, enum kube_steer space)
+{
+	enum kube_steer said = p->steer ?: space;
+
+	return said ? said == KUBE_STEER_OFF : p->meshed;
 }
 
 int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE])
@@ -689,7 +708,8 @@ int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_S
 		.host_network = is_true(spec, "hostNetwork"),
 		.running = phase && !strcmp(phase, "Running"),
 		.terminating = kube_member(metadata, "deletionTimestamp"),
-		.left_alone = is_left_alone(kube_member(metadata, "annotations")),
+		.steer = steer_of(metadata),
+		.meshed = is_meshed(kube_member(metadata, "annotations")),
 	};
 	int err = kube_take_id(metadata, p.space, p.name, sizeof(p.name), why);
 

@@ -27,7 +27,7 @@
  * steered: "endpoints", those to its pods' own addresses. */
 #define KUBE_INTERCEPT "pintle.dev/intercept"
 /* The annotation that names, by their labels, pods whose connections are left alone then. */
-#define KUBE_STEER            "pintle.dev/steer" /* of a pod: `off` or `on` */
+#define KUBE_STEER            "pintle.dev/steer" /* of a pod or a namespace: `off` or `on` */
 #define KUBE_INTERCEPT_EXCEPT "pintle.dev/intercept-except"
 
 /* Bytes with the NUL. */
@@ -166,6 +166,21 @@ void kube_slice_clear(struct kube_slice *s);
 
 /* ---- Pods ------------------------------------------------------------------------------ */
 
+/* What the annotation KUBE_STEER says. */
+enum kube_steer {
+	KUBE_STEER_NOT_SAID,
+	KUBE_STEER_OFF,
+	KUBE_STEER_ON,
+};
+
+/* A namespace. */
+struct kube_namespace {
+	enum kube_steer steer; /* its pods, but for those that say something themselves */
+};
+
+/** Returns 0. */
+int kube_namespace_read(const cJSON *object, struct kube_namespace *out);
+
 struct kube_pod {
 	char space[KUBE_LABEL_SIZE], name[KUBE_NAME_SIZE];
 	char account[KUBE_NAME_SIZE]; /* its service account */
@@ -177,7 +192,8 @@ struct kube_pod {
 	size_t address_count;         /* 0: none yet */
 	bool host_network;            /* these are its node's */
 	bool running;                 /* phase Running: it has a cgroup */
-	bool left_alone;              /* its connections go on as they came */
+	enum kube_steer steer;        /* what it says itself */
+	bool meshed;                  /* a mesh's proxy takes its connections */
 	bool ready;
 	bool terminating; /* if it is ready, it serves until it ends */
 };
@@ -186,6 +202,9 @@ struct kube_pod {
  */
 int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE]);
 void kube_pod_clear(struct kube_pod *p);
+
+/** Whether the pod's connections go on as they came, in a namespace that says this. */
+bool kube_pod_left_alone(const struct kube_pod *p, enum kube_steer space);
 
 /* ---- labels ---------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 #include "../base/hash.h"
 #include "../base/log.h"
 #include "../base/util.h"
+#include "kube_parts.h"
 
 struct kube_store {
 	const struct kube_kind *kind;
@@ -98,13 +99,21 @@ static void on_begin(void *arg)
 	s->round++;
 }
 
+static bool take_key(const struct kube_kind *kind, const cJSON *object, char key[KUBE_KEY_SIZE])
+{
+	if (!kind->of_cluster)
+		return kube_object_key(object, key);
+	return kube_take_name(kube_text(kube_member(object, "metadata"), "name"), key,
+			      KUBE_KEY_SIZE);
+}
+
 static void on_object(void *arg, const cJSON *object, bool gone)
 {
 	struct kube_store *s = arg;
 	char key[KUBE_KEY_SIZE];
 	struct kube_item *item;
 
-	if (!kube_object_key(object, key)) {
+	if (!take_key(s->kind, object, key)) {
 		log_warn("Kubernetes: one of the %s has no name that the API allows; it is left "
 			 "out",
 			 s->kind->what);

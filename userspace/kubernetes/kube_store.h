@@ -25,7 +25,8 @@ struct kube_kind {
 	/* Whether Pintle does without it where the API server does not have it, or gives no right
 	 * to it: kube_store_missing(). */
 	bool optional;
-	size_t size; /* of what `read` fills */
+	bool of_cluster; /* its objects are in no namespace: their key is their name */
+	size_t size;     /* of what `read` fills */
 	/* Returns 0 with *to, which is all 0 before; or, with the reason in `why` and nothing in
 	 * *to to be cleared, -EBADMSG or -ENOMEM. */
 	int (*read)(const cJSON *object, void *to, char why[KUBE_WHY_SIZE]);

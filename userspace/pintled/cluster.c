@@ -149,6 +149,16 @@ const struct kube_store *cluster_pods(const struct cluster *c)
 	return c && c->kube ? kube_cluster_pods(c->kube) : NULL;
 }
 
+bool cluster_pods_known(const struct cluster *c)
+{
+	return c && c->kube && kube_cluster_pods_known(c->kube);
+}
+
+bool cluster_left_alone(const struct cluster *c, const struct kube_pod *pod)
+{
+	return kube_cluster_left_alone(c->kube, pod);
+}
+
 const char *cluster_node(const struct cluster *c)
 {
 	return c->node;

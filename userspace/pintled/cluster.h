@@ -47,6 +47,10 @@ int cluster_pools(struct cluster *c, struct config_founds *out);
 
 /** The pods of this node, as struct kube_pod; NULL: they are not watched. `c` may be NULL. */
 const struct kube_store *cluster_pods(const struct cluster *c);
+/** Whether they are known, with what their namespaces say of them. `c` may be NULL. */
+bool cluster_pods_known(const struct cluster *c);
+/** Whether the pod's connections go on as they came. */
+bool cluster_left_alone(const struct cluster *c, const struct kube_pod *pod);
 /** What this node is called in the cluster. */
 const char *cluster_node(const struct cluster *c);
 

@@ -68,7 +68,7 @@ _Static_assert(sizeof(((struct pintle_pod *)0)->space_name) >= KUBE_LABEL_SIZE &
 		       sizeof(((struct pintle_pod *)0)->account_name) >= KUBE_NAME_SIZE,
 	       "struct pintle_pod has no room for the API's names");
 
-static struct pintle_pod pod_value(const struct kube_pod *from)
+static struct pintle_pod pod_value(const struct cluster *c, const struct kube_pod *from)
 {
 	char account[KUBE_LABEL_SIZE + KUBE_NAME_SIZE];
 	struct pintle_pod v = {.space = client_id(from->space)};
@@ -80,7 +80,7 @@ static struct pintle_pod pod_value(const struct kube_pod *from)
 	strcpy(v.space_name, from->space);
 	strcpy(v.name, from->name);
 	strcpy(v.account_name, from->account);
-	v.left_alone = from->left_alone;
+	v.left_alone = cluster_left_alone(c, from);
 	return v;
 }
 
@@ -119,8 +119,9 @@ static void pod_put(struct pods *p, uint64_t id, const struct pintle_pod *v)
 }
 
 /* Entries that are gone are removed first, to make room. */
-static void pods_settle(struct pods *p, const struct kube_store *store)
+static void pods_settle(struct pods *p, const struct cluster *c)
 {
+	const struct kube_store *store = cluster_pods(c);
 	_cleanup_free_ uint64_t *all = calloc(kube_store_count(store) + 1, sizeof(*all));
 	struct ids ids = {all, 0};
 
@@ -138,7 +139,7 @@ static void pods_settle(struct pods *p, const struct kube_store *store)
 
 		if (!item->now)
 			continue;
-		v = pod_value(item->now);
+		v = pod_value(c, item->now);
 		p->any_left |= v.left_alone;
 		pod_put(p, pod_id(item->now), &v);
 	}
@@ -146,14 +147,13 @@ static void pods_settle(struct pods *p, const struct kube_store *store)
 
 void pods_update(struct pods *p, const struct cluster *c)
 {
-	const struct kube_store *store = cluster_pods(c);
 	const struct ids none = {0};
 
 	if (!c) {
 		maps_prune(p->m, MAP_pods, is_there, &none);
 		p->any_left = false;
-	} else if (store && kube_store_known(store)) {
-		pods_settle(p, store);
+	} else if (cluster_pods_known(c)) {
+		pods_settle(p, c);
 	}
 }
 
