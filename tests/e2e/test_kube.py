@@ -306,7 +306,8 @@ def test_events_of_what_lasts(node):
     of a model server is a warning, and makes a policy not Programmed. What a restart sees for a moment is not told."""
     ports = [("http", 8000, 8000), ("admin", 9000, 9000)]
     both = [("http", 8000), ("admin", 9000)]
-    world = World(node, services=[service(), service("idle", "10.96.0.11"), service("two", "10.96.0.12", ports=ports)],
+    world = World(node, services=[service(type="NodePort", externalIPs=["192.0.2.1"]), service("idle", "10.96.0.11"),
+                                  service("two", "10.96.0.12", ports=ports)],
                   endpointslices=[slice_of("llama", pods_of(1)), slice_of("two", [pod("s1", "10.1.0.3")], both)],
                   steeringpolicies=[policy("good", "llama", failureMode="FailOpen"), policy("half", "two", failureMode="FailClose")])
     world.servers[1].server(port=9000, be={"page": "nothing 1\n"})
@@ -320,6 +321,8 @@ def test_events_of_what_lasts(node):
 
     unread = "connections to pool llm/two:admin are kube-proxy's until a metrics page of one of its servers was read"
     events = {("Service/llama", "Normal", "Steered", "its connections are steered"),
+              ("Service/llama", "Normal", "OnlyClusterIP", "connections to its external IPs are kube-proxy's: only pods' "
+                                                           "connections to its ClusterIP are steered"),
               ("Service/idle", "Normal", "LeftToKubeProxy", "port 8000 has no ready endpoint"),
               ("Service/two", "Warning", "LeftToKubeProxy", unread)}
     soon(lambda: set(world.api.events()) == events)
@@ -330,7 +333,7 @@ def test_events_of_what_lasts(node):
     daemon.kill()
     world.daemon()
     soon(lambda: world.answers() == "s0")
-    soon(lambda: len([e for e in world.api.events() if e[0] == "Service/llama"]) > 1)
+    soon(lambda: len([e for e in world.api.events() if e[0] == "Service/llama"]) > 2)
     assert set(world.api.events()) == events
 
 

@@ -515,6 +515,37 @@ static void test_pools(void **state)
 	}
 }
 
+/* How a Service is reached besides by its ClusterIP. */
+static void test_outside(void **state)
+{
+	static const struct {
+		const char *spec;
+		uint32_t by;
+	} rows[] = {
+		{"\"type\":\"ClusterIP\"", 0},
+		{"\"type\":\"ClusterIP\",\"ports\":[{\"port\":80,\"nodePort\":30080}]", 0},
+		{"\"type\":\"NodePort\",\"ports\":[{\"port\":80,\"nodePort\":30080}]",
+		 KUBE_BY_NODE_PORT},
+		{"\"type\":\"LoadBalancer\",\"ports\":[{\"port\":80,\"nodePort\":30080}]",
+		 KUBE_BY_NODE_PORT | KUBE_BY_LOAD_BALANCER},
+		/* allocateLoadBalancerNodePorts: false */
+		{"\"type\":\"LoadBalancer\",\"ports\":[{\"port\":80}]", KUBE_BY_LOAD_BALANCER},
+		{"\"externalIPs\":[\"192.0.2.1\"]", KUBE_BY_EXTERNAL_IP},
+		{"\"type\":7,\"externalIPs\":{},\"ports\":[{\"port\":80,\"nodePort\":-1}]", 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct kube_service s;
+		char text[512];
+
+		snprintf(text, sizeof(text), "{" META(ENFORCE) ",\"spec\":{%s}}", rows[i].spec);
+		read_service(text, &s);
+		assert_int_equal(s.outside, rows[i].by);
+		kube_service_clear(&s);
+	}
+}
+
 /* Which Services are frontends of one pool. */
 static void test_alike(void **state)
 {
@@ -1225,6 +1256,7 @@ int main(void)
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_pools),
+		cmocka_unit_test(test_outside),
 		cmocka_unit_test(test_alike),
 		cmocka_unit_test(test_recorded),
 		cmocka_unit_test(test_refused_objects),

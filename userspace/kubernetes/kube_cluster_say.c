@@ -207,6 +207,39 @@ static void say_lasting(struct kube_cluster *c, struct kube_event_said *said)
 		say(c, said);
 }
 
+/* By the bits of KUBE_BY_*, the lowest first. */
+static const char *const outsides[] = {
+	NULL,
+	"node ports",
+	"load balancer",
+	"node ports and load balancer",
+	"external IPs",
+	"node ports and external IPs",
+	"load balancer and external IPs",
+	"node ports, load balancer and external IPs",
+};
+
+/* Who labels a Service should know which of its connections that does not concern. */
+static void say_outside(struct kube_cluster *c, const struct owner *o, struct kube_event_said *said)
+{
+	const struct kube_item *item = o->kind == KUBE_TARGET_SERVICE ? owner_item(o) : NULL;
+	const struct kube_service *s = item ? item->now : NULL;
+	char why[KUBE_WHY_SIZE];
+
+	if (!s || !s->outside || !o->steered)
+		return;
+	snprintf(
+		why, sizeof(why),
+		"connections to its %s are kube-proxy's: only pods' connections to its ClusterIP are "
+		"steered",
+		outsides[s->outside]);
+	said->reason = "OnlyClusterIP";
+	said->why = why;
+	said->since = o->steered_since;
+	said->normal = said->once = true;
+	say_lasting(c, said);
+}
+
 static void say_owner(struct kube_cluster *c, const struct owner *o)
 {
 	const struct kube_item *item = owner_item(o);
@@ -244,6 +277,7 @@ static void say_owner(struct kube_cluster *c, const struct owner *o)
 		said.normal = said.once = false;
 		say_lasting(c, &said);
 	}
+	say_outside(c, o, &said);
 }
 
 /* Of this node each daemon says it for itself. A kubelet, too, has the name for the uid. */

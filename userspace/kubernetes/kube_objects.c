@@ -389,6 +389,24 @@ static int read_service_ports(const cJSON *spec, struct kube_service *s, char *w
 	return err;
 }
 
+static uint32_t read_outside(const cJSON *spec)
+{
+	const char *type = kube_text(spec, "type") ?: "";
+	bool balanced = !strcmp(type, "LoadBalancer");
+	uint32_t by = balanced ? KUBE_BY_LOAD_BALANCER : 0;
+	const cJSON *port;
+
+	if (cJSON_GetArraySize(kube_member(spec, "externalIPs")) > 0)
+		by |= KUBE_BY_EXTERNAL_IP;
+	if (!balanced && strcmp(type, "NodePort") != 0)
+		return by;
+	cJSON_ArrayForEach (port, kube_member(spec, "ports")) {
+		if (kube_port(kube_member(port, "nodePort")))
+			by |= KUBE_BY_NODE_PORT;
+	}
+	return by;
+}
+
 /* The value's former name is PreferClose. */
 static void read_distribution(const cJSON *spec, struct kube_service *s)
 {
@@ -418,6 +436,7 @@ int kube_service_read(const cJSON *object, struct kube_service *out, char why[KU
 		return kube_refuse(why, "its annotation " KUBE_ANNOTATION_POOL
 					" is no InferencePool's name");
 	s.local = policy && !strcmp(policy, "Local");
+	s.outside = read_outside(spec);
 	read_distribution(spec, &s);
 	snprintf(s.intercept, sizeof(s.intercept), "%s",
 		 kube_text(annotations, KUBE_INTERCEPT) ?: "");

@@ -98,12 +98,18 @@ struct kube_port {
 
 #define KUBE_MAX_PORTS 128 /* of a Service; further ones are left out */
 
+/* How a Service is reached besides by its ClusterIP. */
+#define KUBE_BY_NODE_PORT     0x1
+#define KUBE_BY_LOAD_BALANCER 0x2
+#define KUBE_BY_EXTERNAL_IP   0x4
+
 struct kube_service {
 	char space[KUBE_LABEL_SIZE], name[KUBE_LABEL_SIZE];
 	char mode[KUBE_LABEL_SIZE]; /* the label's value, whatever it is; "": no label */
 	char pool[KUBE_NAME_SIZE];  /* of which InferencePool it is a frontend; "": of none */
 	struct addr addresses[2];   /* ClusterIPs, one for each family */
 	size_t address_count;       /* 0: headless, or ExternalName */
+	uint32_t outside;           /* KUBE_BY_*: connections to these are kube-proxy's */
 	bool local;                 /* internalTrafficPolicy: Local */
 	/* trafficDistribution: whose hints its slices have; "": nobody's */
 	char distribution[KUBE_LABEL_SIZE];
