@@ -58,7 +58,7 @@ class Ward:
         before = server.counts().scrapes
         wait_for(lambda: server.counts().scrapes >= before + more)
 
-    def until(self, done, clients=(0, 1, 2)):
+    def until(self, done, clients=(0, 1, 2), limit=20):
         """Asks until that is so; returns how many of the answers were s0's."""
         bad = 0
 
@@ -68,7 +68,7 @@ class Ward:
                 bad += self.ask(client) == "s0"
             return done()
 
-        wait_for(ask, 20)
+        wait_for(ask, limit)
         return bad
 
     def metric(self, name, **labels):
@@ -161,10 +161,10 @@ def test_clients_give_up(node, hook):
     assert not w.ejected() and w.row()["ejections"] == 0
 
 
-@case(each=tuple(f"{what}, {hook}" for what in ("statuses", "tokens") for hook in ("lookup", "connect")))
+@case(each=tuple(f"{what}, {hook}" for what in ("statuses", "tokens") for hook in ("lookup", "connect")), timeout=120)
 def test_long_errors(node, which):
     """Errors of several kilobytes, as gateways and tracebacks are: by the page's count of errors, or by tokens that
-    stand still for five clients."""
+    stand still for five clients, and for longer than a copy of a page is old."""
     what, hook = which.split(", ")
     w = Ward(node, hook, clients=5)
     if what == "statuses":
@@ -180,7 +180,7 @@ def test_long_errors(node, which):
             return "s0" if c.status == 500 else "another"
 
     w.ask = ask
-    bad = w.until(lambda: w.ejected() == {"s0": "counters"}, clients=range(5))
+    bad = w.until(lambda: w.ejected() == {"s0": "counters"}, clients=range(5), limit=40)
     assert bad >= 5, bad
 
 

@@ -544,7 +544,7 @@ bool answers_doubts(const struct answers *a, const struct pintle_ref *of, uint64
 	/* Answers of any shape for which the page counts errors, or nothing. */
 	if (s && failing_newest_ns(&s->looks) > since_ns &&
 	    failing_shows(&s->looks, FAILING_LEAST, monotonic_ns(), &shown) &&
-	    (shown.errors || shown.idle))
+	    (shown.errors || shown.still))
 		return true;
 	for (size_t i = 0; i < PINTLE_ANSWERED; i++)
 		if (n->clients[i].brief_ns > MAX(since_ns, n->clients[i].other_ns))

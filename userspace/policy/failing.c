@@ -36,12 +36,23 @@ static struct failing_look *look_push(struct failing *f, uint64_t at_ns)
 	return &f->looks[f->newest];
 }
 
+/* Whether both count the same. */
+static bool page_is_same(const struct failing_page *was, const struct failing_page *now)
+{
+	return now->tokens <= was->tokens && now->prompt_tokens <= was->prompt_tokens &&
+	       now->outcomes.ok <= was->outcomes.ok &&
+	       now->outcomes.refused <= was->outcomes.refused && !page_is_anew(was, now);
+}
+
 void failing_see(struct failing *f, const struct pintle_answers *a, const struct failing_page *page,
 		 uint64_t at_ns)
 {
 	struct failing_look *l = &f->looks[f->newest];
 	uint64_t sum = a->brief + a->large + a->slow + a->none;
 
+	if (!f->still_ns || !page_is_same(&f->page, page))
+		f->still_ns = at_ns;
+	f->page = *page;
 	if (f->count && (sum < look_sum(l) || page_is_anew(&l->last, page)))
 		f->count = 0;
 	if (!f->count || sum != look_sum(l)) {
@@ -128,6 +139,8 @@ bool failing_shows(const struct failing *f, uint64_t least, uint64_t now, struct
 			.large = to->large - from->large,
 		};
 		page_tells(out, page_before(f, i), &look_before(f, 0)->last);
+		out->still =
+			out->idle && look_before(f, 0)->last_ns >= f->still_ns + FAILING_COPY_NS;
 		return true;
 	}
 	return false;
@@ -156,7 +169,7 @@ static bool shape_is_bad(const struct failing_shown *s)
 
 bool failing_suspects(const struct failing_shown *s)
 {
-	return !s->opposed && (s->idle || shape_is_bad(s));
+	return !s->opposed && (s->still || shape_is_bad(s));
 }
 
 /* Whether so many answers in a row would be so unlikely to be brief at another member that they are
@@ -184,7 +197,7 @@ enum pintle_failing failing_judge(const struct failing_shown *s, const struct fa
 	if (!failing_suspects(s))
 		return PINTLE_FAILING_NOT;
 	/* Whatever these are, nothing was worked on for any of so many clients. */
-	if (s->idle && w->answered >= FAILING_MANY)
+	if (s->still && w->answered >= FAILING_MANY)
 		return PINTLE_FAILING_COUNTERS;
 	if (!shape_is_bad(s) || !w->clients)
 		return PINTLE_FAILING_NOT;

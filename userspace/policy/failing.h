@@ -45,6 +45,8 @@
 #define FAILING_LAG_NS (600 * NSEC_PER_MSEC)
 /* What is older says nothing. */
 #define FAILING_WINDOW_NS (60 * NSEC_PER_SEC)
+/* A page may be a copy that is made anew only so often: Ray's each 10 s. */
+#define FAILING_COPY_NS (15 * NSEC_PER_SEC)
 /* Looks that are less apart are one. */
 #define FAILING_APART_NS (100 * NSEC_PER_MSEC)
 #define FAILING_LOOKS    16
@@ -71,6 +73,8 @@ struct failing_look {
 struct failing {
 	struct failing_look looks[FAILING_LOOKS];
 	size_t count, newest;
+	struct failing_page page; /* the newest */
+	uint64_t still_ns;        /* since when it counts the same */
 };
 
 /* What an endpoint's looks show of its newest answers. */
@@ -80,6 +84,7 @@ struct failing_shown {
 	bool errors;      /* the page counts them as errors */
 	bool only_errors; /* as many as there are: what their shape is, is no matter then */
 	bool idle;        /* the page counts nothing for them */
+	bool still;       /* and has counted nothing for so long that it is no old copy */
 	bool opposed;     /* the page counts as many requests that were done, or refused */
 };
 
