@@ -50,7 +50,7 @@ def ask():
     try:
         c.request("GET", "/", headers={"X-Context": 16000 * "x"})
         names[c.getresponse().read().decode()] += 1
-    except OSError as e:
+    except (OSError, http.client.HTTPException) as e:
         failures.append(repr(e))
     finally:
         c.close()
@@ -133,12 +133,31 @@ class World(KubeCluster):
         self.kubectl("-n", "llm", "label", "--overwrite", "service", service, f"pintle.dev/mode={mode}")
 
     def remove(self):
-        """The commands of docs/operations.md, "Remove"."""
+        """The commands of docs/operations.md, "Remove", for kustomize."""
         text = (TOP / "docs/operations.md").read_text()
-        script = re.search(r"^(kubectl -n pintle patch daemonset pintle .*?)```", text, re.M | re.S)[1]
-        script = script.replace("manifests/", str(self.manifests))
+        script = re.search(r"^(sed .*removal.yaml .*?)```", text, re.M | re.S)[1]
+        script = script.replace("manifests/", f"{self.manifests}/").replace(f"REGISTRY/pintle:{VERSION}", f"pintle:{VERSION}")
         script = script.replace("kubectl ", f"{BINARIES}/kubectl --kubeconfig {self.kubeconfig} ")
         self.node.run("bash", "-euc", script, netns=self.lan.netns, timeout=300, env={"HOME": str(self.node.dir)})
+
+    def helm(self, *arguments):
+        """What it prints."""
+        if not (BINARIES / "helm").exists():
+            raise Skip("helm is not built: tests/kubernetes/build")
+        result = self.node.run(BINARIES / "helm", "--kubeconfig", self.kubeconfig, "--namespace", "pintle", *arguments,
+                               netns=self.lan.netns, timeout=300, env={"HOME": str(self.node.dir)})
+        return result.stdout + result.stderr
+
+    def chart(self, verb, *arguments):
+        """helm install or upgrade."""
+        values = self.node.write("values.yaml", yaml.safe_dump({"image": {"repository": "pintle"}}))
+        self.helm(verb, "pintle", self.manifests, "-f", values, "--wait", "--timeout", "280s", *arguments)
+
+    def nothing_left(self):
+        for name, each in self.nodes.items():
+            assert not self.programs(name), self.programs(name)
+            pins = each.run("find", "/sys/fs/bpf", "-path", "*pintle*").stdout
+            assert not pins, pins
 
     # .. pods
 
@@ -193,8 +212,9 @@ class World(KubeCluster):
             process.wait(60)
             said.append(json.loads((self.node.dir / f"load-{name}.log").read_text().splitlines()[-1]))
             self.exec(self.pod_on(name), "rm", "/tmp/stop", "/tmp/started")
-            assert sum(said[-1]["names"].values()) > 100 and not said[-1]["failures"], said[-1]
-            print(f"{name}: {sum(said[-1]['names'].values())} connections, none failed")
+            count, failed = sum(said[-1]["names"].values()), len(said[-1]["failures"])
+            print(f"{name}: {count} connections answered, {failed} failed")
+            assert count > 100 and not failed, said[-1]
 
     def exec(self, pod, *argv):
         return self.kubectl("-n", "llm", "exec", pod, "--", *argv, check=False)
@@ -243,10 +263,7 @@ def test_label_steers_on_every_node(node):
         assert world.programs("a") and world.programs("b")
         world.remove()
         assert not world.is_steered("a") and not world.is_steered("b")
-        for name, each in world.nodes.items():
-            assert not world.programs(name), world.programs(name)
-            pins = each.run("find", "/sys/fs/bpf", "-path", "*pintle*", "-type", "f").stdout
-            assert not pins, pins
+        world.nothing_left()
 
 
 @case(timeout=1800)
@@ -371,30 +388,47 @@ def test_upgrade_from_labelled_nodes(node):
 
 @case(timeout=1800)
 def test_helm(node):
-    """The chart installs, steers, takes a changed configuration and another node selector, and is uninstalled; the
-    kernel steers on until the pods were made to detach."""
-    if not (BINARIES / "helm").exists():
-        raise Skip("helm is not built: tests/kubernetes/build")
+    """The chart installs, steers, takes a changed configuration and another node selector; where its removal's hook is
+    left out, the kernel steers on."""
     with World(node) as world:
         world.kubectl("apply", "-f", world.manifests / "namespace.yaml")
-        values = node.write("values.yaml", yaml.safe_dump({"image": {"repository": "pintle"}}))
-
-        def helm(*arguments):
-            node.run(BINARIES / "helm", "--kubeconfig", world.kubeconfig, "--namespace", "pintle", *arguments,
-                     netns=world.lan.netns, timeout=300, env={"HOME": str(node.dir)})
-
-        helm("install", "pintle", world.manifests, "-f", values, "--wait", "--timeout", "280s")
+        world.chart("install")
         world.label()
         world.wait_steered()
         before = {world.pintled_on(name) for name in ("a", "b")}
         world.kubectl("label", "node", "a", "here=yes")
-        helm("upgrade", "pintle", world.manifests, "-f", values, "--wait", "--timeout", "280s",
-             "--set", "nodeSelector.here=yes", "--set", "config.node.metricsDetail=main")
+        world.chart("upgrade", "--set", "nodeSelector.here=yes", "--set", "config.node.metricsDetail=main")
         wait_for(lambda: len(world.pods("pintle", "app.kubernetes.io/name=pintle")) == 1, 120)
         assert world.pintled_on("a") not in before and world.is_steered("a")
-        helm("uninstall", "pintle", "--wait", "--timeout", "280s")
+        world.helm("uninstall", "pintle", "--no-hooks", "--wait", "--timeout", "280s")
         wait_for(lambda: not world.pods("pintle", "app.kubernetes.io/name=pintle"), 120)
         assert world.is_steered("a")
+
+
+@case(timeout=1800)
+def test_helm_uninstall(node):
+    """helm uninstall, under load from both nodes: each node detaches first, nothing is left on it, no connection fails,
+    and kube-proxy has them. The CRD and its policies are kept; installed again, Pintle steers as before."""
+    with World(node) as world:
+        world.kubectl("apply", "-f", world.manifests / "namespace.yaml")
+        world.chart("install")
+        world.label()
+        world.wait_steered()
+        policy = {"apiVersion": "pintle.dev/v1alpha1", "kind": "SteeringPolicy",
+                  "metadata": {"name": "kept", "namespace": "llm"}, "spec": {"targetRefs": [{"kind": "Service", "name": "llama"}]}}
+        world.apply(policy)
+        with world.load("a", "b"):
+            print(world.helm("uninstall", "pintle", "--wait", "--timeout", "280s"))
+            said = world.kubectl("-n", "pintle", "logs", "job/pintle-removal")
+            assert "2 of 2 nodes are detached" in said, said
+            wait_for(lambda: not world.pods("pintle", "app.kubernetes.io/name=pintle"), 120)
+            world.nothing_left()
+        assert not world.is_steered("a") and not world.is_steered("b")
+        world.kubectl("-n", "llm", "get", "steeringpolicy", "kept")
+        left = world.kubectl("-n", "pintle", "get", "configmap,serviceaccount,role,rolebinding,daemonset", "-o", "name")
+        assert not [line for line in left.splitlines() if "pintle" in line], left
+        world.chart("install")
+        world.wait_steered()
 
 
 @case(timeout=1800)

@@ -360,7 +360,7 @@ def test_one_daemon_writes(node):
     wait_for(lambda: world.api.get(path)["spec"]["holderIdentity"] == holder, 150)
     assert world.api.asked(ACCOUNT) <= {
         *((verb, what) for verb in ("list", "watch")
-          for what in ("services", "endpointslices", POLICIES, POOLS, OBJECTIVES, "pods")),
+          for what in ("services", "endpointslices", POLICIES, POOLS, OBJECTIVES, "pods", "configmaps")),
         ("get", "nodes"),
         ("patch", "steeringpolicies/status"), ("create", "events"), ("patch", "events"),
         ("get", "leases"), ("create", "leases"), ("update", "leases")}
