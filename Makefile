@@ -4,7 +4,7 @@
 #   make lab        simulated servers and clients, and the policy lab
 #   make docs       the reference sections of docs/ and of the manual pages, from the tables in the sources
 #   make check      all tests, on the real kernel (root); installs what is missing
-#   make demo       the main job in a minute (root); installs what is missing
+#   make demo       the main job in two minutes (root); installs what is missing
 #   make bench      speed, as ratios against rivals in the same run (root); BENCH='follow pass': only these
 #   make check-compilers   the kernel's side by clang 14 to 19, loaded here (fetches what is missing)
 #   make check-kernels   the kernel's side on Linux 6.1 and 6.12, under qemu (minutes)
@@ -245,7 +245,7 @@ check-kubernetes: deps
 
 demo:
 	$(Q)scripts/deps demo
-	$(Q)$(MAKE) all
+	$(Q)$(MAKE) all $(O)/pintle-sim $(O)/pintle-load
 	$(Q)scripts/demo
 
 bench:

@@ -10,7 +10,7 @@ from pathlib import Path
 import packets
 from clients import FRONTEND, source
 from harness import case
-from kernel import BUILD, mount, wait_for
+from kernel import BUILD, TOP, mount, wait_for
 from packages import need
 from terminal import Terminal
 
@@ -368,6 +368,22 @@ def test_events_follow_one_at_a_time(node):
     assert second.returncode != 0 and second.stderr.strip(), second
     follower.terminate()
     follower.wait(5)
+
+
+def test_readme_shows_endpoints(node):
+    """README's table of endpoints has the headings that `endpoints` prints at 110 columns, and a cell below each."""
+    heading, *rows = (TOP / "README.md").read_text().partition("# pintle endpoints\n")[2].partition("```")[0].splitlines()
+    servers = [node.server(f"gpu{i}", f"127.0.0.1:{8001 + i}") for i in range(len(rows))]
+    for s in servers:
+        s.set(running=30, kv_cache=0.07)
+    node.steer(servers, "llama-8b")
+    wait_for(lambda: {(e["running"], e["load"] > 9.9) for e in node.cli("endpoints")} == {(30, True)}, what="the pages")
+    show = node.write("show", f"while :; do clear; '{BUILD}/pintle' --bpffs '{node.bpffs}' endpoints; sleep 1; done\n")
+    screen = Terminal(node, "sh", show, columns=110)
+    wait_for(lambda: heading in screen.screen(), what=f"{heading} on the screen")
+    screen.end()
+    for row in rows:
+        assert len(re.split(r"  +", row)) == len(heading.split()) and len(row) == len(heading), row
 
 
 # What is typed before the tab key, and what stands there then
