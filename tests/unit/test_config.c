@@ -882,10 +882,13 @@ static const struct refusal refusals[] = {
 	      "pools:\n- name: a\n  frontends: [\"10.96.0.1:80\"]\n"
 	      "  endpoints: [{name: e, address: \"10.0.0.1:80\"}]\n"
 	      "  tenants:\n    by: cgroup\n    rules:\n    - {tenant: batch}\n"
-	      "    - {tenant: batch, rate: 1/s}\n    - {tenant: bacth}\n    - {tenant: pod/0a1b}\n",
+	      "    - {tenant: batch, rate: 1/s}\n    - {tenant: bacth}\n    - {tenant: pod/0a1b}\n"
+	      "    - {tenant: /a.slice}\n",
 	 "12:16: tenant batch has a rule already; write each tenant once\n"
 	 "13:16: warning: the rule is nobody's, because clients has no bacth; write the name of an "
-	 "entry of clients\n"},
+	 "entry of clients\n"
+	 "15:16: tenant is \"/a.slice\", a path; name that cgroup in clients, as in {name: batch, "
+	 "cgroup: /a.slice}, and write the name\n"},
 	{"classes to which nothing leads",
 	 CONNECT_POOL
 	 "  classes:\n  - {name: batch, priority: -1}\n  - {name: chat}\n"

@@ -89,14 +89,21 @@ static void check_twice(const struct config_pool *p, size_t i, const struct yaml
 		}
 }
 
-/* Names of pods have a slash: pintled gives them. */
+/* Names of pods have a slash within: pintled gives them. */
 static void check_client(const struct config *c, const struct config_pool *p, const char *tenant,
 			 const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *place = yaml_node_towards(n, "tenant", NULL);
 
-	if (p->tenants.kind != PINTLE_KEY_CGROUP || strchr(tenant, '/'))
+	if (p->tenants.kind != PINTLE_KEY_CGROUP || (*tenant != '/' && strchr(tenant, '/')))
 		return;
+	if (*tenant == '/') {
+		yaml_report_error(r, place->line, place->column,
+				  "tenant is \"%s\", a path; name that cgroup in clients, as in "
+				  "{name: batch, cgroup: %s}, and write the name",
+				  tenant, tenant);
+		return;
+	}
 	for (size_t i = 0; i < c->client_count; i++)
 		if (c->clients[i].name && !strcmp(c->clients[i].name, tenant))
 			return;
