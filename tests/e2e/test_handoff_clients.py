@@ -107,6 +107,10 @@ class World:
             judge.look("curl", row)
         return judge
 
+    def failed(self):
+        """Placements of which no connection became, ever."""
+        return sum(e["failed"] for e in self.node.cli("endpoints"))
+
     def counts(self):
         """What Pintle counts of all requests so far, without the zeros."""
         found = collections.Counter({**handed(self.node, self.front),
@@ -222,7 +226,7 @@ def test_client(node, client):
     server has too much to do."""
     CLIENTS[client]()
     world, total = World(node), 0
-    judge, before = Judge(world), world.counts()
+    judge, before, failed = Judge(world), world.counts(), world.failed()
     for where in WHERE:
         job = Job(world, client, 2 * KINDS * len(world.models), where)
         for row in job.rows():
@@ -232,7 +236,10 @@ def test_client(node, client):
     counts = world.counts()
     counts.subtract(before)
     assert judge.moves <= counts["escaped"], (judge.moves, counts)
-    assert counts["decisions"] == counts["asked"] == total and not judge.unseen, (judge.unseen, counts)
+    assert counts["asked"] == total <= counts["decisions"] and not judge.unseen, (judge.unseen, counts)
+    # On a busy machine TC sees several segments before TCP sees the first: where that ends the connection, the next is
+    # nobody's, and a decision for the lookup hook, which fails.
+    wait_for(lambda: world.failed() - failed >= counts["decisions"] - total, 40)
 
 
 @case(each=("v4", "v6"), timeout=300)
