@@ -4,7 +4,7 @@ import signal
 import socket
 import time
 
-from clients import FRONTEND, source
+from clients import FRONTEND, source, split
 from harness import case
 from kernel import inside, wait_for
 from pods import SERVICE, Cluster
@@ -343,3 +343,41 @@ def test_one_of_several_listeners(node):
 
     wait_for(takes, 20)
     deaf.close()
+
+
+def test_one_prober_a_server(node):
+    """A server of two pools, of either hook, that stands still for the clients of both is asked by one probe, which tells
+    both."""
+    servers = node.servers(2)
+    node.server("pages", "127.0.0.1:9003")
+    page = {"metrics": "http://127.0.0.1:9003/metrics"}
+    other = "10.96.7.7:8000"
+    more = {"stickiness": {"key": "none"}, "probe": PROBE}
+    daemon = node.daemon(node.config(
+        node.pool([{"name": s.name, "listen": s.listen, **page} for s in servers], "a", **more),
+        node.pool([{"name": f"of-b-{s.name}", "address": f"{split(FRONTEND['v4'])[0]}:{s.listen}", **page} for s in servers],
+                  "b", frontends=[other], announce=False, **more)))
+
+    def states():
+        return {e["name"]: e["state"] for e in node.cli("endpoints")}
+
+    wait_for(lambda: set(states().values()) == {"ready"})
+    servers[0].be(held=True)
+    kept, number = [], 100
+
+    def come():
+        nonlocal number
+        number += 1
+        for frontend in (FRONTEND["v4"], other):
+            kept.append(node.connect(frontend, source(number)))
+            kept[-1].send("/")
+        return states()["s0"] == states()["of-b-s0"] == "stalled"
+
+    wait_for(come, 30)
+    for c in kept:
+        c.close()
+    before = servers[0].counts().requests
+    wait_for(lambda: servers[0].counts().requests >= before + 4, 30)
+    assert "check of a/s0 at" in daemon.log() and "check of b/of-b-s0 at" not in daemon.log()
+    servers[0].be(held=False)
+    wait_for(lambda: set(states().values()) == {"ready"}, 30)

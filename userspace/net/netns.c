@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -168,6 +170,19 @@ int netns_socket_quiet(int netns_fd, int domain, int type, int protocol)
 	const char *what;
 
 	return make_socket(netns_fd, domain, type, protocol, &what);
+}
+
+/* What is sent to an own address comes from it. */
+bool netns_has_address(int netns_fd, const struct addr *ip)
+{
+	_cleanup_close_ int fd = netns_socket_quiet(netns_fd, AF_INET6, SOCK_DGRAM, 0);
+	struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_port = htons(9)}, own;
+	socklen_t size = sizeof(own);
+
+	memcpy(&to.sin6_addr, ip->bytes, sizeof(to.sin6_addr));
+	return fd >= 0 && !connect(fd, (const struct sockaddr *)&to, sizeof(to)) &&
+	       !getsockname(fd, (struct sockaddr *)&own, &size) &&
+	       !memcmp(&own.sin6_addr, ip->bytes, sizeof(own.sin6_addr));
 }
 
 static int read_cookie(int netns_fd, uint64_t *cookie, const char **what)

@@ -9,7 +9,10 @@
 #ifndef PINTLE_NETNS_H
 #define PINTLE_NETNS_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "addr.h"
 
 /** Opens a network namespace's file, such as /proc/PID/ns/net or /run/netns/NAME. Returns a
  * descriptor (close-on-exec, closed by the caller), or -errno, logged: -EINVAL: `path` is no
@@ -40,6 +43,9 @@ int netns_socket(int netns_fd, int domain, int type, int protocol);
 
 /** The same without logging, for callers that try again and again. */
 int netns_socket_quiet(int netns_fd, int domain, int type, int protocol);
+
+/** Whether the address is one of the namespace's own; false where that cannot be told. */
+bool netns_has_address(int netns_fd, const struct addr *ip);
 
 /** Calls the function within the namespace, under the same conditions as netns_socket(). Returns
  * what it returns; or -errno, logged: the namespace cannot be entered. */

@@ -7,6 +7,7 @@
 #include "../base/log.h"
 #include "../maps/state.h"
 #include "../net/listeners.h"
+#include "../net/netns.h"
 #include "../base/util.h"
 #include "adapters.h"
 #include "answers.h"
@@ -76,6 +77,8 @@ struct watch {
 	uint64_t accepted_since_ns; /* listening_since_ns of the listener that accepted something */
 	bool knock_told;            /* that nobody accepts */
 	struct watch *next;         /* in poller.gone */
+	struct watch *asks;         /* whose probe asks its server: its own, or another pool's */
+	struct watch *also;         /* the next for which asks->asker asks; NULL: the last */
 };
 
 /* One DCGM exporter, asked once however many pools name it. */
@@ -1213,10 +1216,21 @@ static bool asker_may_ask(const struct watch *w)
 	       !(w->target && scraper_status(w->target) == PAGE_UNLOADED);
 }
 
+/* As all say for which the probe is. */
+static bool askers_may_ask(const struct watch *asks)
+{
+	for (const struct watch *w = asks; w; w = w->also)
+		if (!asker_may_ask(w))
+			return false;
+	return true;
+}
+
 /* While the server may be asked, probes tell whether it serves again, whenever it stands still. */
 static void asker_tell(const struct watch *w, bool good, uint64_t asked_ns)
 {
-	uint64_t until = asker_may_ask(w) ? monotonic_ns() + probe_known_ns(&w->pool->probe) : 0;
+	uint64_t until = askers_may_ask(w->asks)
+				 ? monotonic_ns() + probe_known_ns(&w->asks->pool->probe)
+				 : 0;
 
 	pass_probed(w->poller->pass, w->ref, good, asked_ns, until);
 }
@@ -1224,21 +1238,26 @@ static void asker_tell(const struct watch *w, bool good, uint64_t asked_ns)
 /* A server that got no client since must not be woken either. */
 static bool asker_wants(void *arg, uint64_t asked_ns)
 {
-	const struct watch *w = arg;
+	const struct watch *asks = arg;
+	bool wants = false;
 
-	asker_tell(w, false, asked_ns);
-	return asker_may_ask(w) &&
-	       (ineligible_standing(&w->poller->m->health[w->ref.id], monotonic_ns()) ||
-		answers_doubts(w->poller->answers, &w->ref, asked_ns));
+	if (asks->asks != asks)
+		return false;
+	for (const struct watch *w = asks; w; w = w->also) {
+		asker_tell(w, false, asked_ns);
+		wants |= ineligible_standing(&w->poller->m->health[w->ref.id], monotonic_ns()) ||
+			 answers_doubts(w->poller->answers, &w->ref, asked_ns);
+	}
+	return wants && askers_may_ask(asks);
 }
 
 static void asker_done(void *arg, unsigned int status, uint64_t retry_ns, uint64_t asked_ns)
 {
-	struct watch *w = arg;
-
-	asker_tell(w, status >= 200 && status <= 299, asked_ns);
-	answers_probed(w->poller->answers, &w->ref, status, retry_ns);
-	answers_hear(w);
+	for (struct watch *w = arg; w; w = w->also) {
+		asker_tell(w, status >= 200 && status <= 299, asked_ns);
+		answers_probed(w->poller->answers, &w->ref, status, retry_ns);
+		answers_hear(w);
+	}
 }
 
 void poller_tell(struct poller *p, struct pass *pass)
@@ -1262,11 +1281,76 @@ static int configure_asker(struct watch *w, const char *label)
 		err = poller_server_options(w->pool, w->endpoint, probe->path, &options, &url,
 					    &fallback);
 	options.label = label;
-	err = err
-		      ?: probe_configure(&w->asker, w->poller->scraper, probe, &options,
-					 &asker_callbacks, w);
-	asker_tell(w, false, 0);
-	return err;
+	return err
+		       ?: probe_configure(&w->asker, w->poller->scraper, probe, &options,
+					  &asker_callbacks, w);
+}
+
+/* By what is asked, and then by the server. One that is configured by its port alone comes first.
+ */
+static int by_question(const void *a, const void *b)
+{
+	const struct watch *x = *(struct watch *const *)a, *y = *(struct watch *const *)b;
+	const struct endpoint_addr *at = config_endpoint_at(x->endpoint);
+	const struct endpoint_addr *to = config_endpoint_at(y->endpoint);
+	int order = (at->port - to->port) ?: strcmp(probe_asks(x->asker), probe_asks(y->asker));
+
+	order = order ?: (to->any_ip - at->any_ip) ?: memcmp(&at->ip, &to->ip, sizeof(at->ip));
+	return order ?: (x->ref.id > y->ref.id) - (x->ref.id < y->ref.id);
+}
+
+static bool asks_the_same(const struct watch *x, const struct watch *y)
+{
+	return config_endpoint_at(x->endpoint)->port == config_endpoint_at(y->endpoint)->port &&
+	       !strcmp(probe_asks(x->asker), probe_asks(y->asker));
+}
+
+/* Whether `w` is of the server that `of` has: at its address; or at one of this node, where the
+ * other is configured by its port alone. */
+static bool is_same_server(const struct watch *w, const struct watch *of)
+{
+	const struct endpoint_addr *at = config_endpoint_at(of->endpoint);
+	const struct addr *ip = &config_endpoint_at(w->endpoint)->ip;
+
+	return at->any_ip ? netns_has_address(w->poller->netns_fd, ip)
+			  : !memcmp(ip, &at->ip, sizeof(*ip));
+}
+
+/* One prober a server: endpoints of several pools that ask it the same share the first one's. */
+static void share_askers(struct poller *p)
+{
+	_cleanup_free_ struct watch **all = calloc(PINTLE_MAX_ENDPOINTS, sizeof(struct watch *));
+	struct watch *first = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		struct watch *w = p->watches[i];
+
+		if (!w)
+			continue;
+		w->asks = w;
+		w->also = NULL;
+		if (all && w->asker)
+			all[n++] = w;
+	}
+	if (n)
+		qsort(all, n, sizeof(struct watch *), by_question);
+	for (size_t i = 0; i < n; i++) {
+		struct watch *w = all[i], *asks = NULL;
+
+		if (!first || !asks_the_same(w, first))
+			first = w;
+		else if (is_same_server(w, first))
+			asks = first;
+		else if (is_same_server(w, all[i - 1]))
+			asks = all[i - 1]->asks;
+		if (!asks)
+			continue;
+		w->asks = asks;
+		w->also = asks->also;
+		asks->also = w;
+	}
+	poller_tell(p, p->pass);
 }
 
 static int configure_page(struct watch *w, const struct scrape_options *options)
@@ -1438,6 +1522,7 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 			watch_leave(p->watches[i]);
 	}
 	forget_gone(p);
+	share_askers(p);
 	recount_round(p);
 	poller_count(p);
 	return configure_sources(p) ?: err;

@@ -15,6 +15,7 @@ struct probe {
 	const struct probe_callbacks *callbacks;
 	void *arg;
 	uint64_t asked_ns;
+	char *asks;
 };
 
 static bool ends_with(const char *text, const char *end)
@@ -74,7 +75,7 @@ int probe_configure(struct probe **p, struct scraper *s, const struct config_pro
 		    const struct scrape_options *to, const struct probe_callbacks *calls, void *arg)
 {
 	struct scrape_options options = *to;
-	_cleanup_free_ char *post = NULL;
+	_cleanup_free_ char *post = NULL, *asks = NULL;
 	struct probe *made;
 	int err;
 
@@ -83,25 +84,41 @@ int probe_configure(struct probe **p, struct scraper *s, const struct config_pro
 		return 0;
 	}
 	post = probe_request(config);
-	if (!post)
+	if (!post || asprintf(&asks, "%s %s %s %s", config->path, to->credentials_file ?: "",
+			      to->cert_file ?: "", post) < 0) {
+		asks = NULL;
 		return -ENOMEM;
+	}
 	options.post = post;
 	options.expect = 200;
 	options.interval_ns = config->interval_ns;
 	options.timeout_ns = config->timeout_ns;
-	if (*p)
-		return scraper_set_options((*p)->target, &options);
+	if (*p) {
+		err = scraper_set_options((*p)->target, &options);
+		if (err)
+			return err;
+		free((*p)->asks);
+		(*p)->asks = TAKE_PTR(asks);
+		return 0;
+	}
 	made = calloc(1, sizeof(*made));
 	if (!made)
 		return -ENOMEM;
 	made->callbacks = calls;
 	made->arg = arg;
 	err = scraper_add(s, &options, &callbacks, made, &made->target);
-	if (err)
+	if (err) {
 		free(made);
-	else
-		*p = made;
-	return err;
+		return err;
+	}
+	made->asks = TAKE_PTR(asks);
+	*p = made;
+	return 0;
+}
+
+const char *probe_asks(const struct probe *p)
+{
+	return p->asks;
 }
 
 uint64_t probe_known_ns(const struct config_probe *p)
@@ -117,5 +134,6 @@ void probe_free(struct probe *p)
 	if (!p)
 		return;
 	scraper_remove(p->target);
+	free(p->asks);
 	free(p);
 }

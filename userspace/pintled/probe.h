@@ -6,9 +6,10 @@
  * A server that stands still is in doubt, too: its probe is the try that a client's request would
  * otherwise be. A healthy server gets none, and one that nobody uses gets none: it may sleep, or
  * have unloaded its model, and a probe would wake it. There is one probe at a time for each
- * endpoint of this node, at most one in each probe.interval, with at most 512 bytes; of the answer
- * only the head is read. A SteeringPolicy cannot have one: pintled sends work to a server only
- * where the node's file says so.
+ * server of this node, at most one in each probe.interval, with at most 512 bytes; of the answer
+ * only the head is read. Endpoints of several pools that ask a server the same share one probe. A
+ * SteeringPolicy cannot have one: pintled sends work to a server only where the node's file says
+ * so.
  */
 #ifndef PINTLE_PROBE_H
 #define PINTLE_PROBE_H
@@ -39,6 +40,8 @@ char *probe_request(const struct config_probe *p);
 int probe_configure(struct probe **p, struct scraper *s, const struct config_probe *config,
 		    const struct scrape_options *to, const struct probe_callbacks *callbacks,
 		    void *arg);
+/** What it asks, and with which credentials: the same text for the same question. */
+const char *probe_asks(const struct probe *p);
 /** In how long the result of a probe is known that is wanted from now on; 0: there is none. */
 uint64_t probe_known_ns(const struct config_probe *p);
 /** NULL is fine. */
