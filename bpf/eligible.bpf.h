@@ -67,7 +67,7 @@ struct eligible_score {
 	__u32 newcomer;
 	__u32 passed; /* 1: the pass is fresh */
 	__u32 rate;
-	__u32 zero;
+	__u32 idle_ms; /* by so much it may be older than others: pages are not wanted more often */
 };
 
 /* Whether the id with this generation is still this endpoint's, and the endpoint belongs to the
@@ -245,13 +245,14 @@ static __always_inline void eligible_score_take(struct eligible_score *s,
 	s->prompt = from->prompt;
 	s->newcomer = from->newcomer;
 	s->rate = from->generation == generation ? from->rate : 0;
+	s->idle_ms = from->flags & PINTLE_SCORE_IDLE ? pool->idle_ms : 0;
 }
 
 /* Fills in *f, except for the present counts, f->inflight, f->pending and f->opened. */
 static __always_inline void eligible_facts(struct decide_facts *f, const struct pintle_pool *pool,
 					   const struct eligible_score *s, __u64 now)
 {
-	__s64 age = now - s->scraped_ns;
+	__s64 age = now - s->scraped_ns - (__u64)s->idle_ms * 1000000;
 
 	f->published = s->published;
 	f->fresh = s->whole && s->scraped_ns && age <= (__s64)pool->staleness_ns;

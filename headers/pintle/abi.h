@@ -713,7 +713,9 @@ struct pintle_pool {
 	 * a later heartbeat. Written by the kernel, where `proxied` is set. */
 	__u64 left_ns;
 	__u32 proxied; /* 1: others serve its frontends, and it refuses nobody: it may be left */
-	__u32 zeros;
+	/* By so much a score with PINTLE_SCORE_IDLE may be older than staleness_ns. Pins of an
+	 * earlier build have 0 here. */
+	__u32 idle_ms;
 };
 
 /* ---- sessions, in keys of several maps ---------------------------------------- */
@@ -1168,6 +1170,8 @@ struct pintle_endpoint {
 #define PINTLE_SIGNAL_GPU      0x8
 #define PINTLE_SCORE_SATURATED 0x10 /* over a threshold of its pool */
 #define PINTLE_SCORE_FAILED    0x20 /* the newest scrape failed; the signals are older */
+/* Nobody uses the pool, so the next page is not wanted yet: the score may be pool.idle_ms older. */
+#define PINTLE_SCORE_IDLE 0x40
 
 /* The linear load model of one class: load = published + arrival * (connections
  * that came since the scrape) - the pool's departure * (those that ended since).

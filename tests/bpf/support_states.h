@@ -20,6 +20,7 @@ struct states {
 	bool tame;     /* only states that occur, and no two times closer than now / 128 */
 	bool followed; /* the scores have what a pass found; else they have zeros there */
 	bool asked;    /* the pool is decided by request */
+	bool idle;     /* nobody uses the pool: some scores may be older */
 	struct pintle_pool pool;
 	struct pintle_endpoint endpoints[PINTLE_MAX_MEMBERS];
 	struct pintle_score scores[PINTLE_MAX_MEMBERS];
@@ -183,6 +184,15 @@ static inline void states_asked(struct states *s, uint32_t n)
 	}
 }
 
+static inline void states_idle(struct states *s, uint32_t n)
+{
+	/* About as long as a tame staleness, or the most. */
+	s->pool.idle_ms = n % 4 ? (uint32_t)(s->now / 8 / NSEC_PER_MSEC) : UINT32_MAX;
+	for (uint32_t e = 0; e < PINTLE_MAX_MEMBERS; e++)
+		if (random_at(~((uint64_t)n << 20 | e) ^ 1ULL << 61) & 1)
+			s->scores[e].flags |= PINTLE_SCORE_IDLE;
+}
+
 static inline void states_health(struct states *s, uint32_t e)
 {
 	struct pintle_health *to = &s->health[e];
@@ -255,6 +265,8 @@ static inline void states_make(struct states *s, uint32_t n, uint64_t now, bool 
 		states_share(s, n);
 	if (s->asked)
 		states_asked(s, n);
+	if (s->idle)
+		states_idle(s, n);
 }
 
 /* Writes the entries of an array map from `first` on. */

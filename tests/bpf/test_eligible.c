@@ -105,6 +105,57 @@ static void test_states_of_pools_decided_by_request(void **state)
 		assert_digest(digest, 0x2264546a1c01f4e1);
 }
 
+static void test_states_of_idle_pools(void **state)
+{
+	uint32_t fills = rounds_wanted(FILLS) / 4;
+	uint64_t digest;
+
+	(void)state;
+	states.asked = false;
+	states.idle = true;
+	digest = agree(fills, true);
+	states.idle = false;
+	if (fills == FILLS / 4)
+		assert_digest(digest, 0x4f1d04dd5e9d58ba);
+}
+
+/* A page that was not wanted for five seconds is as good as one of the last interval. */
+static void test_how_old_a_score_may_be(void **state)
+{
+	static const struct {
+		uint64_t age_ms;
+		uint32_t flags;
+		bool fresh, lost;
+	} cases[] = {
+		{2000, 0, true, false},
+		{2001, 0, false, false},
+		{10001, 0, false, true},
+		{2001, PINTLE_SCORE_FAILED, false, false},
+		{7600, PINTLE_SCORE_IDLE, true, false},
+		{7600, PINTLE_SCORE_IDLE | PINTLE_SCORE_FAILED, true, false},
+		{7601, PINTLE_SCORE_IDLE, false, false},
+		{15600, PINTLE_SCORE_IDLE, false, false},
+		{15601, PINTLE_SCORE_IDLE, false, true},
+	};
+	const struct pintle_pool pool = {.staleness_ns = 2000 * NSEC_PER_MSEC, .idle_ms = 5600};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct pintle_score score = {
+			.generation = 1,
+			.scraped_ns = NOW - cases[i].age_ms * NSEC_PER_MSEC,
+			.flags = cases[i].flags,
+		};
+		struct eligible_score s = {.whole = 1};
+		struct decide_facts f = {0};
+
+		eligible_score_take(&s, &score, 1, &pool, NOW);
+		eligible_facts(&f, &pool, &s, NOW);
+		assert_int_equal(f.fresh, cases[i].fresh);
+		assert_int_equal(f.lost, cases[i].lost);
+	}
+}
+
 /* Each byte that came since the pass counts, up to the most that loads may be. */
 static void test_bytes_that_were_asked(void **state)
 {
@@ -139,6 +190,8 @@ int main(void)
 		cmocka_unit_test(test_states_with_passes),
 		cmocka_unit_test(test_bytes_that_were_asked),
 		cmocka_unit_test(test_states_of_pools_decided_by_request),
+		cmocka_unit_test(test_states_of_idle_pools),
+		cmocka_unit_test(test_how_old_a_score_may_be),
 	};
 
 	return cmocka_run_group_tests(tests, load, unload);

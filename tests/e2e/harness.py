@@ -270,7 +270,8 @@ class Node(Pins):
             "endpoints": [
                 s if isinstance(s, dict) else {"name": s.name, "listen": s.listen} for s in servers
             ],
-            "scrape": {"interval": "50ms", "timeout": "1s"},
+            # Pages are read as often while nobody connects: most cases change a page and look.
+            "scrape": {"interval": "50ms", "idle": "50ms", "timeout": "1s"},
             # The requests of cases are so small that by their context alone sessions would leave
             # for nothing.
             "stickiness": {"maxExtraLoad": 16},

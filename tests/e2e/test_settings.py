@@ -13,7 +13,7 @@ KEYS = {
     "pool": {
         "mode": ("baseline", "enforce"), "requests": ("one-per-connection", "as-they-come"),
         "failureMode": ("FailClose", "FailOpen"), "spareHeaders": ("Accept-Language", "Accept-Encoding, User-Agent"),
-        "http10": ("true", "false"), "scrape.interval": ("90ms", "50ms"), "scrape.timeout": ("900ms", "1s"),
+        "http10": ("true", "false"), "scrape.interval": ("90ms", "50ms"), "scrape.idle": ("7s", "50ms"), "scrape.timeout": ("900ms", "1s"),
         "stickiness.key": ("source/24", "source"), "stickiness.group": ("source/16", "none"),
         "stickiness.ttl": ("100s", "300s"), "stickiness.maxExtraLoad": ("7", "16"),
         "weights.queue": ("3", "2"), "weights.kvCache": ("1.5", "2"), "weights.running": ("4", "1"),

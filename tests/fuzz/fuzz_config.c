@@ -134,7 +134,8 @@ static void check_pool(const struct config_pool *p)
 	PROMISE(p->mode < PINTLE_MODE_COUNT && p->failure_mode <= PINTLE_FAIL_CLOSE);
 	PROMISE(p->stickiness.key_bits_v4 <= 32 && p->stickiness.key_bits_v6 <= 128);
 	PROMISE(p->stickiness.group_bits_v4 <= 32 && p->stickiness.group_bits_v6 <= 128);
-	PROMISE(p->scrape.interval_ns && p->scrape.timeout_ns && p->saturation.staleness_ns);
+	PROMISE(p->scrape.interval_ns && p->scrape.idle_ns && p->scrape.timeout_ns &&
+		p->saturation.staleness_ns);
 	PROMISE(hook_sees(p->decided_by, p->stickiness.key_kind));
 	PROMISE(hook_sees(p->decided_by, p->stickiness.group_kind));
 	PROMISE(p->ejection.failures >= 0 && p->ejection.time_ns && p->ejection.max_time_ns);

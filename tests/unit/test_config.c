@@ -280,14 +280,14 @@ static const struct refusal refusals[] = {
 	 POOL_OF("[\"10.77.0.1:8000\"]", "[{name: e, listen: 8001, metrcs: x}]"),
 	 "6:39: unknown key \"metrcs\" in pools[].endpoints[]; did you mean \"metrics\"?\n"},
 	{"a merge key", POOL "  scrape: {<<: {interval: 1s}}\n",
-	 "7:12: unknown key \"<<\" in pools[].scrape; known here: interval, timeout, path, scheme, authorization, tlsConfig\n"},
+	 "7:12: unknown key \"<<\" in pools[].scrape; known here: interval, idle, timeout, path, scheme, authorization, tlsConfig\n"},
 	{"a key twice", POOL "  engine: tgi\n  engine: vllm\n",
 	 "8:3: \"engine\" stands here again; keep this or that of line 7\n"},
 	{"a key three times, deep", POOL "  weights: {gpu: 0, gpu: 0,\n    gpu: 0}\n",
 	 "7:21: \"gpu\" stands here again; keep this or that of line 7\n"
 	 "8:5: \"gpu\" stands here again; keep this or that of line 7\n"},
 	{"a mapping without value", POOL "  scrape:\n",
-	 "7:10: scrape is one value; write a mapping of interval, timeout, path, scheme, authorization, tlsConfig\n"},
+	 "7:10: scrape is one value; write a mapping of interval, idle, timeout, path, scheme, authorization, tlsConfig\n"},
 
 	/* frontends */
 	{"frontends empty", POOL_OF("[]", "[{name: e, listen: 8001}]"),
@@ -1319,6 +1319,7 @@ static void minimal_has_the_defaults(void **state)
 	assert_int_equal(p->mode, PINTLE_MODE_ENFORCE);
 	assert_int_equal(p->failure_mode, PINTLE_FAIL_OPEN);
 	assert_int_equal(p->scrape.interval_ns, 200 * NSEC_PER_MSEC);
+	assert_int_equal(p->scrape.idle_ns, 5 * NSEC_PER_SEC);
 	assert_int_equal(p->scrape.timeout_ns, NSEC_PER_SEC);
 	assert_string_equal(p->scrape.path, "/metrics");
 	assert_int_equal(p->stickiness.key_kind, PINTLE_KEY_SOURCE);

@@ -10,7 +10,7 @@
 #include "../../userspace/pintled/poll.h"
 #include "health.bpf.h"
 
-#define FAST "scrape: {interval: 10ms, timeout: 1s}, "
+#define FAST "scrape: {interval: 10ms, idle: 10ms, timeout: 1s}, "
 
 /* ---- model servers' pages ------------------------------------------------------------------ */
 
@@ -700,6 +700,83 @@ static void test_when_to_look_for_listeners(void **state)
 	world_end(&w);
 }
 
+/* ---- what nobody uses ------------------------------------------------------------------------ */
+
+#define IDLE "scrape: {interval: 10ms, idle: 60s, timeout: 1s}, "
+
+static bool rests(const struct world *w, size_t i)
+{
+	return score_of(w, i)->flags & PINTLE_SCORE_IDLE;
+}
+
+static struct pintle_counters *connections_of(const struct world *w, size_t i)
+{
+	return &w->s.m->inflight[ref_of(w, i).id].by_class[3];
+}
+
+static void turn_for(struct world *w, uint64_t ns)
+{
+	uint64_t until = monotonic_ns() + ns;
+
+	while (monotonic_ns() < until)
+		uv_run(&w->loop, UV_RUN_ONCE);
+}
+
+/* Ten seconds without a connection, and pages that are good are no longer wanted; those that fail
+ * are. The first connection brings all back, and one that is open keeps them. */
+static void test_a_pool_that_nobody_uses(void **state)
+{
+	uint64_t scrapes, failures, now;
+	struct world w;
+
+	(void)state;
+	world_start(&w, POOL("a", FRONTEND, IDLE SERVERS(AT("e0", 8001) "," AT("e1", 8002))));
+	show(&w.pages, 0, PAGE(3, 4, 0.4));
+	configure(&w);
+	turn_until(&w, score_of(&w, 0)->scraped_ns);
+	assert_false(rests(&w, 0));
+	assert_true(poller_in_use(w.p, w.s.p->pools[0].ref.id));
+	turn_until(&w, rests(&w, 0));
+	assert_false(poller_in_use(w.p, w.s.p->pools[0].ref.id));
+	assert_false(rests(&w, 1));
+	failures = counters_of(&w, 1)->failures;
+	turn_until(&w, counters_of(&w, 1)->failures >= failures + 2);
+	assert_false(score_of(&w, 0)->flags & PINTLE_SCORE_FAILED);
+
+	connections_of(&w, 0)->placed++;
+	show(&w.pages, 0, PAGE(5, 4, 0.4));
+	turn_until(&w, score_of(&w, 0)->waiting == 5 && !rests(&w, 0));
+	turn_scrapes(&w, 0, 20);
+	connections_of(&w, 0)->failed++;
+	/* The page of the second is good at last: it, too, is left alone. */
+	show(&w.pages, 1, PAGE(1, 1, 0));
+	turn_until(&w, rests(&w, 0) && rests(&w, 1));
+	scrapes = counters_of(&w, 0)->scrapes + counters_of(&w, 1)->scrapes;
+	turn_for(&w, NSEC_PER_SEC);
+	/* A first rest may be short. */
+	assert_true(counters_of(&w, 0)->scrapes + counters_of(&w, 1)->scrapes <= scrapes + 4);
+
+	/* A server that was restarted is not left unheard for long. */
+	now = monotonic_ns();
+	w.s.m->health[ref_of(&w, 0).id].listening_since_ns = now;
+	turn_until(&w, score_of(&w, 0)->scraped_ns >= now);
+	turn_until(&w, rests(&w, 0));
+
+	/* Another idle time takes effect at once, and an old page that was told of is not believed
+	 * for long once the pool is used again. */
+	reconfigure(&w, POOL("a", FRONTEND, FAST SERVERS(AT("e0", 8001) "," AT("e1", 8002))));
+	turn_until(&w, !rests(&w, 0) && !rests(&w, 1));
+	turn_scrapes(&w, 1, 20);
+	reconfigure(&w, POOL("a", FRONTEND, IDLE SERVERS(AT("e0", 8001) "," AT("e1", 8002))));
+	turn_until(&w, rests(&w, 1));
+	show(&w.pages, 1, NULL);
+	connections_of(&w, 1)->placed++;
+	turn_until(&w, score_of(&w, 1)->flags & PINTLE_SCORE_FAILED);
+	turn_until(&w, !rests(&w, 1));
+	assert_true(score_of(&w, 1)->flags & PINTLE_SCORE_FAILED);
+	world_end(&w);
+}
+
 /* libuv keeps a pipe of its own from the first loop on. */
 static int setup(void **state)
 {
@@ -728,6 +805,7 @@ int main(void)
 		steer_test(test_another_configuration_while_it_is_asked),
 		steer_test(test_no_listener_is_looked_for_elsewhere),
 		steer_test(test_when_to_look_for_listeners),
+		steer_test(test_a_pool_that_nobody_uses),
 	};
 
 	return cmocka_run_group_tests(tests, setup, remove_cgroup);

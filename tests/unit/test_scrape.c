@@ -29,6 +29,7 @@
 #define LOOK_MS        10
 #define PATIENCE_LOOKS 3000 /* after so many, a condition that is not met is a failure */
 #define HOUR_NS        (3600 * NSEC_PER_SEC)
+#define REST_LOOKS     30 /* for so many, nothing is scraped */
 
 /* -- a server --------------------------------------------------------------------- */
 
@@ -1459,6 +1460,57 @@ static void kick_scrapes_now(void **state)
 	server_stop(&s);
 }
 
+static void look_on(struct fixture *f)
+{
+	f->looks = 0;
+	uv_timer_start(&f->look, on_look, LOOK_MS, LOOK_MS);
+	while (f->looks < REST_LOOKS)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	uv_timer_stop(&f->look);
+}
+
+static void rest_now(struct record *r)
+{
+	scraper_rest(r->target, HOUR_NS);
+}
+
+/* The end of a rest brings the next scrape at once, and so does a failure. */
+static void rest_is_longer_than_an_interval(void **state)
+{
+	struct fixture f;
+	struct server s;
+	struct record r = {0};
+	struct scrape_options o;
+	typeof(r.dones) before;
+
+	(void)state;
+	setup(&f);
+	server_start(&s, answer_good);
+	o = options_of(s.url);
+	r.in_done = rest_now;
+	add(&f, &r, &o);
+	RUN_UNTIL(&f, r.dones >= 1);
+	/* The interval is 5 ms. */
+	look_on(&f);
+	assert_int_equal(r.dones, 1);
+	r.in_done = NULL;
+	scraper_rest(r.target, 0);
+	RUN_UNTIL(&f, r.dones >= 10);
+	/* The same options again end no rest. */
+	r.in_done = rest_now;
+	before = r.dones;
+	RUN_UNTIL(&f, r.dones > before);
+	before = r.dones;
+	assert_int_equal(scraper_set_options(r.target, &o), 0);
+	look_on(&f);
+	assert_int_equal(r.dones, before);
+	r.bad = "a bad page";
+	scraper_rest(r.target, 0);
+	RUN_UNTIL(&f, r.dones >= before + 4);
+	teardown(&f);
+	server_stop(&s);
+}
+
 static void not_open_twice(struct record *r)
 {
 	struct scrape_stats stats;
@@ -1763,6 +1815,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(hung_servers_do_not_hold_up_others),
 		cmocka_unit_test(checks_do_not_hold_up_pages),
 		cmocka_unit_test(many_targets),
+		cmocka_unit_test(rest_is_longer_than_an_interval),
 		cmocka_unit_test(failing_is_said_once),
 		cmocka_unit_test(no_descriptors_left),
 		cmocka_unit_test(coming_and_going_does_not_flood),

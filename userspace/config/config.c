@@ -164,6 +164,12 @@ static void free_endpoint(struct config_endpoint *e)
 	free(e->allowed);
 }
 
+/* A scrape comes up to a tenth of its interval late, and then waits for its turn. */
+uint64_t config_idle_more_ns(const struct config_scrape *s)
+{
+	return s->idle_ns > s->interval_ns ? s->idle_ns + s->idle_ns / 8 : 0;
+}
+
 const char *config_gpu_page(const struct config_pool *p, const struct config_endpoint *e)
 {
 	return e->gpu_index >= 0 || e->gpu_pod ? e->gpu_exporter ?: p->dcgm_url : NULL;

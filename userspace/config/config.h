@@ -100,6 +100,8 @@ struct config_stickiness {
 
 struct config_scrape {
 	uint64_t interval_ns;
+	uint64_t idle_ns; /* the same while nobody uses the pool; less than interval_ns counts as
+			   * that */
 	uint64_t timeout_ns;
 	char *path;
 	const char *scheme;     /* http or https (not owned) */
@@ -401,6 +403,10 @@ const char *config_other_name(const struct config_pool *p, size_t i);
 const struct config_model *config_model_named(const struct config_pool *p, const char *name);
 /** Whether requests to the frontends of `of` go to the pool by their model. */
 bool config_serves_models_of(const struct config_pool *p, const struct config_pool *of);
+
+/** By how much a page may be older than the pool's staleness limit while nobody uses the pool; 0:
+ * it is read as often as ever. */
+uint64_t config_idle_more_ns(const struct config_scrape *s);
 
 /** Whether prompts count in the pool, when it is decided by request. */
 bool config_wants_prompts(const struct config_pool *p);

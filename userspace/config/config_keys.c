@@ -407,6 +407,13 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].scrape.interval", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .policy_min = 100 * MSEC, .max = HOUR, .preset = "200ms", POOL(scrape.interval_ns),
 	 .help = "The time from one scrape of an endpoint to the next."},
+	{"pools[].scrape.idle", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
+	 .policy_min = 100 * MSEC, .max = 60000 * MSEC, .preset = "5s", POOL(scrape.idle_ns),
+	 .help = "The same for ready endpoints while no connection of this node to the pool is "
+		 "open, nor one came in 10 s. A page may then be so much older than "
+		 "`saturation.staleness`. The first connection brings `interval` back, within "
+		 "0.2 s. If it is no longer than `interval`, pages are always read at "
+		 "`interval`."},
 	{"pools[].scrape.timeout", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = HOUR, .preset = "1s", POOL(scrape.timeout_ns),
 	 .help = "A page that takes longer counts as a failure."},

@@ -46,6 +46,7 @@ struct scrape_target {
 	struct source source;
 	char *label;
 	uint64_t interval_ns, timeout_ns;
+	uint64_t rest_ns; /* in place of interval_ns, if longer, until a scrape fails; 0: none */
 	unsigned int expect, status; /* of a health check; of the newest answer */
 	uint64_t retry_ns;
 	bool probe;
@@ -63,9 +64,10 @@ struct scrape_target {
 	bool is_young;    /* in scraper->young */
 	bool tried_other; /* in this scrape */
 	bool in_done;
-	bool again;    /* kicked while busy: scrape once more right after */
-	bool afresh;   /* its options changed in done(): ignore this result */
-	bool loopback; /* the newest connection was to a loopback address */
+	bool again;      /* kicked while busy: scrape once more right after */
+	bool rests_anew; /* no scrape has been scheduled by rest_ns yet */
+	bool afresh;     /* its options changed in done(): ignore this result */
+	bool loopback;   /* the newest connection was to a loopback address */
 	bool removed;
 	bool said; /* a failure was logged, and no recovery since */
 };
@@ -115,11 +117,21 @@ static void schedule_first(struct scrape_target *t)
 	schedule(t, jitter(t->scraper, MIN(most, t->interval_ns), 0, 1));
 }
 
+static uint64_t interval_of(const struct scrape_target *t)
+{
+	return MAX(t->interval_ns, t->rest_ns);
+}
+
+/* The first rest ends at a random time: whatever makes many targets rest at once, on many nodes
+ * perhaps, they are not scraped at once. */
 static void schedule_regular(struct scrape_target *t)
 {
-	uint64_t due = t->started_ns + jitter(t->scraper, t->interval_ns, 0.9, 1.1);
+	uint64_t due =
+		t->started_ns + (t->rests_anew ? jitter(t->scraper, interval_of(t), 0, 1)
+					       : jitter(t->scraper, interval_of(t), 0.9, 1.1));
 	uint64_t now = monotonic_ns();
 
+	t->rests_anew = false;
 	/* Where an answer takes longer than the interval, the server still gets a pause. */
 	schedule(t, MAX(due > now ? due - now : 0, t->interval_ns / 10));
 }
@@ -233,6 +245,7 @@ static void end_scrape(struct scrape_target *t, const struct fetch_result *resul
 		schedule(t, 0);
 	} else if (r->error || bad) {
 		t->failures += t->failures < UINT32_MAX;
+		t->rest_ns = 0;
 		t->scraper->stats.failed++;
 		say_failure(t, r->error ? r->reason : bad);
 		schedule_retry(t, r->no_connection || r->answered || t->loopback);
@@ -552,7 +565,7 @@ int scraper_set_options(struct scrape_target *t, const struct scrape_options *o)
 	if (!same_source(&before, &t->source))
 		start_afresh(t);
 	else if (uv_is_active((uv_handle_t *)&t->timer) &&
-		 t->due_ns > monotonic_ns() + t->interval_ns)
+		 t->due_ns > monotonic_ns() + interval_of(t))
 		schedule_regular(t);
 	free_source(&before);
 	return 0;
@@ -566,6 +579,16 @@ void scraper_kick(struct scrape_target *t)
 		t->again = true;
 	else
 		schedule(t, 0);
+}
+
+void scraper_rest(struct scrape_target *t, uint64_t rest_ns)
+{
+	bool ends = t->rest_ns && !rest_ns;
+
+	t->rests_anew = rest_ns && (t->rests_anew || !t->rest_ns);
+	t->rest_ns = rest_ns;
+	if (ends && !t->removed && !t->is_due && !t->fetch && !t->in_done)
+		schedule_first(t);
 }
 
 unsigned int scraper_failures(const struct scrape_target *t)

@@ -114,6 +114,12 @@ int scraper_set_options(struct scrape_target *t, const struct scrape_options *op
  * flight, right after it. */
 void scraper_kick(struct scrape_target *t);
 
+/** From now on a scrape follows the one before after rest_ns, +-10 %, if that is longer than
+ * interval_ns; the first one at a random time before that. 0: by interval_ns again, beginning with
+ * a scrape after a short random time. A failure ends the rest by itself. May be called from within
+ * done(). */
+void scraper_rest(struct scrape_target *t, uint64_t rest_ns);
+
 /** How many scrapes of this target have failed in a row; 0: the newest succeeded, or none is
  * over. */
 unsigned int scraper_failures(const struct scrape_target *t);

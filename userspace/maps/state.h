@@ -79,6 +79,7 @@ struct state_endpoint {
 	bool has_waiting, has_running, has_kv_cache, has_gpu;
 	bool saturated;          /* by that page, however old it is now */
 	bool scrape_failed;      /* the newest scrape failed: the signals are older */
+	bool unused;             /* nobody uses the pool: that page may be older than others */
 	bool has_age;            /* false: never scraped */
 	bool fresh;              /* young enough for the rule to believe it */
 	double waiting, running; /* requests */

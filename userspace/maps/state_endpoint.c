@@ -193,6 +193,7 @@ static void signals_take(struct state_endpoint *e, const struct pintle_score *sc
 	e->gpu = e->has_gpu ? MIN(score->gpu / MILLION, 1.0) : 0;
 	e->saturated = score->flags & PINTLE_SCORE_SATURATED;
 	e->scrape_failed = score->flags & PINTLE_SCORE_FAILED;
+	e->unused = score->flags & PINTLE_SCORE_IDLE;
 	e->published = MIN(score->model[0].published, PINTLE_MAX_LOAD) / MILLI;
 }
 

@@ -137,6 +137,11 @@ GET(scrape_failed)
 	return value_bool(e->scrape_failed);
 }
 
+GET(unused)
+{
+	return value_bool(e->unused);
+}
+
 GET(families)
 {
 	cJSON *list = cJSON_CreateArray();
@@ -399,6 +404,9 @@ static const struct column columns[] = {
 	{.key = "scrape_failed",
 	 COLUMN(scrape_failed),
 	 .help = "bool: the newest scrape failed; the signals are older"},
+	{.key = "unused",
+	 COLUMN(unused),
+	 .help = "bool: that page may be old by `scrape.idle`, since this node does not use the pool"},
 	/* of this node's own connections; null: the pool's requests are not followed */
 	{.key = "requests_waiting",
 	 COLUMN(requests_waiting),

@@ -333,6 +333,7 @@ static void value_class_shadow(const struct page *p, const struct state_pool *s)
 POOL_VALUE(value_tenants, s->tenants)
 POOL_VALUE(value_tenants_in_flight, s->tenants_in_flight)
 POOL_VALUE(value_tenants_refused, s->tenants_refused)
+POOL_VALUE(value_in_use, poller_in_use(p->from->poller, s->id))
 POOL_VALUE(value_ready_endpoints, s->ready_count)
 POOL_VALUE(value_endpoints, s->endpoint_count)
 POOL_COUNTS(value_mode, s->mode == k, PINTLE_MODE_COUNT, mode_name)
@@ -888,6 +889,10 @@ static const struct row {
 			"from 1 on the pool is saturated.",
 	 .family.more = "More servers help a saturated pool; steering cannot. A stale endpoint "
 			"counts as 1."},
+	{POOL(GAUGE, "pintle_pool_in_use", value_in_use),
+	 .family.help =
+		 "1: a connection of this node to the pool is open, or came in the last 10 s; "
+		 "its pages are read at `scrape.interval`. 0: at `scrape.idle`."},
 	{POOL(GAUGE, "pintle_pool_ready_endpoints", value_ready_endpoints),
 	 .family.help = "Endpoints that may be chosen: ready, saturated or stale."},
 	{POOL(GAUGE, "pintle_pool_endpoints", value_endpoints),

@@ -15,6 +15,7 @@
 #include "pass.h"
 #include "probe.h"
 #include "register.h"
+#include "../policy/demand.h"
 #include "../policy/engine_run.h"
 #include "../policy/fitness.h"
 #include "../policy/locality.h"
@@ -69,6 +70,8 @@ struct watch {
 	struct vouch vouch;
 	struct fitness fitness;
 	bool slept;                     /* its page has said so */
+	bool idle;                      /* its score has PINTLE_SCORE_IDLE */
+	uint64_t rest_ns;               /* the newest rest of its page's scrapes; 0: none */
 	uint64_t check_begun_ns;        /* when the newest check was connected */
 	uint64_t served_since_ns;       /* since when it may be chosen; 0: it may not */
 	uint64_t good_ns[SIGNAL_COUNT]; /* when a page had a value of it that can be */
@@ -97,7 +100,7 @@ struct poller {
 	uv_loop_t *loop;
 	const struct maps *m;
 	int netns_fd;
-	uv_timer_t *knocks;
+	uv_timer_t *knocks, *demand_looks;
 	struct adapters *adapters;
 	struct answers *answers;
 	struct pass *pass; /* NULL: requests are not followed */
@@ -112,6 +115,7 @@ struct poller {
 	/* By pool id; a pool that is given a former one's id soon has numbers of its own. */
 	struct others others[PINTLE_MAX_POOLS];
 	struct poll_sums sums[PINTLE_MAX_POOLS]; /* the same */
+	struct demand demands[PINTLE_MAX_POOLS]; /* the same */
 	/* A round is over when every endpoint has been scraped in it. */
 	uint64_t round;         /* the current one, from 1 */
 	size_t round_open;      /* endpoints not scraped in it yet */
@@ -135,6 +139,13 @@ static void tell_spoiled(struct telling *t, const char *label, const char *fault
 		 label, fault);
 }
 
+/* How old a page may be that is believed. */
+static uint64_t page_limit_ns(const struct watch *w)
+{
+	return w->pool->saturation.staleness_ns +
+	       (w->idle ? config_idle_more_ns(&w->pool->scrape) : 0);
+}
+
 /* What was known before stands for a value that none can be: a counter's number for ever, because
  * it has not fallen; a gauge's while it is as fresh as a score may be. */
 static void hold_signals(struct watch *w, struct signals *s)
@@ -148,7 +159,7 @@ static void hold_signals(struct watch *w, struct signals *s)
 		if (s->present[i])
 			w->good_ns[i] = now;
 		if (!s->spoiled[i] || !before->present[i] ||
-		    (load && now - w->good_ns[i] > w->pool->saturation.staleness_ns))
+		    (load && now - w->good_ns[i] > page_limit_ns(w)))
 			continue;
 		s->present[i] = true;
 		s->value[i] = before->value[i];
@@ -659,17 +670,17 @@ static void on_knocks(uv_timer_t *timer)
 			watch_knock(p->watches[i], now);
 }
 
-static void on_knocks_closed(uv_handle_t *handle)
+static void on_timer_closed(uv_handle_t *handle)
 {
 	free(handle);
 }
 
-static void knocks_start(struct poller *p)
+static void timer_start(struct poller *p, uv_timer_t *timer, uv_timer_cb call, uint64_t ms)
 {
-	uv_timer_init(p->loop, p->knocks);
-	p->knocks->data = p;
-	uv_timer_start(p->knocks, on_knocks, KNOCKS_MS, KNOCKS_MS);
-	uv_unref((uv_handle_t *)p->knocks);
+	uv_timer_init(p->loop, timer);
+	timer->data = p;
+	uv_timer_start(timer, call, ms, ms);
+	uv_unref((uv_handle_t *)timer);
 }
 
 static bool watch_begin(void *arg, const struct fetch_connection *connection)
@@ -726,8 +737,7 @@ static bool watch_serves(const struct watch *w, uint64_t now)
 static uint32_t watch_rate(struct watch *w)
 {
 	uint64_t now = monotonic_ns(), former = w->counters.page_ns;
-	bool heard = !former ||
-		     now - former <= w->pool->saturation.staleness_ns + w->pool->scrape.interval_ns;
+	bool heard = !former || now - former <= page_limit_ns(w) + w->pool->scrape.interval_ns;
 
 	if (w->pool->slow_start_ns) {
 		if (!watch_serves(w, now))
@@ -869,14 +879,24 @@ static double own_requests(const struct watch *w)
 	return (double)work->waiting + work->unseen + work->answering;
 }
 
+/* A page that was not wanted for long stands for those that would have come meanwhile. */
+static uint64_t pages_stood_for(const struct watch *w)
+{
+	uint64_t since = w->idle ? monotonic_ns() - w->counters.page_ns : 0;
+	uint64_t pages = since / w->pool->scrape.interval_ns;
+
+	return pages < 1 ? 1 : MIN(pages, (uint64_t)OTHERS_PAGES);
+}
+
 static void compare_with_others(struct watch *w, const struct pintle_score *score)
 {
 	struct poller *p = w->poller;
 	size_t at = (size_t)(w->pool - p->config->pools);
 
-	others_page(&p->others[p->publication->pools[at].ref.id],
-		    (double)score->waiting + score->running, own_requests(w),
-		    (uint32_t)w->pool->endpoint_count);
+	for (uint64_t n = pages_stood_for(w); n; n--)
+		others_page(&p->others[p->publication->pools[at].ref.id],
+			    (double)score->waiting + score->running, own_requests(w),
+			    (uint32_t)w->pool->endpoint_count);
 }
 
 /* A server that counts less than before has restarted: all that it counts is new. */
@@ -921,6 +941,139 @@ static void engine_look(struct watch *w, const struct signals *page, struct pint
 			 w->pool->name, w->endpoint->name);
 }
 
+/* ---- pages on demand --------------------------------------------------------------- */
+
+/* So soon the first connection to an idle pool is seen. */
+#define DEMAND_LOOK_MS 200
+
+static struct demand *demand_of(const struct watch *w)
+{
+	struct poller *p = w->poller;
+
+	return &p->demands[p->publication->pools[pool_index(w)].ref.id];
+}
+
+/* After a good page: only an endpoint that may be chosen is left alone for long. What is wrong with
+ * any other is looked at as often as ever. */
+static bool watch_rest(struct watch *w)
+{
+	const struct config_scrape *scrape = &w->pool->scrape;
+
+	w->rest_ns = w->target && config_idle_more_ns(scrape) && demand_of(w)->idle &&
+				     watch_serves(w, monotonic_ns())
+			     ? scrape->idle_ns
+			     : 0;
+	if (w->target)
+		scraper_rest(w->target, w->rest_ns);
+	return w->rest_ns;
+}
+
+static void watch_rouse(struct watch *w)
+{
+	if (w->target && w->rest_ns)
+		scraper_rest(w->target, 0);
+	w->rest_ns = 0;
+}
+
+/* From now on the endpoint's score is believed for as long as others are. */
+static void watch_expire(struct watch *w)
+{
+	__atomic_fetch_and(&w->poller->m->scores[w->ref.id].flags, ~(__u32)PINTLE_SCORE_IDLE,
+			   __ATOMIC_RELAXED);
+	w->idle = false;
+}
+
+/* Whether the page that the score is of was another server's, or its server is gone. */
+static bool watch_is_outdated(const struct watch *w)
+{
+	uint64_t since = listening_since(w);
+
+	return w->pool->reach == PINTLE_REACH_LISTENER &&
+	       (!since || since > w->poller->m->scores[w->ref.id].scraped_ns);
+}
+
+static void watch_demand(struct watch *w, uint64_t now)
+{
+	const struct demand *d = demand_of(w);
+
+	if (!d->idle || watch_is_outdated(w))
+		watch_rouse(w);
+	if (w->idle && !d->idle && now - d->since_ns > w->pool->saturation.staleness_ns)
+		watch_expire(w);
+}
+
+/* Adds up what the kernel has decided about connections to the endpoint. Returns whether one is
+ * open. */
+static bool endpoint_decisions(const struct maps *m, uint32_t id, uint64_t *sum)
+{
+	int64_t open = 0;
+
+	*sum += m->shadow_placed[id];
+	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++) {
+		const struct pintle_counters *n = &m->inflight[id].by_class[i];
+
+		*sum += __atomic_load_n(&n->placed, __ATOMIC_RELAXED);
+		open += (int64_t)eligible_in_flight(n);
+	}
+	return open > 0;
+}
+
+/* A pool that is full, by a page that may be old, places no connection. */
+static void class_decisions(const struct maps *m, uint32_t pool, uint64_t *sum)
+{
+	for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++) {
+		const struct pintle_class_sums *n = &m->class_sums[pool * PINTLE_MAX_CLASSES + i];
+
+		for (size_t j = 0; j < PINTLE_OUTCOME_COUNT; j++)
+			*sum += j == PINTLE_OUTCOME_FORBIDDEN ? 0 : n->decided[j] + n->would[j];
+	}
+}
+
+static void pool_demand(struct poller *p, size_t at, uint64_t now)
+{
+	const struct published_pool *pool = &p->publication->pools[at];
+	const struct config_pool *c = &p->config->pools[at];
+	uint64_t decisions = 0, outcomes[PINTLE_OUTCOME_COUNT] = {0};
+	bool open = false;
+
+	for (size_t i = 0; i < c->endpoint_count; i++)
+		open |= endpoint_decisions(p->m, pool->endpoints[i].id, &decisions);
+	if (c->class_count)
+		class_decisions(p->m, pool->ref.id, &decisions);
+	else if (c->fallback_count)
+		state_decisions(p->m, pool->ref.id, outcomes, &decisions);
+	demand_see(&p->demands[pool->ref.id], pool->ref.generation, decisions, open, now);
+}
+
+/* A pool that is in use may send connections to these. */
+static void others_demand(struct poller *p, size_t at, uint64_t now)
+{
+	const struct config *c = p->config;
+
+	for (size_t i = 0; i < PINTLE_MAX_OTHERS; i++) {
+		const char *name = config_other_name(&c->pools[at], i);
+
+		for (size_t j = 0; name && j < c->pool_count; j++)
+			if (!strcmp(c->pools[j].name, name))
+				demand_use(&p->demands[p->publication->pools[j].ref.id], now);
+	}
+}
+
+static void on_demand_look(uv_timer_t *timer)
+{
+	struct poller *p = timer->data;
+	uint64_t now = monotonic_ns();
+
+	for (size_t i = 0; p->config && i < p->config->pool_count; i++)
+		pool_demand(p, i, now);
+	for (size_t i = 0; p->config && i < p->config->pool_count; i++)
+		if (!p->demands[p->publication->pools[i].ref.id].idle)
+			others_demand(p, i, now);
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (p->watches[i] && (p->watches[i]->rest_ns || p->watches[i]->idle))
+			watch_demand(p->watches[i], now);
+}
+
 /* Completes a score that was computed from the engine's signals, and gives it to the kernel. */
 static void score_publish(struct watch *w, struct pintle_score *s)
 {
@@ -933,6 +1086,7 @@ static void score_publish(struct watch *w, struct pintle_score *s)
 	s->scraped_ns = w->begun_ns;
 	s->inflight = w->inflight;
 	s->pending = w->pending;
+	s->flags |= watch_rest(w) ? PINTLE_SCORE_IDLE : 0;
 	store_score(&w->poller->m->scores[w->ref.id], s);
 }
 
@@ -1016,6 +1170,7 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 		fitness_publish(w);
 	}
 	if (err) {
+		w->rest_ns = 0;
 		mark_failed(w);
 		answers_hear_error(w);
 		return error ? NULL : w->poller->fault;
@@ -1039,6 +1194,7 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	w->counters.signals = signals;
 	w->counters.known = true;
 	w->counters.page_ns = monotonic_ns();
+	w->idle = score.flags & PINTLE_SCORE_IDLE;
 	answers_page(w->poller->answers, &w->ref, !elsewhere(w->endpoint), page, size, &signals,
 		     w->begun_ns);
 	answers_hear(w);
@@ -1453,6 +1609,8 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 		w->fitness.faulty_ns = monotonic_ns();
 		w->fitness.asleep = p->m->health[ref->id].unfit == PINTLE_UNFIT_ASLEEP;
 		/* An earlier daemon steered to it. */
+		w->idle = p->m->scores[ref->id].generation == ref->generation &&
+			  p->m->scores[ref->id].flags & PINTLE_SCORE_IDLE;
 		w->served_since_ns =
 			eligible_scraped_ns(&p->m->scores[ref->id], ref->generation) > 0;
 		err = configure_page(w, &options);
@@ -1466,6 +1624,8 @@ static int configure_watch(struct poller *p, const struct config_pool *pool,
 		return log_err_r(err, "cannot scrape %s", label);
 	w->pool = pool;
 	w->endpoint = e;
+	if (w->rest_ns > pool->scrape.idle_ns)
+		watch_rouse(w);
 	err = configure_engine(w, pool);
 	if (err)
 		return log_err_r(err, "cannot read the metrics of %s", label);
@@ -1540,18 +1700,22 @@ int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct polle
 	p->netns_fd = netns_fd;
 	p->round = 1;
 	p->knocks = calloc(1, sizeof(*p->knocks));
-	err = !p->knocks ? -ENOMEM
-			 : adapters_new(m, &p->adapters)
-				   ?: answers_new(m, &p->answers)
-					   ?: scraper_new(loop, netns_fd, &p->scraper);
+	p->demand_looks = calloc(1, sizeof(*p->demand_looks));
+	err = !p->knocks || !p->demand_looks
+		      ? -ENOMEM
+		      : adapters_new(m, &p->adapters)
+				?: answers_new(m, &p->answers)
+					?: scraper_new(loop, netns_fd, &p->scraper);
 	if (err) {
 		adapters_free(p->adapters);
 		answers_free(p->answers);
 		free(p->knocks);
+		free(p->demand_looks);
 		free(p);
 		return err;
 	}
-	knocks_start(p);
+	timer_start(p, p->knocks, on_knocks, KNOCKS_MS);
+	timer_start(p, p->demand_looks, on_demand_look, DEMAND_LOOK_MS);
 	*out = p;
 	return 0;
 }
@@ -1568,7 +1732,8 @@ void poller_free(struct poller *p)
 	scraper_free(p->scraper);
 	adapters_free(p->adapters);
 	answers_free(p->answers);
-	uv_close((uv_handle_t *)p->knocks, on_knocks_closed);
+	uv_close((uv_handle_t *)p->knocks, on_timer_closed);
+	uv_close((uv_handle_t *)p->demand_looks, on_timer_closed);
 	free(p);
 }
 
@@ -1632,6 +1797,11 @@ uint32_t poller_knocks(const struct poller *p, uint32_t endpoint)
 	       p->watches[endpoint]->knock.queued;
 }
 
+bool poller_in_use(const struct poller *p, uint32_t pool)
+{
+	return pool >= PINTLE_MAX_POOLS || !p->demands[pool].idle;
+}
+
 const struct poll_sums *poller_sums(const struct poller *p, const struct pintle_ref *pool)
 {
 	const struct poll_sums *sums = pool->id < PINTLE_MAX_POOLS ? &p->sums[pool->id] : NULL;
@@ -1668,7 +1838,9 @@ double poller_saturation(const struct poller *p, size_t pool)
 	for (size_t i = 0; i < c->endpoint_count; i++) {
 		uint32_t id = p->publication->pools[pool].endpoints[i].id;
 		const struct pintle_score *s = &p->m->scores[id];
-		bool fresh = s->scraped_ns && now - s->scraped_ns <= c->saturation.staleness_ns;
+		uint64_t more = s->flags & PINTLE_SCORE_IDLE ? config_idle_more_ns(&c->scrape) : 0;
+		bool fresh =
+			s->scraped_ns && now - s->scraped_ns <= c->saturation.staleness_ns + more;
 
 		sum += fresh ? score_saturation(s, &c->saturation) : 1;
 	}

@@ -4,6 +4,10 @@
  *
  * A score stays until the next good page replaces it. A failed scrape or a bad page only sets
  * PINTLE_SCORE_FAILED; the kernel sees by scraped_ns how old the score is.
+ *
+ * The pages of a pool that this node does not use are read at scrape.idle, where the endpoint may
+ * be chosen: such a score has PINTLE_SCORE_IDLE, and is believed for longer. The first connection,
+ * seen by the kernel's counters, has all read at once.
  */
 #ifndef PINTLE_POLL_H
 #define PINTLE_POLL_H
@@ -79,6 +83,8 @@ const struct poll_counters *poller_counters(const struct poller *p, uint32_t end
 /** How many of the connections that wait at the endpoint's listener, by its id, are pintled's own.
  */
 uint32_t poller_knocks(const struct poller *p, uint32_t endpoint);
+/** Whether the pool with this id is in use on this node (policy/demand.h). */
+bool poller_in_use(const struct poller *p, uint32_t pool);
 /** By pool id. Owned by the poller; NULL: no page of that pool was asked for yet. */
 const struct poll_sums *poller_sums(const struct poller *p, const struct pintle_ref *pool);
 /** Share of memory in use, 0..1, on the fullest of the endpoint's GPUs, by a DCGM page that is not

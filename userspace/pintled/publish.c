@@ -266,6 +266,7 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 		v->max_extra_load = milli(c->stickiness.max_extra_load);
 	}
 	v->staleness_ns = c->saturation.staleness_ns;
+	v->idle_ms = (__u32)(config_idle_more_ns(&c->scrape) / NSEC_PER_MSEC);
 	if (c->tenants.kind)
 		v->tenant_key = c->tenants.kind | (__u32)c->tenants.bits_v4 << 8 |
 				(__u32)c->tenants.bits_v6 << 16;
