@@ -572,6 +572,9 @@ static __noinline int placed_count(struct hand *h)
 	h->placed = d && x && d->decided_ns < x->began ? PLACED_AGAIN : PLACED_FIRST;
 	if (h->placed == PLACED_AGAIN)
 		return -1;
+	/* The kernel drops what comes to a full queue. */
+	if (!h->in_pods && !met_full(h))
+		rest_watch(&h->pool, &h->s.tuple, h->hash);
 	if (!d || !d->generation || !a || !x)
 		return 0;
 	steps = prompt_seen(a, d);

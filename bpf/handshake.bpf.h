@@ -644,6 +644,8 @@ FRAME_STEP hand_lacks_sockets(const struct hand *h)
 {
 	if (!h || h->in_pods)
 		return 0;
+	if (h->s.syn)
+		rest_look(&h->pool, &h->s.tuple);
 	return rest_holds(&h->pool, &h->s.tuple, h->hash, h->s.syn);
 }
 

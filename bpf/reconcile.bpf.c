@@ -112,7 +112,7 @@ static __noinline int count_no_socket(const struct pintle_decision *d, const str
 		return 0;
 	frontend_of(t, PINTLE_HOOK_LOOKUP, &pool);
 	if (pool.generation)
-		rest_count(pool.id);
+		rest_expired(&pool, t, d->decided_ns);
 	return 0;
 }
 

@@ -5,7 +5,8 @@
  * segment, since it never saw the SYN.
  *
  *   a failure   the segment comes again, and there is still no socket; or TCP gets it without the
- *               socket that it had, and asks the lookup hook for one
+ *               socket that it had, and asks the lookup hook for one; or neither: a firewall has
+ *               reset the client, so one hand-over of the pool at a time is watched
  *   a client    rests after failures that none of its connections has disproved: 10.0.0.7's next
  *               SYNs are the kernel's, so only those who fail are kept from the hand-off
  *   a pool      rests after failures, if nobody's connection has become a socket for 0.3 s:
@@ -22,6 +23,7 @@
 #ifndef PINTLE_REST_BPF_H
 #define PINTLE_REST_BPF_H
 
+#include "hand_flow.bpf.h"
 #include "held.bpf.h"
 
 /* A segment may be lost behind the hand-off, and its retransmission, too: where hand-overs have
@@ -37,6 +39,22 @@
 #define REST_OTHERS_NS       1000000000ULL
 #define REST_SAME_NS         20000000ULL /* 20 ms: two copies of a segment are no failure of the first */
 #define REST_ORPHAN          REST_FAILURES_SERVED /* it is certain: the client is being reset */
+#define REST_WATCH_NS        100000000ULL /* by then there is a socket, however busy the CPU is */
+
+/* The hand-over to each pool's frontends that is watched. Not pinned. */
+struct rest_watched {
+	__u64 since_ns; /* 0: none is */
+	struct pintle_tuple tuple;
+	__u32 noted; /* 1: for the pool, that it has no socket */
+	__u32 zero;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PINTLE_MAX_POOLS);
+	__type(key, __u32);
+	__type(value, struct rest_watched);
+} MAP(hand_watched);
 
 static __always_inline void rest_count(__u32 pool)
 {
@@ -192,6 +210,14 @@ static __always_inline __u32 rest_enough(const struct pintle_rest *r, __u64 now)
 		       : REST_FAILURES;
 }
 
+static __always_inline __u32 rest_pool_enough(const struct pintle_ref *pool, __u64 now)
+{
+	__u32 id = pool->id;
+	struct pintle_rest *r = bpf_map_lookup_elem(&resting, &id);
+
+	return r ? rest_enough(r, now) : REST_FAILURES_SERVED;
+}
+
 static __always_inline void rest_of_pool(struct pintle_rest *r, __u32 generation,
 					 const struct rest_failure *f)
 {
@@ -205,29 +231,127 @@ static __always_inline void rest_of_pool(struct pintle_rest *r, __u32 generation
 	rest_add(r, f, REST_QUIET_NS);
 }
 
+/* Notes it for the pool. Sets f->enough. Returns false where there is no such pool. */
+static __always_inline bool rest_note(const struct pintle_ref *pool, struct rest_failure *f)
+{
+	struct pintle_rest *newest = rest_newest(), *r;
+	__u32 id = pool->id;
+
+	r = bpf_map_lookup_elem(&resting, &id);
+	if (!r || !newest)
+		return false;
+	newest->newest_ns = f->now;
+	f->enough = rest_enough(r, f->now);
+	rest_of_pool(r, pool->generation, f);
+	return true;
+}
+
 /* Counts that no socket has become of what was handed over, of a connection to the pool. Sets
  * f->enough. */
 __weak __noinline int rest_failed(const struct pintle_ref *pool, const struct pintle_tuple *t,
 				  struct rest_failure *f)
 {
-	struct pintle_rest *newest = rest_newest(), *r;
 	struct pintle_learner_key k = {};
-	__u32 id;
 
-	if (!pool || !t || !f || !newest)
+	if (!pool || !t || !f)
 		return 0;
-	id = pool->id;
-	rest_count(id);
-	newest->newest_ns = f->now;
-	r = bpf_map_lookup_elem(&resting, &id);
-	if (!r)
+	rest_count(pool->id);
+	if (!rest_note(pool, f))
 		return 0;
-	f->enough = rest_enough(r, f->now);
-	rest_of_pool(r, pool->generation, f);
 	rest_key(&k, pool, t);
 	rest_of_client(&k, f);
 	return 0;
 }
+
+/* ---- what does not come again ------------------------------------------------------------- */
+
+static __always_inline struct rest_watched *rest_watched(const struct pintle_ref *pool)
+{
+	__u32 id = pool->id;
+
+	return bpf_map_lookup_elem(&hand_watched, &id);
+}
+
+/* Watches what is handed over, unless another one is watched; the one that tries, in any case. */
+__weak __noinline int rest_watch(const struct pintle_ref *pool, const struct pintle_tuple *t,
+				 __u32 hash)
+{
+	struct rest_watched *w;
+	struct pintle_rest *r;
+
+	if (!pool || !t)
+		return 0;
+	w = rest_watched(pool);
+	r = rest_of(pool);
+	if (!w || (w->since_ns && !w->noted && !(r && r->trial == (hash | 1))))
+		return 0;
+	w->tuple = *t;
+	w->noted = 0;
+	w->since_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* Looks what became of the one that is watched, at a SYN. That it has no socket yet is noted for
+ * the pool; for its client if that begins another connection meanwhile, since it may still send the
+ * segment again. The failure is counted when it does, or when the decision expires. */
+__weak __noinline int rest_look(const struct pintle_ref *pool, const struct pintle_tuple *syn)
+{
+	struct rest_failure f = {.weight = 1};
+	struct pintle_learner_key k = {};
+	struct pintle_decision *d;
+	struct rest_watched *w;
+	struct pintle_tuple t;
+
+	w = pool && syn ? rest_watched(pool) : NULL;
+	if (!w || !w->since_ns)
+		return 0;
+	f.now = bpf_ktime_get_ns();
+	f.handed_ns = w->since_ns;
+	if (f.now - f.handed_ns < REST_WATCH_NS)
+		return 0;
+	t = w->tuple; /* Linux 6.1 takes keys only from the stack */
+	d = decision_find(&t);
+	if (!d || !d->handed || d->ended) {
+		w->since_ns = 0;
+		if (!d && f.now - f.handed_ns < PINTLE_PENDING_NS)
+			rest_served(pool->id, f.now);
+		return 0;
+	}
+	f.hash = tuple_hash(&t);
+	if (!__sync_lock_test_and_set(&w->noted, 1))
+		rest_note(pool, &f);
+	rest_key(&k, pool, syn);
+	if (k.client != client_of(&t, PINTLE_KEY_REQUEST))
+		return 0;
+	w->since_ns = 0;
+	f.enough = rest_pool_enough(pool, f.now);
+	rest_of_client(&k, &f);
+	return 0;
+}
+
+/* A hand-over's decision has expired: there is no socket, and the segment did not come again. It
+ * says nothing of the pool where a socket became of a later one. */
+__weak __noinline int rest_expired(const struct pintle_ref *pool, const struct pintle_tuple *t,
+				   __u64 handed_ns)
+{
+	struct rest_failure f = {.weight = 1, .handed_ns = handed_ns};
+	struct pintle_rest *r;
+	__u32 id;
+
+	if (!pool || !t)
+		return 0;
+	id = pool->id;
+	rest_count(id);
+	r = bpf_map_lookup_elem(&resting, &id);
+	if (!r || r->served_s >= rest_seconds(handed_ns))
+		return 0;
+	f.now = bpf_ktime_get_ns();
+	f.hash = tuple_hash(t);
+	rest_note(pool, &f);
+	return 0;
+}
+
+/* ---- sockets ------------------------------------------------------------------------------ */
 
 /* A steered connection has its socket: if it was handed over, what failed before is disproved.
  * `flow`: it has a record in `hand_flows`. */
