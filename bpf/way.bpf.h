@@ -193,6 +193,21 @@ static __always_inline int way_leave(frame *f, const struct hand *h)
 
 #define WAY_SKIP_NEIGH (1U << 2) /* BPF_FIB_LOOKUP_SKIP_NEIGH, Linux 6.3 */
 
+/* By that of pintled's gateway: of several IPv6 routes at once, the kernel would look for the one's
+ * gateway at the other's device. */
+static __always_inline void way_gateway(struct way *w, const struct pintle_way *read)
+{
+	const __u32 *gateway = (const __u32 *)read->gateway;
+
+	if (!(gateway[0] | gateway[1] | gateway[2] | gateway[3]))
+		return;
+	w->kind = WAY_NEXT;
+	w->fib.family = address_is_v4(read->gateway) ? AF_INET : AF_INET6;
+	__builtin_memcpy(w->fib.ipv6_dst, read->gateway, sizeof(w->fib.ipv6_dst));
+	if (w->fib.family == AF_INET)
+		w->fib.ipv4_dst = gateway[3];
+}
+
 /* Finds the way. Returns -1 if there is none, or one that the kernel alone can take. */
 FRAME_STEP way_find(frame *f, const struct hand *h)
 {
@@ -213,6 +228,8 @@ FRAME_STEP way_find(frame *f, const struct hand *h)
 		if (read && !read->device)
 			return -1;
 		way_set(f, w, WAY_DEVICE, read ? read->device : frame_device(f));
+		if (read)
+			way_gateway(w, read);
 	} else if (result == BPF_FIB_LKUP_RET_SUCCESS) {
 		w->kind = WAY_NEXT;
 		w->mtu = w->fib.mtu_result;

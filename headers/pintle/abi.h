@@ -1657,6 +1657,7 @@ struct pintle_way {
 	__u32 mss;    /* `advmss` of the route; 0: by its MTU */
 	__u8 mac[6];  /* of the gateway; 0: of none, or not known */
 	__u16 zero;
+	__u8 gateway[16]; /* `::`: none */
 };
 #define PINTLE_MAX_WAYS 1024
 
@@ -2238,7 +2239,7 @@ PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 24 + 8
 PINTLE_ASSERT_SIZE(struct pintle_name, 336);
 PINTLE_ASSERT_SIZE(struct pintle_hand_seen, 16);
 PINTLE_ASSERT_SIZE(struct pintle_way_key, 36);
-PINTLE_ASSERT_SIZE(struct pintle_way, 20);
+PINTLE_ASSERT_SIZE(struct pintle_way, 36);
 PINTLE_ASSERT_SIZE(struct pintle_scope, 8);
 PINTLE_ASSERT_SIZE(struct pintle_pod_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_device, 24);

@@ -8,7 +8,7 @@ import struct
 
 from clients import CLIENT_ADDRESS, FRONTEND, NODE_ADDRESS, REMOTE_SOURCES, source, split
 from harness import case
-from kernel import inside, wait_for
+from kernel import Skip, inside, wait_for
 from test_handoff import HANDED, handed, hashing, post
 from test_hold import none_held
 from test_ways import Client
@@ -38,14 +38,18 @@ class Watch:
     def __exit__(self, *_):
         self.sock.close()
 
-    def answer(self, family, port, device=False):
-        """The SYN's answer to that port of a client; with `device`, by which it came, too."""
+    def answer(self, family, port, device=False, data=False):
+        """The SYN's answer to that port of a client, or the first segment with `data`; with `device`, by which it came,
+        too."""
         header, protocol, skip = (9, 0x0800, 20) if family == "v4" else (6, 0x86DD, 40)
         while True:
             packet, (by, kind, way, _, _) = self.sock.recvfrom(2048)
             tcp = packet[skip:]
             if kind == protocol and way != socket.PACKET_OUTGOING and packet[header] == socket.IPPROTO_TCP \
-                    and struct.unpack("!H", tcp[2:4])[0] == port and tcp[13] & 0x12 == 0x12:
+                    and struct.unpack("!H", tcp[2:4])[0] == port and \
+                    (len(tcp) > (tcp[12] >> 4) * 4 if data else tcp[13] & 0x12 == 0x12):
+                if data:
+                    return by, tcp
                 return (by, parsed(tcp)) if device else parsed(tcp)
 
 
@@ -266,6 +270,36 @@ def test_the_way(node, which):
     assert "by_connection" not in handed(node), handed(node)
 
 
+def ways_of(node, family, number):
+    """The devices by which a client got the answer to its SYN, and that to its request."""
+    with Watch(node.client_netns, None) as watch:
+        with node.connect(FRONTEND[family], source(number, family, remote=True), remote=True) as c:
+            port = c.sock.getsockname()[1]
+            c.ask(headers={"X-Session-Id": "a"})
+            return watch.answer(family, port, device=True)[0], watch.answer(family, port, device=True, data=True)[0]
+
+
+@case(each=FORWARDS, timeout=120)
+def test_several_ways(node, where):
+    """Of several routes at once (ECMP), the SYN's answer leaves by the one that a hash of the connection says where this
+    machine forwards; else by one for all."""
+    two_uplinks(node, where)
+    node.sysctl("net.ipv4.fib_multipath_hash_policy", 1)
+    node.sysctl("net.ipv6.fib_multipath_hash_policy", 1)
+    for family in FAMILIES:
+        both = [a for device, to in VIAS[family].items() for a in ("nexthop", "via", to, "dev", device)]
+        route(node, family, "replace", REMOTE_SOURCES[family], *both)
+        wait_for(lambda family=family: {ways_of(node, family, n)[1] for n in range(1, 9)} == set(VIAS[family]), 30)
+        seen = [ways_of(node, family, number) for number in range(1, 33)]
+        if "forwarding" not in where:
+            assert len({syn for syn, _ in seen}) == 1, seen
+        elif family == "v4":
+            assert all(syn == data for syn, data in seen), seen
+        else:  # the kernel's hash for a socket that a cookie made has the server's own port
+            assert {syn for syn, _ in seen} == set(VIAS[family]), seen
+    assert "by_connection" not in handed(node), handed(node)
+
+
 METRICS = {"advmss 1000": {"v4": 1000, "v6": 1000}, "mtu 1300": {"v4": 1260, "v6": 1240},
            "mtu lock 1400": {"v4": 1360, "v6": 1340}, "mtu 1400 advmss 1100": {"v4": 1100, "v6": 1100}}
 
@@ -325,6 +359,25 @@ def of_the_socket(node, family):
         port = c.sock.getsockname()[1]
         text = wait_for(lambda: node.run("ss", "-tinHO", f"dport = :{port}", netns=node.netns).stdout)
     return " reno " in text, int(text.split(" cwnd:")[1].split()[0])
+
+
+@case(each=FORWARDS, timeout=60)
+def test_a_vrf(node, where):
+    """A client that is behind a VRF is answered by that one's table."""
+    forward(node, int("forwarding" in where))
+    begin(node, where.split(",")[0])
+    if "Unknown device type" in node.run("ip", "link", "add", "red", "type", "vrf", "table", "10", netns=node.netns,
+                                         check=False).stderr:
+        raise Skip("the kernel has no VRFs")
+    node.sysctl("net.ipv4.tcp_l3mdev_accept", 1)
+    node.ip("link", "set", "red", "up")
+    node.ip("link", "set", "veth0", "master", "red")
+    node.ip("addr", "replace", f"{NODE_ADDRESS['v6']}/64", "dev", "veth0", "nodad")
+    for family in FAMILIES:
+        address = split(FRONTEND[family])[0]
+        node.ip("addr", "add", f"{address}/{32 if family == 'v4' else 128}", "dev", "red", *["nodad"] * (family == "v6"))
+        route(node, family, "replace", REMOTE_SOURCES[family], "via", VIAS[family]["veth0"], "table", "10")
+        as_the_kernel(node, family)
 
 
 @case(each=WHERE, timeout=60)

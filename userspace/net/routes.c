@@ -272,11 +272,6 @@ int routes_list_local(int netns_fd, struct frontend_addr **out, size_t *n)
 
 /* ---- to an address --------------------------------------------------------------- */
 
-struct path {
-	struct route_path *route;
-	struct addr gateway;
-};
-
 static void read_metrics(struct nlattr *metrics, struct route_path *r)
 {
 	struct nlattr *m[RTAX_MAX + 1];
@@ -299,12 +294,21 @@ static void read_gateway(const struct nlattr *gateway, struct addr *out)
 	}
 }
 
+/* An IPv4 route by way of an IPv6 address. */
+static void read_via(const struct nlattr *attribute, struct addr *out)
+{
+	const struct rtvia *via = nla_data(attribute);
+
+	if (nla_len(attribute) == (int)(sizeof(*via) + sizeof(*out)) &&
+	    via->rtvia_family == AF_INET6)
+		memcpy(out, via->rtvia_addr, sizeof(*out));
+}
+
 static int on_path(const struct nlmsghdr *h, void *arg)
 {
 	struct nlattr *a[RTA_MAX + 1];
 	const struct rtmsg *m = nlmsg_data(h);
-	struct path *p = arg;
-	struct route_path *r = p->route;
+	struct route_path *r = arg;
 
 	if (h->nlmsg_type != RTM_NEWROUTE)
 		return 0;
@@ -314,12 +318,15 @@ static int on_path(const struct nlmsghdr *h, void *arg)
 	r->device = a[RTA_OIF] ? nla_get_u32(a[RTA_OIF]) : 0;
 	r->gateway = a[RTA_GATEWAY] || a[RTA_VIA];
 	if (a[RTA_GATEWAY])
-		read_gateway(a[RTA_GATEWAY], &p->gateway);
+		read_gateway(a[RTA_GATEWAY], &r->via);
+	if (a[RTA_VIA])
+		read_via(a[RTA_VIA], &r->via);
 	read_metrics(a[RTA_METRICS], r);
 	return 0;
 }
 
-static int route_ask(int netns_fd, const struct addr *from, const struct addr *to, struct path *out)
+static int route_ask(int netns_fd, const struct addr *from, const struct addr *to,
+		     struct route_path *out)
 {
 	const bool v4 = addr_is_v4(to);
 	const int size = v4 ? 4 : 16, skip = v4 ? 12 : 0;
@@ -340,8 +347,7 @@ static int route_ask(int netns_fd, const struct addr *from, const struct addr *t
 int routes_to(int netns_fd, const struct addr *to, struct route_path *out)
 {
 	struct route_path r = {0};
-	struct path p = {.route = &r};
-	int err = route_ask(netns_fd, NULL, to, &p);
+	int err = route_ask(netns_fd, NULL, to, &r);
 
 	if (err)
 		return err;
@@ -396,13 +402,12 @@ int routes_between(int netns_fd, const struct addr *from, const struct addr *to,
 		   struct route_path *out)
 {
 	struct route_path r = {0};
-	struct path p = {.route = &r};
-	int err = route_ask(netns_fd, from, to, &p);
+	int err = route_ask(netns_fd, from, to, &r);
 
 	if (err)
 		return err;
-	if (!addr_is_any(&p.gateway))
-		neighbour_find(netns_fd, &p.gateway, &r);
+	if (!addr_is_any(&r.via))
+		neighbour_find(netns_fd, &r.via, &r);
 	*out = r;
 	return 0;
 }

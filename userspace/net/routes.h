@@ -45,6 +45,7 @@ struct route_path {
 	uint8_t type;    /* RTN_* */
 	uint32_t device; /* its index; 0: none */
 	bool gateway;    /* by way of a gateway */
+	struct addr via; /* its address; `::`: none */
 	uint32_t mtu;    /* what the route says of it; 0: nothing */
 	uint32_t mss;    /* `advmss` of the route; 0: none */
 	uint8_t mac[6];  /* of the gateway; 0: not known */

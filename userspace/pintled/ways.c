@@ -97,6 +97,7 @@ static bool ask(int netns_fd, const struct route_bounds *b, size_t i, const stru
 		if (r.type == RTN_UNICAST)
 			way = (struct pintle_way){.device = r.device, .mtu = r.mtu, .mss = r.mss};
 		memcpy(way.mac, r.mac, sizeof(way.mac));
+		memcpy(way.gateway, &r.via, sizeof(way.gateway));
 		*out = way;
 		return true;
 	}
