@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions to the kernel about a frontend (sock_diag), which any user may ask: nothing is decided for them. And
 packets, by whatever way they come to the lookup hook: they are steered."""
+import contextlib
 import os
 import pathlib
 import socket
@@ -117,8 +118,18 @@ def test_a_connection_that_is_there(node, family):
 def threaded(node):
     """A kernel thread takes the packets, in a process's context (threaded NAPI)."""
     joined(node)  # a veth device has NAPI then
-    node.run("unshare", "--mount", "sh", "-ec", "mount -t sysfs none /sys; echo 1 > /sys/class/net/veth0/threaded")
-    wait_for(lambda: any(p.read_text().startswith("napi/veth0-") for p in pathlib.Path("/proc").glob("[0-9]*/comm")))
+    node.run("unshare", "--mount", "sh", "-ec", "mount -t sysfs none /sys; cd /sys/class/net/veth0; "
+             "echo 1 > threaded; grep -qx 1 threaded")
+
+    def threads():
+        names = set()
+        for comm in pathlib.Path("/proc").glob("[0-9]*/comm"):
+            with contextlib.suppress(OSError): # it has ended
+                names.add(comm.read_text())
+        return names
+
+    if "kthreadd\n" in threads(): # no PID namespace hides the kernel's
+        wait_for(lambda: any(t.startswith("napi/veth0-") for t in threads()))
 
 
 WAYS = {"loopback": None, "a veth pair": lambda _: None, "threaded NAPI": threaded, "tun": bare_ip}
