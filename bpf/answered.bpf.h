@@ -12,7 +12,6 @@
 #define PINTLE_ANSWERED_BPF_H
 
 #include "common.bpf.h"
-#include "mix.bpf.h"
 
 struct answered {
 	__u32 endpoint, generation;
@@ -29,19 +28,30 @@ static __always_inline __u64 answered_client(const struct pintle_tuple *t)
 	return address_is_v4(t->remote) ? half[1] : half[0];
 }
 
-/* One of two places of the client: its own if it has one, else the one that is unused for longer.
- * Programs may do this at the same time; then one of two clients is not noted. */
+/* The client has its own place, or takes the one that is unused for the longest. Programs may do
+ * this at the same time; then one of two clients is not noted. */
 static __always_inline void answered_note_client(struct pintle_answers *s, __u64 client, bool brief,
 						 __u64 now)
 {
-	__u32 at = mix(client) & (PINTLE_ANSWERED - 1);
-	struct pintle_answered *own = &s->clients[at];
-	struct pintle_answered *other = &s->clients[at ^ 1];
-	__u64 own_ns = own->brief_ns > own->other_ns ? own->brief_ns : own->other_ns;
-	__u64 other_ns = other->brief_ns > other->other_ns ? other->brief_ns : other->other_ns;
+	struct pintle_answered *own;
+	__u64 oldest = ~0ULL, used;
+	__u32 at = 0, i;
 
-	if (own->client != client && (other->client == client || other_ns < own_ns))
-		own = other;
+#pragma unroll
+	for (i = 0; i < PINTLE_ANSWERED; i++) {
+		own = &s->clients[i];
+		used = own->brief_ns > own->other_ns ? own->brief_ns : own->other_ns;
+		if (own->client == client) {
+			at = i;
+			break;
+		}
+		if (used < oldest) {
+			oldest = used;
+			at = i;
+		}
+	}
+	hide(at);
+	own = &s->clients[at & (PINTLE_ANSWERED - 1)];
 	if (own->client != client) {
 		own->client = client;
 		own->brief_ns = 0;
