@@ -36,7 +36,9 @@ class Upgrade:
         lookup = node.pool(local, "lookup", stickiness={"ttl": "300s", "group": "source"}, requests="one-per-connection")
         connect = self.cluster.pool(pods[:3], "connect", stickiness={"key": "client"})
         hinted = self.cluster.pool(pods[3:], "hinted", to=HINTED, stickiness={"key": "hint"})
-        # An early pintled knows no metricsDetail.
+        # A former pintled knows no scrape.idle, an early one no metricsDetail.
+        for pool in (lookup, connect, hinted):
+            del pool["scrape"]["idle"]
         self.config = self.cluster.config(lookup, connect, hinted, metricsDetail=None)
 
     def start_former(self):
@@ -153,7 +155,7 @@ def steps(node, up):
 
 
 # Alone: as under load.
-@case(timeout=300, san=False, alone=True, each=("staging", "moving", "removing"))
+@case(timeout=600, san=False, alone=True, each=("staging", "moving", "removing"))
 def test_killed_after_each_step(node, when):
     """Killed right after any step, the next start begins again or goes on, and nothing is lost."""
     up = Upgrade(node)
