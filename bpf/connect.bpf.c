@@ -81,16 +81,21 @@ static __always_inline void key_of_cgroup(struct pintle_session_key *key, __u64 
 		key_is(key, PINTLE_KEY_CGROUP, 0, cgroup);
 }
 
+/* Returns the client's pod; NULL: it is not known, or the client is none. */
+static __always_inline struct pintle_pod *pod_of_client(const struct pintle_client *c)
+{
+	__u64 id = c->id; /* Linux 6.1 takes keys only from the stack */
+
+	return bpf_map_lookup_elem(&pods, &id);
+}
+
 /* Returns the pod whose cgroup that is; NULL: it is not known, or none. */
 static __always_inline struct pintle_pod *pod_of(__u64 cgroup)
 {
 	__u64 key = cgroup; /* Linux 6.1 takes keys only from the stack */
 	struct pintle_client *c = bpf_map_lookup_elem(&clients, &key);
 
-	if (!c)
-		return NULL;
-	key = c->id;
-	return bpf_map_lookup_elem(&pods, &key);
+	return c ? pod_of_client(c) : NULL;
 }
 
 /* The keys of a client whose pod is not known, or that is no pod, are its network namespace's:
@@ -352,7 +357,7 @@ static __noinline int is_left_alone(const struct caller *caller)
 
 	if (!c || c->left_alone)
 		return !!c;
-	p = pod_of(cgroup);
+	p = pod_of_client(c);
 	return p && p->left_alone;
 }
 

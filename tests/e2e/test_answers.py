@@ -52,6 +52,15 @@ class Ward:
         for s in self.servers:
             s.be(statuses=dict(statuses))
 
+    def falls_sick(self, what):
+        """s0 answers with errors from now on: `statuses`: which its page counts; `tokens`: for which it counts none."""
+        if what == "statuses":
+            self.counts(**{"2xx": 3})
+        else:
+            self.servers[0].set(output=10)
+        self.pages()
+        self.servers[0].be(fails=500)
+
     def pages(self, more=2, name="s0"):
         """So many more pages were asked for."""
         server = self.servers[int(name[1:])]
@@ -81,12 +90,7 @@ def test_black_hole(node, which):
     and is back when its time is over."""
     what, hook = which.split(", ")
     w = Ward(node, hook, ejection={"time": "2s", "maxTime": "2s"})
-    if what == "statuses":
-        w.counts(**{"2xx": 3})
-    else:
-        w.servers[0].set(output=10)
-    w.pages()
-    w.servers[0].be(fails=500)
+    w.falls_sick(what)
     bad = w.until(lambda: w.ejected() == {"s0": "counters"})
     assert bad >= 5, bad
     # Others answer well meanwhile.
@@ -167,12 +171,7 @@ def test_long_errors(node, which):
     stand still for five clients, and for longer than a copy of a page is old."""
     what, hook = which.split(", ")
     w = Ward(node, hook, clients=5)
-    if what == "statuses":
-        w.counts(**{"2xx": 3})
-    else:
-        w.servers[0].set(output=10)
-    w.pages()
-    w.servers[0].be(fails=500)
+    w.falls_sick(what)
 
     def ask(client):
         with w.connect(client) as c:

@@ -327,7 +327,7 @@ static bool is_for_others(const struct config *c, const struct config_pool *p)
 	return false;
 }
 
-/* Of a cluster's pool, whose frontends are addresses of the cluster, and whose servers are pods. */
+/* The cluster made the pool: its frontends are addresses of the cluster, its servers pods. */
 static bool is_of_cluster(const struct config_pool *p)
 {
 	return p->line <= 0;

@@ -219,7 +219,7 @@ static const char *const outsides[] = {
 	"node ports, load balancer and external IPs",
 };
 
-/* Who labels a Service should know which of its connections that does not concern. */
+/* The Event names the connections to a labelled Service that stay kube-proxy's. */
 static void say_outside(struct kube_cluster *c, const struct owner *o, struct kube_event_said *said)
 {
 	const struct kube_item *item = o->kind == KUBE_TARGET_SERVICE ? owner_item(o) : NULL;

@@ -101,6 +101,32 @@ void completion_with_argument(const char *separator)
 	}
 }
 
+static void print_command_rules(const struct command *c, const char *before,
+				void (*words)(enum word_kind kind))
+{
+	for (size_t i = 0; i < COMMAND_WORDS && c->words[i] != WORD_NONE; i++) {
+		printf("%s%s,%zu", before, c->name, i);
+		words(c->words[i]);
+	}
+}
+
+void completion_rules(const char *before, void (*words)(enum word_kind kind),
+		      void (*options_of)(const struct command *c))
+{
+	for (size_t i = 0; i < command_count; i++) {
+		print_command_rules(commands[i], before, words);
+		options_of(commands[i]);
+	}
+	for (size_t i = 0; i < option_count; i++) {
+		if (options[i].word == WORD_NONE)
+			continue;
+		printf("%s--%s,0", before, options[i].name);
+		if (options[i].letter)
+			printf(" | -%c,0", options[i].letter);
+		words(options[i].word);
+	}
+}
+
 void completion_quoted(const char *text)
 {
 	putchar('\'');

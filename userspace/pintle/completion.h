@@ -22,6 +22,12 @@ void completion_with_argument(const char *separator);
 /** Prints the text in single quotes, as all these shells read it. */
 void completion_quoted(const char *text);
 
+/** Prints, for a shell whose scripts have a `case`, a rule for each argument of each command, for
+ * each command's options, and for what follows each option. `before` stands before each pattern;
+ * `words` prints what is offered behind one, `options_of` a whole rule. */
+void completion_rules(const char *before, void (*words)(enum word_kind kind),
+		      void (*options_of)(const struct command *c));
+
 void completion_bash(void);
 void completion_fish(void);
 void completion_zsh(void);

@@ -85,25 +85,6 @@ static void print_options(const struct command *c)
 	fputs("\" ;;\n", stdout);
 }
 
-static void print_command(const struct command *c)
-{
-	for (size_t i = 0; i < COMMAND_WORDS && c->words[i] != WORD_NONE; i++) {
-		printf("\t%s,%zu", c->name, i);
-		print_words(c->words[i]);
-	}
-	print_options(c);
-}
-
-static void print_option(const struct option_help *o)
-{
-	if (o->word == WORD_NONE)
-		return;
-	printf("\t--%s,0", o->name);
-	if (o->letter)
-		printf(" | -%c,0", o->letter);
-	print_words(o->word);
-}
-
 void completion_bash(void)
 {
 	fputs(head, stdout);
@@ -114,9 +95,6 @@ void completion_bash(void)
 	fputs("\t,0", stdout);
 	print_words(WORD_COMMAND);
 	print_options(NULL);
-	for (size_t i = 0; i < command_count; i++)
-		print_command(commands[i]);
-	for (size_t i = 0; i < option_count; i++)
-		print_option(&options[i]);
+	completion_rules("\t", print_words, print_options);
 	fputs(tail, stdout);
 }

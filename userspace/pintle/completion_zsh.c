@@ -96,25 +96,6 @@ static void print_options(const struct command *c)
 	fputs("\t\t)\n\t\t_describe -o option list ;;\n", stdout);
 }
 
-static void print_command(const struct command *c)
-{
-	for (size_t i = 0; i < COMMAND_WORDS && c->words[i] != WORD_NONE; i++) {
-		printf("\t(%s,%zu", c->name, i);
-		print_words(c->words[i]);
-	}
-	print_options(c);
-}
-
-static void print_option(const struct option_help *o)
-{
-	if (o->word == WORD_NONE)
-		return;
-	printf("\t(--%s,0", o->name);
-	if (o->letter)
-		printf(" | -%c,0", o->letter);
-	print_words(o->word);
-}
-
 void completion_zsh(void)
 {
 	fputs(head, stdout);
@@ -124,9 +105,6 @@ void completion_zsh(void)
 	fputs(last, stdout);
 	print_commands();
 	print_options(NULL);
-	for (size_t i = 0; i < command_count; i++)
-		print_command(commands[i]);
-	for (size_t i = 0; i < option_count; i++)
-		print_option(&options[i]);
+	completion_rules("\t(", print_words, print_options);
 	fputs(tail, stdout);
 }

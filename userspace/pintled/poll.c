@@ -602,7 +602,7 @@ static void knock_address(const struct watch *w, struct addr *ip)
 		addr_from_v4(ip, htonl(INADDR_LOOPBACK));
 }
 
-/* Of a server that is configured by its port alone, whichever family the knock is of. */
+/* A server that is configured by its port alone is knocked at in either family. */
 static bool knock_is_for(const struct knock *k, const struct config_endpoint *e)
 {
 	const struct endpoint_addr *at = config_endpoint_at(e);
