@@ -4,7 +4,7 @@ import time
 
 import packets
 from clients import FRONTEND, source, split
-from harness import case
+from harness import case, cgroup_root
 from kernel import wait_for
 from pods import SERVICE, Cluster
 from test_classes import UID, is_refused, pod_is, world
@@ -113,6 +113,36 @@ def test_rate(node, hook):
     assert all(" 1/h " in line for line in world.side.pintle("tenants", "--pool", "pool").stdout.splitlines()
                if line.startswith("pool ") and " other " not in line)
     assert "no pool 'nosuch'" in world.side.pintle("tenants", "--pool", "nosuch", check=False).stderr
+
+
+def test_by_path(node):
+    """A rule names a cgroup by its path, or a pattern: all below it is one tenant, which is shown by that path. The other
+    cgroups are tenants by themselves."""
+    cluster = Cluster(node)
+    servers = cluster.servers(2)
+    path, pattern, other = [cluster.pod(f"client{i}") for i in range(3)]
+    for client in (path, pattern, other):
+        for below in "abc":
+            (client.cgroup / below).mkdir()
+    names = [f"/{path.cgroup.relative_to(cgroup_root())}", "/*/client1"]
+    rules = [{"tenant": name, "rate": "1/h", "burst": i + 1} for i, name in enumerate(names)]
+    daemon = cluster.steer(cluster.pool(servers, tenants={"by": "cgroup", "connections": 50, "rules": rules}))
+
+    def ask(client, below):
+        return client.run("curl", "-sS", "-m5", URL["v4"], cgroup=client.cgroup / below, check=False).returncode
+
+    assert [ask(path, "a"), ask(path, "b")] == [0, 7]
+    assert [ask(pattern, "a"), ask(pattern, "b"), ask(pattern, "c")] == [0, 0, 7]
+    assert [ask(other, "a") for _ in range(3)] == [0, 0, 0]
+    rows = {r["tenant"]: r for r in cluster.cli("tenants")}
+    for burst, name in enumerate(names, 1):
+        row = rows["cgroup:" + name]
+        assert (row["burst"], row["opened"], row["refused"]) == (burst, burst, 1), row
+        wait_for(lambda: daemon.metric("pintle_tenant_time_to_first_token_seconds_count", pool="pool",
+                                       tenant="cgroup:" + name) == burst)
+    told = cluster.cli("explain", "pool", "--cgroup", names[0])
+    assert told["over_quota"] and told["outcome"] == "refused", told
+    assert "cgroup:" + names[0] in cluster.pintle("tenants").stdout
 
 
 @case(each=HOOKS)

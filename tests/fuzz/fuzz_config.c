@@ -155,7 +155,7 @@ static void check_config(const struct config *c)
 	for (size_t i = 0; i < c->pool_count; i++)
 		check_pool(&c->pools[i]);
 	for (size_t i = 0; i < c->client_count; i++)
-		PROMISE(c->clients[i].name && c->clients[i].cgroup[0] == '/');
+		PROMISE(c->clients[i].name && strchr("/*", c->clients[i].cgroup[0]));
 }
 
 /* ---- settings -------------------------------------------------------------- */

@@ -102,6 +102,7 @@ static struct config *load_text(const char *text, const char *warnings)
 	HEAD "pools:\n- name: a\n" FRONTEND                                                        \
 	     "  endpoints: [{name: e, address: \"10.1.0.1:8000\"},\n"                              \
 	     "    {name: f, address: \"10.1.0.2:8000\"}]\n"
+#define FIFTY "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define CGROUP                                                                                     \
 	"write a path from / on, or a pattern that begins with / or *, of at most 255 bytes\n"
 #define RULES "source, port, namespace, serviceAccount, cgroup or dscp\n"
@@ -883,12 +884,22 @@ static const struct refusal refusals[] = {
 	      "  endpoints: [{name: e, address: \"10.0.0.1:80\"}]\n"
 	      "  tenants:\n    by: cgroup\n    rules:\n    - {tenant: batch}\n"
 	      "    - {tenant: batch, rate: 1/s}\n    - {tenant: bacth}\n    - {tenant: pod/0a1b}\n"
-	      "    - {tenant: /a.slice}\n",
+	      "    - {tenant: /a.slice}\n    - {tenant: /a.slice}\n    - {tenant: /batch.slice}\n"
+	      "    - {tenant: /jobs.slice/a}\n    - {tenant: /jobs.slice/*}\n"
+	      "    - {tenant: /jobs.slice/?}\n    - {tenant: /jobs.slice/b}\n"
+	      "    - {tenant: /" FIFTY "/45678901234}\n    - {tenant: /" FIFTY "/456789012345}\n",
 	 "12:16: tenant batch has a rule already; write each tenant once\n"
 	 "13:16: warning: the rule is nobody's, because clients has no bacth; write the name of an "
 	 "entry of clients\n"
-	 "15:16: tenant is \"/a.slice\", a path; name that cgroup in clients, as in {name: batch, "
-	 "cgroup: /a.slice}, and write the name\n"},
+	 "16:16: tenant /a.slice has a rule already; write each tenant once\n"
+	 "17:16: warning: the rule is nobody's, because /batch.slice is batch by clients; write batch\n"
+	 "20:16: warning: the rule is nobody's, because /jobs.slice/? is a tenant by a rule before, "
+	 "/jobs.slice/*; write that one after this\n"
+	 "21:16: warning: the rule is nobody's, because /jobs.slice/b is a tenant by a rule before, "
+	 "/jobs.slice/*; write that one after this\n"
+	 "23:16: tenant is \"/" FIFTY
+	 "/456789012345\", a path of more than 63 bytes; name that cgroup in "
+	 "clients, as in {name: batch, cgroup: /" FIFTY "/456789012345}, and write the name\n"},
 	{"classes to which nothing leads",
 	 CONNECT_POOL
 	 "  classes:\n  - {name: batch, priority: -1}\n  - {name: chat}\n"
@@ -1503,6 +1514,54 @@ static void every_key_is_read(void **state)
 	assert_true(three->ejection.max_share == 1);
 }
 
+/* Behind those of the file, in the order of the rules, each once. */
+static void paths_of_tenants_are_clients(void **state)
+{
+	static const char *const cgroups[] = {"/web", "/a.slice", "/b\\x2d*"};
+	static const char two[] =
+		"  tenants: {by: cgroup, rules: [{tenant: /a.slice}, {tenant: web},"
+		" {tenant: '/b\\x2d*'}]}\n"
+		"- name: b\n  frontends: [\"10.77.0.2:80\"]\n"
+		"  endpoints: [{name: e, address: \"10.1.0.3:8000\"}]\n"
+		"  tenants: {by: namespace, rules: [{tenant: /c}]}\n"
+		"- name: c\n  frontends: [\"10.77.0.3:80\"]\n"
+		"  endpoints: [{name: e, address: \"10.1.0.4:8000\"}]\n"
+		"  tenants: {by: cgroup, rules: [{tenant: /a.slice}]}\n"
+		"clients: [{name: web, cgroup: /web, steer: false}]\n";
+	_cleanup_free_ char *text = NULL;
+	_cleanup_config_ struct config *c = NULL;
+
+	(void)state;
+	assert_true(asprintf(&text, "%s%s", CONNECT_POOL, two) > 0);
+	c = load_text(text, NULL);
+	assert_int_equal(c->client_count, ARRAY_SIZE(cgroups));
+	for (size_t i = 0; i < c->client_count; i++) {
+		assert_string_equal(c->clients[i].cgroup, cgroups[i]);
+		assert_string_equal(c->clients[i].name, i ? cgroups[i] : "web");
+		assert_true(c->clients[i].steer == !!i);
+	}
+}
+
+static void paths_of_tenants_are_bounded(void **state)
+{
+	_cleanup_told_ struct told t = {0};
+	_cleanup_free_ char *text = NULL;
+	struct config *c = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	(void)state;
+	fprintf(f, "%s  tenants: {by: cgroup, rules: [{tenant: /a}, {tenant: /b}]}\nclients:\n",
+		CONNECT_POOL);
+	for (int i = 1; i < CONFIG_CLIENTS; i++)
+		fprintf(f, "- {name: c%d, cgroup: /c%d}\n", i, i);
+	fclose(f);
+	assert_int_equal(parse_bytes(&t, text, size, &c), -EINVAL);
+	assert_string_equal(
+		t.text, "8:56: tenant /b is one too many, because clients and paths of tenants are "
+			"256 at most, together; write a pattern that means several\n");
+}
+
 static void connect_pool_has_the_defaults(void **state)
 {
 	_cleanup_config_ struct config *c = load_text(CONNECT_POOL, NULL);
@@ -1998,6 +2057,8 @@ int main(void)
 	static const struct CMUnitTest others[] = {
 		cmocka_unit_test(minimal_has_the_defaults),
 		cmocka_unit_test(every_key_is_read),
+		cmocka_unit_test(paths_of_tenants_are_clients),
+		cmocka_unit_test(paths_of_tenants_are_bounded),
 		cmocka_unit_test(connect_pool_has_the_defaults),
 		cmocka_unit_test(one_server_of_two_hooks),
 		cmocka_unit_test(metrics_off),

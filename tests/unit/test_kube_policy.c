@@ -59,6 +59,8 @@ static const struct {
 	 NULL},
 	{"{\"classes\":[{\"name\":\"a\",\"rules\":[{\"cgroup\":\"*\"}]}]}",
 	 "unknown key \"cgroup\""},
+	{"{\"tenants\":{\"by\":\"cgroup\",\"rules\":[{\"tenant\":\"web\"},{\"tenant\":\"/kubepods\"}]}}",
+	 "tenant is \"/kubepods\", a path, which is for a node's file"},
 	{"{\"classes\":[{\"name\":\"a\"},{\"name\":\"a\"}]}", "has the name \"a\" already"},
 	{"{\"classes\":[{\"limit\":1}]}", "\"name\" is missing in classes[]"},
 	{"{\"health\":{\"interval\":\"1s\"}}", "\"path\" is missing in health"},

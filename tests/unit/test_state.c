@@ -728,6 +728,10 @@ static void test_session_texts_by_other_names(void **state)
 	assert_int_equal(state_session_parse("cgroup:/", NULL, &a), 0);
 	assert_true(strtoul(state_session_format(&a, text) + strlen("cgroup:"), NULL, 10) > 0);
 
+	/* A pattern is a tenant's name, not the cgroup that it means. */
+	assert_int_equal(state_session_parse("cgroup:/batch-*.slice", NULL, &a), 0);
+	assert_memory_equal(state_session_format(&a, text), "cgroup:#", strlen("cgroup:#"));
+
 	assert_int_equal(state_session_parse("cgroup:pod/7d1c", NULL, &key.session), 0);
 	pins_set(p, MAP_affinity, &key, &binding);
 	pins_set(p, MAP_clients, &cgroup, &c);

@@ -113,6 +113,10 @@ int config_read_root(struct yaml_report *r, const char *name, const struct yaml_
 	config_classes_derive(c, root);
 	config_access_derive(c, root);
 	config_daemonless_derive(c, root);
+	if (config_tenants_derive(c)) {
+		r->out_of_memory = true;
+		return -ENOMEM;
+	}
 	config_check(c, root, r);
 	if (r->errors || r->out_of_memory)
 		return -EINVAL;

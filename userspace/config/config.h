@@ -183,8 +183,11 @@ struct config_probe {
 
 /* One client: all cgroups whose path below the cgroup2 root matches the pattern `cgroup`
  * (fnmatch). */
+/* With those that config_tenants_derive() adds: each cgroup of the node is compared with all. */
+#define CONFIG_CLIENTS 256
+
 struct config_client {
-	char *name;
+	char *name; /* of a cgroup that a rule of tenants names by its path: the path */
 	char *cgroup;
 	bool steer; /* false: its connections go on as they came */
 	int line;

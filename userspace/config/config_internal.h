@@ -189,6 +189,9 @@ void config_models_check_all(const struct config *c, const struct yaml_node *poo
 
 /* ---- config_tenants.c ------------------------------------------------------ */
 
+/* Adds a client for each cgroup that a rule names by its path, after those of the file. Returns 0
+ * or -ENOMEM. */
+int config_tenants_derive(struct config *c);
 /* Reports what the pool's hook cannot tell apart, and tenants that are none. `n` is the pool's
  * node. */
 void config_tenants_check(const struct config *c, const struct config_pool *p,

@@ -194,10 +194,10 @@ static const struct yaml_key config_keys[] = {
 	 .help = "Where a SteeringPolicy may name further frontends for its Service: addresses that "
 		 "nobody else has. See docs/kubernetes.md."},
 
-	{"clients", &yaml_maps, .max = 256, NODE(clients), .list = &client_list,
+	{"clients", &yaml_maps, .max = CONFIG_CLIENTS, NODE(clients), .list = &client_list,
 	 .absent =
 		 "each Kubernetes pod is a client, `pod/UID`, and each other cgroup one by itself",
-	 .help = "Names for clients by their cgroups, for pools whose key or group is `cgroup`. "
+	 .help = "Names for clients by their cgroups, for pools whose key, group or tenants are by `cgroup`. "
 		 "The first entry that matches a cgroup counts. Entries with the same name are "
 		 "one client."},
 	{"clients[].name", &yaml_name, .required = true, .max = MAX_CLIENT, CLIENT(name),
@@ -626,7 +626,9 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].tenants.rules[].tenant", &config_tenant, .policy = POLICY_TOO, .required = true,
 	 .max = MAX_LABEL + 1 + MAX_HOST, TENANT(tenant),
 	 .help = "Which one: its namespace, its service account as NAMESPACE/NAME, its address or "
-		 "prefix, or with `by: cgroup` its name in `clients`."},
+		 "prefix, or with `by: cgroup` its name in `clients` or, in a node's file, a path or "
+		 "pattern as in `clients[].cgroup`, of at most 63 bytes. Such a path is an entry of "
+		 "`clients`, behind those of the file, which has the path as its name."},
 	{"pools[].tenants.rules[].connections", &yaml_integer, .policy = POLICY_TOO, .min = 1,
 	 .max = 1000000, TENANT(quota.connections), .absent = "any number",
 	 .help = "As `tenants.connections`, for this one."},

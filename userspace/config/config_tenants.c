@@ -4,6 +4,7 @@
 #include "traits.bpf.h"
 #include "../base/util.h"
 #include "../maps/names.h"
+#include "../net/cgroup2.h"
 
 /* A prefix without a length is one address. */
 static bool source_key(const char *text, struct pintle_session_key *out)
@@ -89,29 +90,140 @@ static void check_twice(const struct config_pool *p, size_t i, const struct yaml
 		}
 }
 
+/* ---- by cgroup -------------------------------------------------------------------------- */
+
+static bool is_path(const struct config_pool *p, const char *tenant)
+{
+	return p->tenants.kind == PINTLE_KEY_CGROUP && tenant && *tenant == '/';
+}
+
+static bool is_client(const struct config *c, const char *name)
+{
+	for (size_t i = 0; i < c->client_count; i++)
+		if (c->clients[i].name && !strcmp(c->clients[i].name, name))
+			return true;
+	return false;
+}
+
+/* The path is the client's name, too. */
+static int add_client(struct config *c, const char *path)
+{
+	struct config_client one = {.name = strdup(path), .cgroup = strdup(path), .steer = true};
+	struct config_client *more =
+		reallocarray(c->clients, c->client_count + 1, sizeof(*c->clients));
+
+	if (more)
+		c->clients = more;
+	if (!more || !one.name || !one.cgroup) {
+		free(one.name);
+		free(one.cgroup);
+		return -ENOMEM;
+	}
+	c->clients[c->client_count++] = one;
+	return 0;
+}
+
+/* Policies are written by users of the cluster, who are not to name all that runs on a node. */
+static bool may_have_path(const struct config_pool *p)
+{
+	return p->line > 0;
+}
+
+static int derive_clients(struct config *c, const struct config_pool *p)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < p->tenants.rule_count; i++) {
+		const char *tenant = p->tenants.rules[i].tenant;
+
+		if (is_path(p, tenant) && may_have_path(p) && !is_client(c, tenant) &&
+		    strlen(tenant) < PINTLE_CLIENT_NAME_SIZE && c->client_count < CONFIG_CLIENTS)
+			err = add_client(c, tenant);
+	}
+	return err;
+}
+
+int config_tenants_derive(struct config *c)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < c->pool_count; i++)
+		err = derive_clients(c, &c->pools[i]);
+	return err;
+}
+
+/* Whether the pattern matches all that `path`, which may be a pattern, does. May miss that it does:
+ * of patterns, those with * alone are compared. */
+static bool covers(const char *pattern, const char *path)
+{
+	return !strcmp(pattern, path) || (cgroup2_matches(pattern, path) &&
+					  (!strpbrk(path, "*?[") || !strpbrk(pattern, "?[\\")));
+}
+
+static void check_first(const struct config *c, const char *path, const struct yaml_node *place,
+			struct yaml_report *r)
+{
+	const struct config_client *first = c->clients;
+
+	while (!first->cgroup || !first->name || !covers(first->cgroup, path))
+		first++;
+	if (!strcmp(first->name, path))
+		return;
+	if (first->name[0] == '/')
+		yaml_report_warning(
+			r, place->line, place->column,
+			"the rule is nobody's, because %s is a tenant by a rule before, "
+			"%s; write that one after this",
+			path, first->name);
+	else
+		yaml_report_warning(r, place->line, place->column,
+				    "the rule is nobody's, because %s is %s by clients; write %s",
+				    path, first->name, first->name);
+}
+
+static void check_path(const struct config *c, const struct config_pool *p, const char *path,
+		       const struct yaml_node *place, struct yaml_report *r)
+{
+	if (!may_have_path(p))
+		yaml_report_error(
+			r, place->line, place->column,
+			"tenant is \"%s\", a path, which is for a node's file; write a name "
+			"in clients of that file",
+			path);
+	else if (strlen(path) >= PINTLE_CLIENT_NAME_SIZE)
+		yaml_report_error(
+			r, place->line, place->column,
+			"tenant is \"%s\", a path of more than %d bytes; name that cgroup in "
+			"clients, as in {name: batch, cgroup: %s}, and write the name",
+			path, PINTLE_CLIENT_NAME_SIZE - 1, path);
+	else if (!is_client(c, path))
+		yaml_report_error(
+			r, place->line, place->column,
+			"tenant %s is one too many, because clients and paths of tenants are %d at "
+			"most, together; write a pattern that means several",
+			path, CONFIG_CLIENTS);
+	else
+		check_first(c, path, place, r);
+}
+
 /* Names of pods have a slash within: pintled gives them. */
 static void check_client(const struct config *c, const struct config_pool *p, const char *tenant,
 			 const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *place = yaml_node_towards(n, "tenant", NULL);
 
-	if (p->tenants.kind != PINTLE_KEY_CGROUP || (*tenant != '/' && strchr(tenant, '/')))
-		return;
-	if (*tenant == '/') {
-		yaml_report_error(r, place->line, place->column,
-				  "tenant is \"%s\", a path; name that cgroup in clients, as in "
-				  "{name: batch, cgroup: %s}, and write the name",
-				  tenant, tenant);
-		return;
-	}
-	for (size_t i = 0; i < c->client_count; i++)
-		if (c->clients[i].name && !strcmp(c->clients[i].name, tenant))
-			return;
-	yaml_report_warning(r, place->line, place->column,
-			    "the rule is nobody's, because clients has no %s; write the name of an "
-			    "entry of clients",
-			    tenant);
+	if (is_path(p, tenant))
+		check_path(c, p, tenant, place, r);
+	else if (p->tenants.kind == PINTLE_KEY_CGROUP && !strchr(tenant, '/') &&
+		 !is_client(c, tenant))
+		yaml_report_warning(
+			r, place->line, place->column,
+			"the rule is nobody's, because clients has no %s; write the name of an "
+			"entry of clients",
+			tenant);
 }
+
+/* ---- the check -------------------------------------------------------------------------- */
 
 /* What tells tenants apart must be something that clients cannot choose. */
 static bool may_be_by(const struct config_pool *p)

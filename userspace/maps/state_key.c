@@ -318,12 +318,16 @@ static int parse_mark(const char *text, struct pintle_session_key *key)
 	return 0;
 }
 
-/* A cgroup's id is the inode of its directory. */
+/* A cgroup's id is the inode of its directory. A pattern is the name of a tenant. */
 static int parse_cgroup_path(const char *text, struct pintle_session_key *key)
 {
 	char path[2 * PATH_MAX], root[PATH_MAX];
 	struct stat st;
 
+	if (strpbrk(text, "*?[") && strlen(text) < PINTLE_CLIENT_NAME_SIZE) {
+		*key = key_of(PINTLE_KEY_CGROUP, NAMED, client_id(text));
+		return 0;
+	}
 	if (cgroup2_root(root, sizeof(root)))
 		return -EINVAL;
 	if ((size_t)snprintf(path, sizeof(path), "%s%s", root, text) >= sizeof(path) ||

@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <bpf/bpf.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <limits.h>
 #include <sys/inotify.h>
 
@@ -57,7 +56,7 @@ struct clients {
 static void identify(const struct config *c, const char *path, struct cgroup *g)
 {
 	for (size_t i = 0; i < c->client_count; i++) {
-		if (fnmatch(c->clients[i].cgroup, path, 0))
+		if (!cgroup2_matches(c->clients[i].cgroup, path))
 			continue;
 		snprintf(g->name, sizeof(g->name), "%s", c->clients[i].name);
 		g->left_alone = !c->clients[i].steer;
