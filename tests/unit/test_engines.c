@@ -301,6 +301,12 @@ static const struct {
 	 "sglang:num_decode_transfer_queue_reqs{tp_rank=\"0\"} 0\n"
 	 "sglang:token_usage{tp_rank=\"0\"} 0.2\n",
 	 {41, 12, 0.2, NO, NO, NO, NO}},
+	{"an earlier SGLang, the prefill side: the first of the queues has another name",
+	 "sglang",
+	 "sglang:num_running_reqs{tp_rank=\"0\"} 0\nsglang:num_queue_reqs{tp_rank=\"0\"} 1\n"
+	 "sglang:num_prefill_prealloc_queue_reqs{tp_rank=\"0\"} 40\n"
+	 "sglang:num_prefill_inflight_queue_reqs{tp_rank=\"0\"} 12\n",
+	 {41, 12, NO, NO, NO, NO, NO}},
 	{"SGLang, the decoding side, two ranks: requests that wait for room, or for their cache",
 	 "sglang",
 	 "sglang:num_running_reqs{dp_rank=\"0\"} 5\nsglang:num_running_reqs{dp_rank=\"1\"} 6\n"

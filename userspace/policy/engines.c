@@ -110,6 +110,7 @@ static const struct row vllm[] = {
 static const struct row sglang[] = {
 	ROW(SIGNAL_WAITING, SUM_OF_REPLICAS, NAME("sglang:num_queue_reqs")),
 	QUEUE(SIGNAL_WAITING, "sglang:num_prefill_bootstrap_queue_reqs"),
+	QUEUE(SIGNAL_WAITING, "sglang:num_prefill_prealloc_queue_reqs"), /* its former name */
 	QUEUE(SIGNAL_WAITING, "sglang:num_decode_prealloc_queue_reqs"),
 	ROW(SIGNAL_RUNNING, SUM_OF_REPLICAS, NAME("sglang:num_running_reqs")),
 	QUEUE(SIGNAL_RUNNING, "sglang:num_prefill_inflight_queue_reqs"),
