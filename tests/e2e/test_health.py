@@ -370,7 +370,8 @@ def test_an_xid_beside_garbage(node):
     """A value that none can be costs itself alone: another GPU's XID is seen, and its own stays."""
     w = Gpus(node)
     garbage = 'DCGM_FI_DEV_GPU_UTIL{gpu="1"} NaN\nDCGM_FI_DEV_FB_USED{gpu="1"} -5\n' \
-              'DCGM_FI_DEV_XID_ERRORS{gpu="1"} +Inf\nDCGM_FI_DEV_GPU_UTIL{gpu="0"} 40\n'
+              'DCGM_FI_DEV_XID_ERRORS{gpu="1"} +Inf\nDCGM_FI_DEV_GPU_UTIL{gpu="1",modelName="NVIDIA "A100""} 5\n' \
+              'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 40\n'
     w.exporter.be(page=garbage + 'DCGM_FI_DEV_XID_ERRORS{gpu="0"} 0\n')
     w.exporter.scraped()
     wait_for(lambda: w.is_("ready") and w.row()["gpu"] == 0.4)

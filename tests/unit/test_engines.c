@@ -858,11 +858,37 @@ static void test_dcgm_spoiled(void **state)
 	assert_string_equal(fault, "");
 }
 
+/* Labels that cannot be read, such as those of an exporter that escapes nothing, cost no other
+ * line's value. Nobody knows of which GPU theirs is: so sums and errors of that metric are not
+ * known of any, but that an error is there is. */
+static void test_dcgm_labels_lost(void **state)
+{
+	static const char page[] = "DCGM_FI_DEV_GPU_UTIL{gpu=0} 90\n"
+				   "DCGM_FI_DEV_FB_USED{gpu=\"1\",pod=\"a\"b\"} 50\n"
+				   "DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} 10\n"
+				   "DCGM_FI_DEV_FB_USED{gpu=\"0\"} 20\n"
+				   "DCGM_FI_DEV_FB_FREE{gpu=\"0\"} 60\n"
+				   "DCGM_FI_DEV_XID_ERRORS{gpu=\"0\"} 79\n";
+	static const char error[] = "DCGM_FI_DEV_XID_ERRORS{gpu=\"0\",a=\"\\\"} 79\n"
+				    "DCGM_FI_DEV_XID_ERRORS{gpu=\"1\"} 0\n";
+	char fault[FAULT_SIZE];
+	struct dcgm_gpu gpu[8];
+
+	(void)state;
+	assert_int_equal(dcgm_read(page, sizeof(page) - 1, gpu, 8, fault), 1);
+	assert_true(gpu[0].index == 0 && gpu[0].has_utilization && gpu[0].utilization == 0.1);
+	assert_true(gpu[0].has_errors && !gpu[0].errors_spoiled && gpu[0].xid == 79);
+	assert_false(gpu[0].has_memory);
+	assert_string_equal(fault, "line 1, DCGM_FI_DEV_GPU_UTIL: its labels cannot be read; write "
+				   "{name=\"value\",name=\"value\"}");
+	assert_int_equal(dcgm_read(error, sizeof(error) - 1, gpu, 8, fault), 1);
+	assert_true(gpu[0].index == 1 && gpu[0].has_errors && gpu[0].errors_spoiled && !gpu[0].xid);
+}
+
 static void test_dcgm_hostile(void **state)
 {
 	static const char *const pages[] = {
 		"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} 1",
-		"DCGM_FI_DEV_GPU_UTIL{gpu=0} 1\n",
 		"<html>\n",
 	};
 	static char many[128 * 1024];
@@ -1102,6 +1128,7 @@ int main(void)
 		cmocka_unit_test(test_dcgm_errors),
 		cmocka_unit_test(test_dcgm_labels),
 		cmocka_unit_test(test_dcgm_spoiled),
+		cmocka_unit_test(test_dcgm_labels_lost),
 		cmocka_unit_test(test_dcgm_hostile),
 		cmocka_unit_test(test_spoiled_is_named),
 		cmocka_unit_test(test_named),

@@ -263,6 +263,7 @@ static const char *parse_rest(const char *p, const char *end, bool open, struct 
 
 	s->labels = NULL;
 	s->labels_len = 0;
+	s->lost = false;
 	p = skip_blanks(p, end);
 	if (open || (p < end && *p == '{')) {
 		p += !open;
@@ -277,6 +278,15 @@ static const char *parse_rest(const char *p, const char *end, bool open, struct 
 	if (s->what)
 		s->value = NAN;
 	return NULL;
+}
+
+/* Which series it is of is not known. */
+static void lose(struct expfmt_sample *s, const char *what)
+{
+	s->labels = NULL;
+	s->value = NAN;
+	s->what = what;
+	s->lost = true;
 }
 
 static bool is_eof_mark(const char *p, const char *end)
@@ -418,8 +428,10 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 		r->name = skip_name(s.name, s.name + s.name_len) == s.name + s.name_len ? s.name
 											: NULL;
 		what = parse_rest(p, end, quoted, &s);
-		if (what)
+		if (what && !r->goes_on)
 			return stop_bad(r, what);
+		if (what)
+			lose(&s, what);
 		*out = s;
 		return true;
 	}

@@ -20,6 +20,7 @@ struct expfmt_sample {
 	double value;     /* may be NaN or infinite: the caller must check */
 	const char *what; /* a static text: why the value is NaN though the page says otherwise; or
 			   * NULL */
+	bool lost;        /* its labels cannot be read; see expfmt_reader.goes_on */
 };
 
 /* A quick test of a line: with which bytes the wanted names begin, and which bytes may follow. Most
@@ -37,6 +38,9 @@ void expfmt_filter_add(struct expfmt_filter *f, const char *name);
 struct expfmt_reader {
 	const char *at, *end;
 	const struct expfmt_filter *filter; /* may be set after expfmt_init(); NULL: all pass */
+	/* May be set as well: a sample whose labels cannot be read comes without them, and is no
+	 * bad line. */
+	bool goes_on;
 	/* A line is neither sample, comment nor blank, or the page ends inside a line. Of a sample
 	 * that is not wanted, only the beginning is checked. */
 	bool bad;

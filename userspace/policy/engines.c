@@ -1027,10 +1027,13 @@ static bool dcgm_has(const struct dcgm_tally *t, int metric)
 	return t->has[metric] && !t->spoiled[metric];
 }
 
-static void dcgm_finish(const struct dcgm_tally *t, struct dcgm_gpu *gpu)
+/* `lost`: of which metrics there were values of nobody knows which GPU. */
+static void dcgm_finish(struct dcgm_tally *t, const bool *lost, struct dcgm_gpu *gpu)
 {
 	double total = t->value[FB_USED] + t->value[FB_FREE] + t->value[FB_RESERVED];
 
+	for (int i = 0; i < DCGM_COUNT; i++)
+		t->spoiled[i] |= lost[i];
 	gpu->has_utilization = t->has[GPU_UTIL];
 	gpu->utilization = t->value[GPU_UTIL] / 100;
 	gpu->has_memory = dcgm_has(t, FB_USED) && dcgm_has(t, FB_FREE) &&
@@ -1050,6 +1053,7 @@ int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, c
 	struct expfmt_reader reader;
 	struct expfmt_sample sample;
 	struct dcgm_gpu gpu;
+	bool lost[DCGM_COUNT] = {};
 	size_t count = 0;
 
 	if (fault)
@@ -1059,13 +1063,17 @@ int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, c
 		expfmt_filter_add(&filter, dcgm_metrics[i].name);
 	expfmt_init(&reader, page, size);
 	reader.filter = &filter;
+	reader.goes_on = true;
 	while (expfmt_next(&reader, want_dcgm, NULL, &sample)) {
 		int metric = dcgm_metric(sample.name, sample.name_len), i;
 		bool good = sample.value >= 0 && sample.value <= dcgm_metrics[metric].max;
 
+		lost[metric] |= sample.lost;
 		if (!good && !(sample.value >= (double)DCGM_BLANK && isfinite(sample.value)))
 			spoil_value(fault, reader.line, dcgm_metrics[metric].name, &sample,
 				    dcgm_metrics[metric].max);
+		if (sample.lost)
+			continue;
 		dcgm_identify(&sample, &gpu);
 		i = dcgm_place(&gpu, out, &count, max);
 		if (i >= 0 && good)
@@ -1076,6 +1084,6 @@ int dcgm_read(const char *page, size_t size, struct dcgm_gpu *out, size_t max, c
 	if (reader.bad)
 		return refuse_line(fault, &reader);
 	for (size_t i = 0; i < count; i++)
-		dcgm_finish(&tally[i], &out[i]);
+		dcgm_finish(&tally[i], lost, &out[i]);
 	return (int)count;
 }
