@@ -281,6 +281,32 @@ def test_before_the_first_request(node, which):
     wait_for(lambda: node.endpoint("s1")["running"] == 1)
 
 
+@case()
+def test_own_names_before_the_first_request(node):
+    """The gauges that a pool names itself come with a server's first request, too: once a page has had them, a server
+    whose page has not is idle. A name that no page ever had may be wrong, and such a server is unheard."""
+    servers = node.servers(3)
+    cold = "python_info 1\nray_serve_replica_starts 1\n"
+    for s in servers:
+        s.be(page=cold)
+    daemon = node.steer(servers, engine="auto", metrics={"waiting": "ray_queued", "running": "ray_running"})
+
+    def states():
+        return [e["state"] for e in node.cli("endpoints")]
+
+    wait_for(lambda: daemon.log().count("it has no ray_queued, nor another load signal") == 3)
+    assert states() == ["unheard"] * 3
+    servers[0].be(page=cold + "ray_queued 4\nray_running 20\n")
+    servers[1].be(page=cold + "ray_running 1\n")
+    wait_for(lambda: states() == ["ready"] * 3)
+    assert [node.endpoint(f"s{i}")["load"] for i in range(3)] == [28, 1, 0]
+    assert set(node.spread(FRONTEND["v4"], 15)) <= {"s1", "s2"}
+    # One that was started anew is idle again.
+    servers[0].be(page=cold)
+    wait_for(lambda: node.endpoint("s0")["load"] == 0)
+    assert not node.endpoint("s0")["scrape_failed"]
+
+
 FAILURES = {
     "401": {"status": 401},
     "404": {"status": 404},

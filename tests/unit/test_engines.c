@@ -1109,6 +1109,68 @@ static void test_named(void **state)
 	}
 }
 
+/* A page without a name of one's own is from before the first request, if other pages have had that
+ * name; a name that none had may be wrong. */
+static void test_own_names_before_the_first_request(void **state)
+{
+	enum { W1 = 1, R1 = 2, K1 = 4 };
+	static const struct {
+		const char *base;
+		char *names[ENGINE_NAMES];
+		unsigned int proven; /* bits */
+		const char *page;
+		int error;
+		double values[3];
+	} own[] = {
+		{"auto", {"w", "r"}, W1 | R1, "up 1\n", 0, {0, 0, NO}},
+		{"auto", {"w", "r", "k"}, W1 | R1, "up 1\n", 0, {0, 0, NO}},
+		{"auto", {"w", "r", "k"}, W1 | R1 | K1, "# TYPE w gauge\n", 0, {0, 0, 0}},
+		{"auto", {NULL, "r"}, R1, "up 1\n", 0, {NO, 0, NO}},
+		{"auto", {NULL, NULL, "k"}, K1, "up 1\n", 0, {NO, NO, 0}},
+		{"auto", {"w", "r"}, W1 | R1, "r 3\n", 0, {0, 3, NO}},
+		{"auto", {"w", "r"}, W1 | R1, "w 3\n", 0, {3, NO, NO}},
+		{"auto", {"w{a=\"1\"}", "r"}, W1 | R1, "w{a=\"2\"} 5\nr 1\n", 0, {0, 1, NO}},
+		/* none proven, or not the one for want of which the page is refused */
+		{"auto", {"w", "r"}, 0, "up 1\n", -ENODATA, {0}},
+		{"auto", {"w", "r"}, R1, "up 1\n", -ENODATA, {0}},
+		{"auto", {"w", "r"}, R1, "r 3\n", -EBADMSG, {0}},
+		{"vllm", {NULL, "r"}, R1, "up 1\n", -ENODATA, {0}},
+		{"vllm", {NULL, "r"}, R1, "r 1\n", -EBADMSG, {0}},
+		/* no page of metrics, or one with values that none can be */
+		{"auto", {"w", "r"}, W1 | R1, "", -ENODATA, {0}},
+		{"auto", {"w", "r"}, W1 | R1, "\n\n", -ENODATA, {0}},
+		{"auto", {"w", "r"}, W1 | R1, "# not ready\n", -ENODATA, {0}},
+		{"auto", {"w", "r"}, W1 | R1, "OK\n", -ENODATA, {0}},
+		{"auto", {"w", "r"}, W1 | R1, "<html>\n", -EBADMSG, {0}},
+		{"auto", {"w", "r"}, W1 | R1, "up 1", -EBADMSG, {0}},
+		{"auto", {"w", "r"}, W1 | R1, "w -1\n", -EBADMSG, {0}},
+		/* of a server that has worked: its engine tells */
+		{"trtllm", {"w", "r"}, W1 | R1, "trtllm_other 1\n", 0, {0, 0, 0}},
+		{"trtllm", {"w", "r"}, W1 | R1, "trtllm_request_success_total 1\n", -ENODATA, {0}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
+		bool proven[ENGINE_NAMES] = {own[i].proven & W1, own[i].proven & R1,
+					     own[i].proven & K1};
+		char fault[FAULT_SIZE];
+		struct signals s = {0};
+		struct engine *e;
+		int r;
+
+		assert_int_equal(engine_named(engine_find(own[i].base), own[i].names, &e), 0);
+		engine_prove(e, proven);
+		r = engine_read(e, own[i].page, strlen(own[i].page), &s, fault);
+		if (r != own[i].error || !*fault != !r)
+			fail_msg("row %zu: %d, %s", i, r, fault);
+		for (int k = 0; k <= SIGNAL_KV_CACHE && !r; k++)
+			if (s.present[k] == isnan(own[i].values[k]) ||
+			    s.value[k] != (isnan(own[i].values[k]) ? 0 : own[i].values[k]))
+				fail_msg("row %zu: %s is %g", i, signal_names[k], s.value[k]);
+		engine_free(e);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1132,6 +1194,7 @@ int main(void)
 		cmocka_unit_test(test_dcgm_hostile),
 		cmocka_unit_test(test_spoiled_is_named),
 		cmocka_unit_test(test_named),
+		cmocka_unit_test(test_own_names_before_the_first_request),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

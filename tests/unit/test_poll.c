@@ -700,6 +700,50 @@ static void test_when_to_look_for_listeners(void **state)
 	world_end(&w);
 }
 
+/* ---- names of the pool's own ----------------------------------------------------------------- */
+
+#define NAMED(names)                                                                               \
+	POOL("a", FRONTEND, "metrics: " names ", " FAST SERVERS(AT("e0", 8001) "," AT("e1", 8002)))
+#define TYPO NAMED("{waiting: own_waitign, running: own_running}")
+
+static bool is_unheard(const struct world *w, size_t i)
+{
+	return !score_of(w, i)->scraped_ns && counters_of(w, i)->failures >= 2;
+}
+
+/* A server whose page has none of the names that the pool gives is idle, once another page has had
+ * them: its gauges come with its first request. */
+static void test_own_names_that_come_later(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_start(&w, TYPO);
+	for (int i = 0; i < 2; i++)
+		show(&w.pages, i, "python_info 1\n");
+	configure(&w);
+	turn_until(&w, is_unheard(&w, 0) && is_unheard(&w, 1));
+	/* A name that no page has may be wrong: it must not look idle. */
+	show(&w.pages, 0, "own_waiting 2\nown_running 3\n");
+	turn_scrapes(&w, 0, 3);
+	turn_scrapes(&w, 1, 3);
+	assert_true(is_unheard(&w, 0) && is_unheard(&w, 1));
+
+	reconfigure(&w, NAMED("{waiting: own_waiting, running: own_running}"));
+	turn_until(&w, score_of(&w, 0)->running == 3 && score_of(&w, 1)->scraped_ns);
+	assert_int_equal(score_of(&w, 1)->running, 0);
+	assert_int_equal(score_of(&w, 1)->waiting, 0);
+	assert_false(score_of(&w, 1)->flags & PINTLE_SCORE_FAILED);
+	/* So it stays while it is the only one, and after a restart of the first, too. */
+	show(&w.pages, 0, "python_info 1\n");
+	turn_until(&w, score_of(&w, 0)->running == 0);
+	assert_false(score_of(&w, 0)->flags & PINTLE_SCORE_FAILED);
+	/* What the pages had proves nothing about another name. */
+	reconfigure(&w, TYPO);
+	turn_until(&w, score_of(&w, 0)->flags & score_of(&w, 1)->flags & PINTLE_SCORE_FAILED);
+	world_end(&w);
+}
+
 /* ---- what nobody uses ------------------------------------------------------------------------ */
 
 #define IDLE "scrape: {interval: 10ms, idle: 60s, timeout: 1s}, "
@@ -805,6 +849,7 @@ int main(void)
 		steer_test(test_another_configuration_while_it_is_asked),
 		steer_test(test_no_listener_is_looked_for_elsewhere),
 		steer_test(test_when_to_look_for_listeners),
+		steer_test(test_own_names_that_come_later),
 		steer_test(test_a_pool_that_nobody_uses),
 	};
 

@@ -96,6 +96,12 @@ struct gpu_source {
 	struct telling spoiled;
 };
 
+/* The load metrics of a pool's `metrics` that one of its pages has had; NULL: none has. */
+struct proofs {
+	uint32_t generation; /* the pool's */
+	char *names[SIGNAL_KV_CACHE + 1];
+};
+
 struct poller {
 	uv_loop_t *loop;
 	const struct maps *m;
@@ -116,6 +122,7 @@ struct poller {
 	struct others others[PINTLE_MAX_POOLS];
 	struct poll_sums sums[PINTLE_MAX_POOLS]; /* the same */
 	struct demand demands[PINTLE_MAX_POOLS]; /* the same */
+	struct proofs proofs[PINTLE_MAX_POOLS];  /* the same */
 	/* A round is over when every endpoint has been scraped in it. */
 	uint64_t round;         /* the current one, from 1 */
 	size_t round_open;      /* endpoints not scraped in it yet */
@@ -1123,6 +1130,56 @@ static void watch_spoiled(struct watch *w, const char *fault)
 	tell_spoiled(&w->spoiled, label, fault);
 }
 
+static void proofs_forget(struct proofs *proofs)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(proofs->names); i++)
+		free(TAKE_PTR(proofs->names[i]));
+}
+
+static struct proofs *proofs_of(struct watch *w)
+{
+	struct poller *p = w->poller;
+	struct pintle_ref ref = p->publication->pools[pool_index(w)].ref;
+	struct proofs *proofs = &p->proofs[ref.id];
+
+	if (proofs->generation != ref.generation) {
+		proofs_forget(proofs);
+		proofs->generation = ref.generation;
+	}
+	return proofs;
+}
+
+/* Gauges may appear only with a server's first request: those of TensorRT-LLM, and so those of
+ * whatever exports them by names of its own. A name that no page of the pool has had may be wrong.
+ */
+static void watch_prove(struct watch *w)
+{
+	const struct proofs *proofs = proofs_of(w);
+	bool proven[ENGINE_NAMES] = {0};
+
+	for (size_t i = 0; i < ARRAY_SIZE(proofs->names); i++)
+		proven[i] = proofs->names[i] && w->pool->metric_names[i] &&
+			    !strcmp(proofs->names[i], w->pool->metric_names[i]);
+	if (w->own_engine)
+		engine_prove(w->own_engine, proven);
+}
+
+/* A good page of the endpoint has said so much. */
+static void proofs_note(struct watch *w, const struct signals *s)
+{
+	struct proofs *proofs = proofs_of(w);
+
+	for (size_t i = 0; i < ARRAY_SIZE(proofs->names) && !s->cold; i++) {
+		const char *name = w->pool->metric_names[i];
+
+		if (!name || !s->present[i] ||
+		    (proofs->names[i] && !strcmp(proofs->names[i], name)))
+			continue;
+		free(proofs->names[i]);
+		proofs->names[i] = strdup(name); /* without memory the next page proves it */
+	}
+}
+
 /* The page said something of the endpoint's answers, which may concern all of its pool. */
 static void answers_hear(struct watch *w)
 {
@@ -1157,6 +1214,7 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	w->counters.scrapes++;
 	sums_of(w)->scrapes++;
 	w->disbelieved |= error == -ESTALE;
+	watch_prove(w);
 	if (!err)
 		err = engine_read(w->engine, page, size, &signals, w->poller->fault)
 			      ?: check_unframed(w, &signals);
@@ -1178,6 +1236,7 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 	if (!watch_accepted(w))
 		return NULL;
 	watch_spoiled(w, w->poller->fault);
+	proofs_note(w, &signals);
 	hold_signals(w, &signals);
 	/* Requests for a rank that sleeps wait, and the server's own balancer sends it some. */
 	w->fitness.asleep = signals.value[SIGNAL_ASLEEP] > 0;
@@ -1728,6 +1787,8 @@ void poller_free(struct poller *p)
 		watch_free(p->watches[i]);
 	for (size_t i = 0; i < p->source_count; i++)
 		source_free(p->sources[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(p->proofs); i++)
+		proofs_forget(&p->proofs[i]);
 	free(p->sources);
 	scraper_free(p->scraper);
 	adapters_free(p->adapters);

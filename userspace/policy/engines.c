@@ -58,7 +58,8 @@ struct engine {
 	 * `cold`, and none of `worked` is more than 0. */
 	bool empty_is_idle;
 	const char *cold, *worked[3];
-	const char *needs; /* without which a server has no gauges, though it has the page */
+	const char *needs;   /* without which a server has no gauges, though it has the page */
+	unsigned int proven; /* bit n: of signal n, see engine_prove() */
 	const struct row *rows;
 	size_t row_count;
 };
@@ -310,6 +311,19 @@ int engine_named(const struct engine *base, char *const names[ENGINE_NAMES], str
 			own->rows[own->engine.row_count++] = base->rows[i];
 	*out = &own->engine;
 	return 0;
+}
+
+void engine_prove(struct engine *own, const bool proven[ENGINE_NAMES])
+{
+	own->proven = 0;
+	for (enum signal i = 0; i < ENGINE_NAMES; i++)
+		if (proven[i] && is_load(i))
+			own->proven |= 1U << i;
+}
+
+static bool is_proven(const struct engine *e, enum signal signal)
+{
+	return e->proven & 1U << signal;
 }
 
 bool engine_metric(const struct engine *e, size_t i, struct engine_metric *out)
@@ -718,11 +732,56 @@ static bool page_is_idle(const struct engine *e, const char *page, size_t size)
 	return (e->empty_is_idle && page_is_empty(page, size)) || page_is_cold(e, page, size);
 }
 
-static void signals_set_idle(const struct engine *e, struct signals *s)
+static bool want_all(const char *name, size_t len, void *arg)
 {
+	(void)name;
+	(void)len;
+	(void)arg;
+	return true;
+}
+
+/* Whether it is a page of metrics, of a server that has worked on no request as far as it says:
+ * each line is what it should be, and it has a sample, or at least a metric's type. */
+static bool page_is_unworked(const struct engine *e, const char *page, size_t size)
+{
+	bool any = begins_with(page, size, "# HELP ") || begins_with(page, size, "# TYPE ");
+	struct expfmt_reader reader;
+	struct expfmt_sample sample;
+
+	expfmt_init(&reader, page, size);
+	while (expfmt_next(&reader, want_all, NULL, &sample)) {
+		if (sample.value > 0 && is_worked(e, sample.name, sample.name_len))
+			return false;
+		any = true;
+	}
+	return any && !reader.bad;
+}
+
+/* Whether the page, which has no load signal, lacks one that other pages of its pool have had under
+ * its own name. */
+static bool page_lacks_proven(const struct tally *t, const char *page, size_t size)
+{
+	for (enum signal i = 0; i <= SIGNAL_KV_CACHE; i++)
+		if (signal_name(t, i))
+			return is_proven(t->engine, i) && page_is_unworked(t->engine, page, size);
+	return false;
+}
+
+/* Takes the page, which has no load signal, for one of a server that does nothing. Returns whether
+ * it can be. */
+static bool signals_set_idle(const struct tally *t, const char *page, size_t size,
+			     struct signals *s)
+{
+	const struct engine *e = t->engine;
+	bool idle = page_is_idle(e, page, size);
+
+	if (!idle && !page_lacks_proven(t, page, size))
+		return false;
 	*s = (struct signals){.cold = true};
 	for (size_t i = 0; i < e->row_count; i++)
-		s->present[e->rows[i].signal] |= is_load(e->rows[i].signal);
+		s->present[e->rows[i].signal] |=
+			is_load(e->rows[i].signal) && (idle || is_proven(e, e->rows[i].signal));
+	return true;
 }
 
 static int refuse_uneven(const struct tally *t, const struct sum *sums, enum signal signal,
@@ -782,9 +841,12 @@ static int tally_signals(const struct tally *t, struct signals *s, char *fault)
 	}
 	if (load == SIGNAL_COUNT)
 		return refuse_no_load(t, sums, fault);
-	if (!sums[SIGNAL_WAITING].series && signal_name(t, SIGNAL_WAITING))
-		return refuse(fault, "it has %s, but no %s", signal_name(t, load),
-			      signal_name(t, SIGNAL_WAITING));
+	if (!sums[SIGNAL_WAITING].series && signal_name(t, SIGNAL_WAITING)) {
+		if (!is_proven(t->engine, SIGNAL_WAITING))
+			return refuse(fault, "it has %s, but no %s", signal_name(t, load),
+				      signal_name(t, SIGNAL_WAITING));
+		s->present[SIGNAL_WAITING] = s->cold = true;
+	}
 	for (enum signal i = 0; i < SIGNAL_COUNT; i++)
 		if (t->engine->even && is_load(i) && sums[i].series &&
 		    sums[i].series != sums[SIGNAL_WAITING].series)
@@ -918,8 +980,7 @@ int engine_read(const struct engine *e, const char *page, size_t size, struct si
 	if (r < 0)
 		return r;
 	r = tally_signals(&t, &s, fault);
-	if (r == -ENODATA && page_is_idle(e, page, size)) {
-		signals_set_idle(e, &s);
+	if (r == -ENODATA && signals_set_idle(&t, page, size, &s)) {
 		if (fault)
 			*fault = '\0';
 		r = 0;

@@ -49,6 +49,11 @@ const char *engine_name(size_t i);
 int engine_named(const struct engine *base, char *const names[ENGINE_NAMES], struct engine **out);
 void engine_free(struct engine *e);
 
+/** Says for which load signals a page of the same pool has had the metric that names[] gave. A
+ * page that has not, and that would be refused for want of it, is from before the server's first
+ * request then: the signal is 0. A name that no page had may be wrong, and stays wanted. */
+void engine_prove(struct engine *own, const bool proven[ENGINE_NAMES]);
+
 /* A metric that a signal comes from: the signal is the sum of its metrics with the lowest choice
  * that a page has. */
 struct engine_metric {
