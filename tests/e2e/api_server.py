@@ -68,7 +68,8 @@ def pod(name, ip, node="n1", *, ready=True, **more):
 def slice_of(of, endpoints, ports=(("http", 8000),), name=None, labels=None):
     """As the controller makes it: with the Service's label, which `labels` replaces."""
     labels = {"pintle.dev/mode": "enforce"} if labels is None else labels
-    return {"metadata": meta(name or f"{of}-x", {"kubernetes.io/service-name": of, **labels}), "addressType": "IPv4",
+    family = "IPv6" if any(":" in e["addresses"][0] for e in endpoints) else "IPv4"
+    return {"metadata": meta(name or f"{of}-x", {"kubernetes.io/service-name": of, **labels}), "addressType": family,
             "ports": [{"name": n, "port": p, "protocol": "TCP"} for n, p in ports], "endpoints": endpoints}
 
 

@@ -3,6 +3,7 @@
 tests/kubernetes has the real one."""
 import json
 import subprocess
+import time
 
 import api_server
 from api_server import inference_pool, objective, pod, policy, running, service, slice_of
@@ -161,6 +162,42 @@ def test_one_watch_of_slices(node):
                                   slice_of("new", [pod("s2", "10.1.0.4"), pod("s9", "10.1.0.9")])])
     soon(lambda: world.members("llm/new") == {"s2", "s9"})
     assert world.members() == {"s0"} and world.members("llm/hand") == {"s1"}
+
+
+@case(timeout=180)
+def test_page_of_a_dual_stack_pod(node):
+    """A pod's page is read once an interval, and holds for both of its addresses. One at which it fails is not held
+    against the other."""
+    scrape = {"interval": "500ms", "idle": "500ms"}
+    world = World(node, 1, services=[service(clusterIPs=["10.96.0.10", "fd96::10"])],
+                  endpointslices=[slice_of("llama", pods_of(1)), slice_of("llama", [pod("s0", "fd01::2")], name="llama-6")],
+                  steeringpolicies=[policy("often", "llama", scrape=scrape)])
+    world.daemon()
+    server = world.servers[0]
+
+    def rows():
+        return {e["name"]: e for e in world.machine.cli("endpoints")}
+
+    def each(key, v4, v6):
+        return {n: e[key] for n, e in rows().items()} == {"s0": v4, "s0.ipv6": v6}
+
+    soon(lambda: each("state", "ready", "ready"))
+    server.model.set(waiting=7)
+    soon(lambda: each("waiting", 7, 7))
+    start, before = time.monotonic(), server.model.counts().scrapes
+    wait_for(lambda: server.model.counts().scrapes >= before + 20, 2 * PATIENCE)
+    # Each address by itself would be 4 a second.
+    per_second = (server.model.counts().scrapes - before) / (time.monotonic() - start)
+    assert per_second <= 3, per_second
+    assert each("scrape_failed", False, False) and all(e["age_seconds"] < 5 for e in rows().values()), rows()
+
+    server.nft("table ip6 hole { chain input { type filter hook input priority filter; tcp dport 8000 drop; }; }")
+    soon(lambda: each("scrape_failed", False, True) and rows()["s0.ipv6"]["age_seconds"] > 3)
+    server.model.set(waiting=2)
+    soon(lambda: each("waiting", 2, 7))
+    assert rows()["s0"]["state"] == "ready" and rows()["s0.ipv6"]["state"] != "ready", rows()
+    server.nft("delete table ip6 hole")
+    soon(lambda: each("waiting", 2, 2) and each("state", "ready", "ready"))
 
 
 @case(timeout=120)

@@ -700,6 +700,134 @@ static void test_when_to_look_for_listeners(void **state)
 	world_end(&w);
 }
 
+/* ---- a pod's two addresses ------------------------------------------------------------------- */
+
+static int listen_v6(uint16_t port)
+{
+	struct sockaddr_in6 a = {.sin6_family = AF_INET6,
+				 .sin6_addr = IN6ADDR_LOOPBACK_INIT,
+				 .sin6_port = htons(port)};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+
+	assert_true(fd >= 0);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(fd, 1024), 0);
+	return fd;
+}
+
+/* Page `i` is at [::1] then. */
+static void move_to_v6(struct world *w, int i, uint16_t port)
+{
+	int fd = listen_v6(port);
+
+	assert_true(dup2(fd, w->pages.listener[i]) >= 0);
+	close(fd);
+}
+
+/* As a pool that was found in a cluster: the file's names have no slash. */
+static void call_found(struct world *w)
+{
+	free(w->s.c->pools[0].name);
+	w->s.c->pools[0].name = strdup("llm/a");
+}
+
+#define AT_V4 "{name: e0, address: \"127.0.0.1:8001\"}"
+#define PODS(second)                                                                               \
+	POOL("a", FRONTEND,                                                                        \
+	     "scrape: {interval: 50ms, idle: 50ms, timeout: 1s}, "                                 \
+	     "endpoints: [" AT_V4 ", " second "]")
+
+/* Whether the page that was read at one address holds for the other. They differ, to tell. */
+static bool shared(const struct world *w, size_t read_at, size_t for_this)
+{
+	return score_of(w, for_this)->waiting == 1 + read_at;
+}
+
+static void test_both_addresses_of_a_pod(void **state)
+{
+	uint64_t old, failures;
+	struct world w;
+
+	(void)state;
+	world_start(&w, PODS("{name: e0.ipv6, address: \"[::1]:8001\"}"));
+	move_to_v6(&w, 1, 8001);
+	call_found(&w);
+	show(&w.pages, 0, PAGE(1, 4, 0.4));
+	configure(&w);
+	/* An address whose own page never came is unheard. */
+	failures = counters_of(&w, 1)->failures;
+	turn_scrapes(&w, 0, 5);
+	turn_until(&w, counters_of(&w, 1)->failures >= failures + 3);
+	assert_int_equal(score_of(&w, 1)->scraped_ns, 0);
+	show(&w.pages, 1, PAGE(2, 4, 0.4));
+	/* Both are asked, and the page of each is the other's. */
+	for (int i = 0; i < 3; i++) {
+		turn_until(&w, shared(&w, 0, 0) && shared(&w, 0, 1));
+		turn_until(&w, shared(&w, 1, 0) && shared(&w, 1, 1));
+	}
+	assert_int_equal(score_of(&w, 0)->running, 4);
+	assert_int_equal(score_of(&w, 0)->generation, ref_of(&w, 0).generation);
+	assert_int_equal(score_of(&w, 1)->generation, ref_of(&w, 1).generation);
+
+	/* One at which it fails is not held against the other, and gets no page of it. */
+	show(&w.pages, 1, NULL);
+	turn_until(&w, score_of(&w, 1)->flags & PINTLE_SCORE_FAILED);
+	old = score_of(&w, 1)->scraped_ns;
+	turn_scrapes(&w, 0, 10);
+	turn_until(&w, shared(&w, 0, 0));
+	assert_int_equal(score_of(&w, 1)->scraped_ns, old);
+	assert_false(score_of(&w, 0)->flags & PINTLE_SCORE_FAILED);
+	show(&w.pages, 1, PAGE(2, 4, 0.4));
+	turn_until(&w, shared(&w, 1, 0));
+
+	/* While its clients fail, its own address has to answer. */
+	show(&w.pages, 1, NULL);
+	turn_until(&w, score_of(&w, 1)->flags & PINTLE_SCORE_FAILED);
+	w.s.m->health[ref_of(&w, 1).id].failures[PINTLE_FAILURE_REFUSED]++;
+	show(&w.pages, 1, PAGE(2, 4, 0.4));
+	turn_until(&w, w.s.m->health[ref_of(&w, 1).id].answered_ns);
+	turn_until(&w, shared(&w, 0, 1));
+	world_end(&w);
+}
+
+/* Endpoints of other pods, of the same family, or of another port, and those of the file, have
+ * their own pages. */
+static void test_addresses_of_two_pods(void **state)
+{
+	static const struct {
+		const char *pools;
+		bool found;
+	} rows[] = {
+		{PODS("{name: e0.ipv6, address: \"[::1]:8001\"}"), false},
+		{PODS("{name: e0.ipv6, address: \"127.0.0.1:8002\"}"), true},
+		{PODS("{name: e1.ipv6, address: \"[::1]:8001\"}"), true},
+		{PODS("{name: e0.ipv6, address: \"[::1]:8003\"}"), true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct world w;
+
+		world_start(&w, rows[i].pools);
+		move_to_v6(&w, 2, 8001);
+		move_to_v6(&w, 3, 8003);
+		for (int k = 0; k < SERVERS_MAX; k++)
+			show(&w.pages, k, k ? PAGE(2, 4, 0.4) : PAGE(1, 4, 0.4));
+		if (rows[i].found)
+			call_found(&w);
+		configure(&w);
+		turn_scrapes(&w, 0, 2);
+		turn_scrapes(&w, 1, 2);
+		for (int k = 0; k < 10; k++) {
+			turn_scrapes(&w, k % 2, 1);
+			if (score_of(&w, 0)->waiting != 1 || score_of(&w, 1)->waiting != 2)
+				fail_msg("row %zu", i);
+		}
+		world_end(&w);
+	}
+}
+
 /* ---- names of the pool's own ----------------------------------------------------------------- */
 
 #define NAMED(names)                                                                               \
@@ -849,6 +977,8 @@ int main(void)
 		steer_test(test_another_configuration_while_it_is_asked),
 		steer_test(test_no_listener_is_looked_for_elsewhere),
 		steer_test(test_when_to_look_for_listeners),
+		steer_test(test_both_addresses_of_a_pod),
+		steer_test(test_addresses_of_two_pods),
 		steer_test(test_own_names_that_come_later),
 		steer_test(test_a_pool_that_nobody_uses),
 	};

@@ -1525,6 +1525,106 @@ static bool answer_late(struct server *s, int fd)
 	return answer_good(s, fd);
 }
 
+static unsigned int stood; /* how often a page stood for one of the other address */
+
+static void stand_once(struct record *r)
+{
+	struct scrape_target *other = scraper_other(r->target);
+
+	if (!other)
+		return;
+	stood++;
+	scraper_rest(r->target, HOUR_NS);
+	scraper_rest(other, HOUR_NS);
+	scraper_stand_for_other(r->target);
+	r->in_done = NULL;
+}
+
+static void stand(struct record *r)
+{
+	stood += scraper_other(r->target) != NULL;
+	scraper_stand_for_other(r->target);
+}
+
+/* A good page at one address puts off the next scrape of the other, unless that fails itself. */
+static void a_page_stands_for_another_address(void **state)
+{
+	struct record one = {.in_done = stand_once}, other = {.bad = "a bad page"};
+	typeof(one.dones) ones, others;
+	struct fixture f;
+	struct server s;
+
+	(void)state;
+	stood = 0;
+	setup(&f);
+	server_start(&s, answer_good);
+	add_url(&f, &one, s.url);
+	RUN_UNTIL(&f, one.dones >= 3);
+	assert_null(scraper_other(one.target));
+	add_url(&f, &other, s.url);
+	scraper_pair(one.target, other.target);
+	assert_null(scraper_other(one.target));
+	ones = one.dones;
+	RUN_UNTIL(&f, one.dones >= ones + 5 && other.dones >= 5);
+	assert_int_equal(stood, 0);
+
+	other.bad = NULL;
+	RUN_UNTIL(&f, stood);
+	assert_ptr_equal(scraper_other(one.target), other.target);
+	assert_ptr_equal(scraper_other(other.target), one.target);
+	/* Its interval of 5 ms had begun. */
+	ones = one.dones;
+	others = other.dones;
+	look_on(&f);
+	assert_int_equal(one.dones, ones);
+	assert_int_equal(other.dones, others);
+
+	/* Each goes on by itself. */
+	scraper_pair(other.target, NULL);
+	assert_null(scraper_other(one.target));
+	scraper_pair(one.target, other.target);
+	scraper_remove(other.target);
+	assert_null(scraper_other(one.target));
+	scraper_rest(one.target, 0);
+	RUN_UNTIL(&f, one.dones >= ones + 3);
+	teardown(&f);
+	server_stop(&s);
+}
+
+/* A page that is on its way may do for both. */
+static void another_address_waits_for_a_page(void **state)
+{
+	struct record one = {0}, other = {0};
+	typeof(one.dones) others;
+	struct scrape_options o;
+	struct fixture f;
+	struct server s;
+	int asked;
+
+	(void)state;
+	stood = 0;
+	setup(&f);
+	server_start(&s, answer_good);
+	o = options_of(s.url);
+	o.interval_ns = HOUR_NS;
+	add(&f, &one, &o);
+	add(&f, &other, &o);
+	RUN_UNTIL(&f, one.dones && other.dones);
+	scraper_pair(one.target, other.target);
+	one.in_done = stand;
+	others = other.dones;
+	atomic_store(&s.answer, answer_late);
+	asked = atomic_load(&s.requests);
+	scraper_kick(one.target);
+	RUN_UNTIL(&f, atomic_load(&s.requests) > asked);
+	scraper_kick(other.target);
+	RUN_UNTIL(&f, stood);
+	look_on(&f);
+	assert_int_equal(other.dones, others);
+	teardown(&f);
+	server_stop(&s);
+}
+
 static void never_two_requests_of_one_target(void **state)
 {
 	struct fixture f;
@@ -1663,6 +1763,52 @@ static void failing_is_said_once(void **state)
 	assert_non_null(strstr(log, "failed: Connection refused; trying again, next messages "
 				    "suppressed\n"));
 	assert_non_null(strstr(log, "works again after "));
+	teardown(&f);
+	server_stop(&s);
+}
+
+/* A server that is down fails at both of its addresses. */
+static void failing_is_said_once_of_two_addresses(void **state)
+{
+	struct record one = {0}, other = {0};
+	struct fixture f;
+	struct server s;
+	char log[8192];
+
+	(void)state;
+	setup(&f);
+	server_bind(&s, AF_INET, answer_good);
+	capture_stderr(&f);
+	add_url(&f, &one, s.url);
+	add_url(&f, &other, s.url);
+	scraper_pair(one.target, other.target);
+	RUN_UNTIL(&f, one.dones >= 5 && other.dones >= 5);
+	server_listen(&s);
+	RUN_UNTIL(&f, one.good >= 3 && other.good >= 3);
+	read_stderr(&f, log, sizeof(log));
+	assert_int_equal(count_lines(log, "failed: Connection refused"), 1);
+	assert_int_equal(count_lines(log, "works again after "), 1);
+	teardown(&f);
+	server_stop(&s);
+}
+
+static void failing_is_said_of_one_address_alone(void **state)
+{
+	struct record one = {0}, other = {.bad = "a bad page"};
+	struct fixture f;
+	struct server s;
+	char log[8192];
+
+	(void)state;
+	setup(&f);
+	server_start(&s, answer_good);
+	capture_stderr(&f);
+	add_url(&f, &one, s.url);
+	add_url(&f, &other, s.url);
+	scraper_pair(one.target, other.target);
+	RUN_UNTIL(&f, one.dones >= 5 && other.dones >= 3);
+	read_stderr(&f, log, sizeof(log));
+	assert_int_equal(count_lines(log, "failed: a bad page"), 1);
 	teardown(&f);
 	server_stop(&s);
 }
@@ -1816,7 +1962,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test(checks_do_not_hold_up_pages),
 		cmocka_unit_test(many_targets),
 		cmocka_unit_test(rest_is_longer_than_an_interval),
+		cmocka_unit_test(a_page_stands_for_another_address),
+		cmocka_unit_test(another_address_waits_for_a_page),
 		cmocka_unit_test(failing_is_said_once),
+		cmocka_unit_test(failing_is_said_once_of_two_addresses),
+		cmocka_unit_test(failing_is_said_of_one_address_alone),
 		cmocka_unit_test(no_descriptors_left),
 		cmocka_unit_test(coming_and_going_does_not_flood),
 		cmocka_unit_test(bad_page_is_a_failure),

@@ -55,6 +55,7 @@ static void test_nobody_failed(void **state)
 	struct world w = {0};
 
 	(void)state;
+	assert_false(vouch_wants(&w.v, &w.h, &ejection));
 	assert_false(ask(&w));
 	assert_false(hear(&w, true));
 	assert_int_equal(w.h.answered_ns + w.h.vouched_until_ns, 0);
@@ -67,8 +68,11 @@ static void test_it_ends_an_ejection(void **state)
 	(void)state;
 	fail_client(&w, true);
 	assert_true(is_ejected(&w));
+	assert_true(vouch_wants(&w.v, &w.h, &ejection));
 	assert_true(ask(&w));
+	assert_true(vouch_wants(&w.v, &w.h, &ejection));
 	assert_true(hear(&w, true));
+	assert_false(vouch_wants(&w.v, &w.h, &ejection));
 	assert_false(is_ejected(&w));
 	expect_vouched(&w, 10);
 	assert_false(ask(&w)); /* no client has failed since */

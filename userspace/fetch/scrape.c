@@ -38,6 +38,14 @@ struct source {
 	bool open; /* no access is given: neither credentials nor certificates nor name */
 };
 
+/* When the next scrape follows, in intervals. Targets that stand for each other have no time in
+ * common, even where it is rounded up to a tick. */
+struct turn {
+	double from, to;
+};
+
+static const struct turn turn_alone = {0.9, 1.1}, turn_first = {0.95, 1}, turn_second = {1.07, 1.1};
+
 struct scrape_target {
 	struct scraper *scraper;
 	LIST_ENTRY(scrape_target) all;
@@ -53,6 +61,8 @@ struct scrape_target {
 	const struct scrape_callbacks *callbacks;
 	void *arg;
 
+	struct scrape_target *pair; /* of the same page; or NULL */
+	const struct turn *turn;    /* of the next scrape */
 	struct fetch_lane *lane;
 	struct fetch *fetch; /* in flight */
 	uint64_t started_ns, due_ns, said_ns;
@@ -69,7 +79,8 @@ struct scrape_target {
 	bool afresh;     /* its options changed in done(): ignore this result */
 	bool loopback;   /* the newest connection was to a loopback address */
 	bool removed;
-	bool said; /* a failure was logged, and no recovery since */
+	bool said;   /* a failure was logged, and no recovery since */
+	bool worked; /* the newest scrape was good */
 };
 
 TAILQ_HEAD(target_queue, scrape_target);
@@ -126,9 +137,9 @@ static uint64_t interval_of(const struct scrape_target *t)
  * perhaps, they are not scraped at once. */
 static void schedule_regular(struct scrape_target *t)
 {
-	uint64_t due =
-		t->started_ns + (t->rests_anew ? jitter(t->scraper, interval_of(t), 0, 1)
-					       : jitter(t->scraper, interval_of(t), 0.9, 1.1));
+	uint64_t due = t->started_ns + (t->rests_anew ? jitter(t->scraper, interval_of(t), 0, 1)
+						      : jitter(t->scraper, interval_of(t),
+							       t->turn->from, t->turn->to));
 	uint64_t now = monotonic_ns();
 
 	t->rests_anew = false;
@@ -158,7 +169,8 @@ static void say_failure(struct scrape_target *t, const char *reason)
 	const char *url = t->source.shown[t->current];
 	uint64_t now = monotonic_ns();
 
-	if (t->said || (t->said_ns && now - t->said_ns < SAY_AGAIN_NS)) {
+	if (t->said || (t->pair && t->pair->said) ||
+	    (t->said_ns && now - t->said_ns < SAY_AGAIN_NS)) {
 		log_debug("%s of %s at %s failed: %s", target_kind(t), t->label, url, reason);
 		return;
 	}
@@ -236,14 +248,16 @@ static void end_scrape(struct scrape_target *t, const struct fetch_result *resul
 	t->unframed = r->unframed;
 	t->status = r->status;
 	t->retry_ns = r->retry_ns;
+	t->turn = &turn_alone;
 	t->in_done = true;
 	bad = t->callbacks->done(t->arg, r->error, r->page, r->size);
 	t->in_done = false;
 	if (t->removed)
 		return;
+	t->worked = !t->afresh && !r->error && !bad;
 	if (t->afresh) {
 		schedule(t, 0);
-	} else if (r->error || bad) {
+	} else if (!t->worked) {
 		t->failures += t->failures < UINT32_MAX;
 		t->rest_ns = 0;
 		t->scraper->stats.failed++;
@@ -348,8 +362,22 @@ static void scrape_abandon(struct scrape_target *t)
 	t->scraper->stats.in_flight--;
 }
 
+/* Whether a page of the other address is on its way, which may do for this: for a while it is
+ * waited for. */
+static bool waits_for_pair(const struct scrape_target *t)
+{
+	const struct scrape_target *other = t->pair;
+
+	return t->worked && other && other->fetch && other->worked &&
+	       monotonic_ns() - other->started_ns < t->interval_ns;
+}
+
 static void scrape_start(struct scrape_target *t)
 {
+	if (waits_for_pair(t)) {
+		schedule(t, t->interval_ns / 10);
+		return;
+	}
 	assert(!t->fetch && !t->is_young && !t->is_due && !t->removed);
 	t->started_ns = monotonic_ns();
 	t->tried_other = t->again = false;
@@ -513,6 +541,7 @@ int scraper_add(struct scraper *s, const struct scrape_options *o,
 		return -ENOMEM;
 	}
 	t->scraper = s;
+	t->turn = &turn_alone;
 	t->callbacks = callbacks;
 	t->arg = arg;
 	uv_timer_init(s->loop, &t->timer);
@@ -530,6 +559,7 @@ void scraper_remove(struct scrape_target *t)
 		return;
 	t->removed = true;
 	LIST_REMOVE(t, all);
+	scraper_pair(t, NULL);
 	scrape_abandon(t);
 	/* The target is freed when its timer is closed, perhaps after the scraper, which owns the
 	 * list of secrets. */
@@ -543,7 +573,7 @@ static void start_afresh(struct scrape_target *t)
 {
 	scrape_abandon(t);
 	t->current = t->failures = 0;
-	t->said = false;
+	t->said = t->worked = false;
 	t->said_ns = 0;
 	if (t->in_done)
 		t->afresh = true;
@@ -589,6 +619,45 @@ void scraper_rest(struct scrape_target *t, uint64_t rest_ns)
 	t->rest_ns = rest_ns;
 	if (ends && !t->removed && !t->is_due && !t->fetch && !t->in_done)
 		schedule_first(t);
+}
+
+static void part(struct scrape_target *t)
+{
+	if (t->pair)
+		t->pair->pair = NULL;
+	t->pair = NULL;
+}
+
+void scraper_pair(struct scrape_target *a, struct scrape_target *b)
+{
+	if (a->pair == b)
+		return;
+	part(a);
+	if (!b)
+		return;
+	part(b);
+	a->pair = b;
+	b->pair = a;
+}
+
+struct scrape_target *scraper_other(const struct scrape_target *t)
+{
+	struct scrape_target *other = t->pair;
+
+	return other && other->worked && !other->fetch && !other->in_done ? other : NULL;
+}
+
+void scraper_stand_for_other(struct scrape_target *t)
+{
+	struct scrape_target *other = scraper_other(t);
+
+	if (!other)
+		return;
+	leave_due(other);
+	other->started_ns = t->started_ns;
+	other->turn = &turn_first;
+	t->turn = &turn_second;
+	schedule_regular(other);
 }
 
 unsigned int scraper_failures(const struct scrape_target *t)

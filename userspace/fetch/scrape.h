@@ -64,7 +64,8 @@ struct scrape_callbacks {
 	 * sent again, because the server had closed the kept connection: the last call counts.
 	 * Returns whether to send the request. If not, the connection is closed; after a kept
 	 * connection a new one is tried, and after a new one the other URL. NULL: always true. Of
-	 * the functions below only scraper_remove() and scraper_kick() may be called from here. */
+	 * the functions below only scraper_remove(), scraper_kick() and scraper_other() may be
+	 * called from here. */
 	bool (*begin)(void *arg, const struct fetch_connection *c);
 	/* Called when the scrape is over. Either error is 0 and the page is complete: `size` bytes,
 	 * perhaps 0, at `page`, which is never NULL, not NUL-terminated, and valid during the call
@@ -119,6 +120,19 @@ void scraper_kick(struct scrape_target *t);
  * a scrape after a short random time. A failure ends the rest by itself. May be called from within
  * done(). */
 void scraper_rest(struct scrape_target *t, uint64_t rest_ns);
+
+/** Says that two targets are of one page, at two addresses of its server; `b` NULL: that `a` is of
+ * its own. While a failure of one is told of, none of the other is. */
+void scraper_pair(struct scrape_target *a, struct scrape_target *b);
+
+/** The target that it is paired with, if a page of `t` may stand for one of that: its newest scrape
+ * was good, and none is under way. Else NULL. May be called from within begin() and done(). */
+struct scrape_target *scraper_other(const struct scrape_target *t);
+
+/** To be called from within done() for a good page of `t` that stands for one of scraper_other(),
+ * whose next scrape follows an interval after this one. The next of `t` follows that, so that both
+ * addresses are asked in turn. */
+void scraper_stand_for_other(struct scrape_target *t);
 
 /** How many scrapes of this target have failed in a row; 0: the newest succeeded, or none is
  * over. */

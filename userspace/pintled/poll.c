@@ -82,6 +82,7 @@ struct watch {
 	struct watch *next;         /* in poller.gone */
 	struct watch *asks;         /* whose probe asks its server: its own, or another pool's */
 	struct watch *also;         /* the next for which asks->asker asks; NULL: the last */
+	struct watch *twin;         /* of the same pod, at its other family's address; or NULL */
 };
 
 /* One DCGM exporter, asked once however many pools name it. */
@@ -690,16 +691,39 @@ static void timer_start(struct poller *p, uv_timer_t *timer, uv_timer_cb call, u
 	uv_unref((uv_handle_t *)timer);
 }
 
+/* Notes what the endpoint has at the moment when its page is asked for. */
+static void watch_note(struct watch *w, uint64_t now)
+{
+	uint64_t opened;
+
+	adapters_begin(w->poller->adapters, w->ref);
+	scores_count(&w->poller->m->inflight[w->ref.id], &opened, &w->inflight, &w->pending);
+	w->begun_ns = now;
+}
+
+/* Whether a good page of the endpoint stands for one of its twin. While that fails itself, or its
+ * clients do, its own address has to answer. */
+static bool twin_takes(const struct watch *w)
+{
+	const struct watch *twin = w->twin;
+
+	return twin && scraper_other(w->target) == twin->target &&
+	       !(page_is_witness(twin) &&
+		 vouch_wants(&twin->vouch, &w->poller->m->health[twin->ref.id],
+			     &twin->pool->ejection));
+}
+
 static bool watch_begin(void *arg, const struct fetch_connection *connection)
 {
 	struct watch *w = arg;
-	uint64_t opened;
+	uint64_t now;
 
 	if (!is_of_endpoint(w, connection))
 		return false;
-	adapters_begin(w->poller->adapters, w->ref);
-	scores_count(&w->poller->m->inflight[w->ref.id], &opened, &w->inflight, &w->pending);
-	w->begun_ns = monotonic_ns();
+	now = monotonic_ns();
+	watch_note(w, now);
+	if (twin_takes(w))
+		watch_note(w->twin, now);
 	return true;
 }
 
@@ -1128,6 +1152,8 @@ static void watch_spoiled(struct watch *w, const char *fault)
 	w->counters.spoiled += *fault != '\0';
 	snprintf(label, sizeof(label), "%s/%s", w->pool->name, w->endpoint->name);
 	tell_spoiled(&w->spoiled, label, fault);
+	if (w->twin)
+		w->twin->spoiled = w->spoiled;
 }
 
 static void proofs_forget(struct proofs *proofs)
@@ -1202,10 +1228,48 @@ static void answers_hear_error(struct watch *w)
 	answers_hear(w);
 }
 
+/* Takes in a good page of the endpoint's server. `own`: its own address has answered. */
+static void watch_take(struct watch *w, const struct signals *read, const char *page, size_t size,
+		       bool own)
+{
+	struct pintle_score score = {0};
+	struct signals signals = *read;
+
+	hold_signals(w, &signals);
+	/* Requests for a rank that sleeps wait, and the server's own balancer sends it some. */
+	w->fitness.asleep = signals.value[SIGNAL_ASLEEP] > 0;
+	fitness_publish(w);
+	score_compute(&signals, gpu_figures(w->poller, w->pool, w->endpoint).utilization,
+		      &w->pool->weights, &w->pool->saturation, &score);
+	engine_look(w, &signals, &score);
+	score_publish(w, &score);
+	compare_with_others(w, &score);
+	sums_grow(sums_of(w), &w->counters, &signals);
+	if (adapters_concern(w->poller->adapters, pool_index(w)))
+		adapters_page(w->poller->adapters, w->ref, pool_index(w), page, size);
+	w->counters.signals = signals;
+	w->counters.known = true;
+	w->counters.page_ns = monotonic_ns();
+	w->idle = score.flags & PINTLE_SCORE_IDLE;
+	answers_page(w->poller->answers, &w->ref, own && !elsewhere(w->endpoint), page, size,
+		     &signals, w->begun_ns);
+	answers_hear(w);
+}
+
+/* A pod's page says the same at both of its addresses. It is the other's, too, unless something was
+ * noted for that since. */
+static void twin_take(struct watch *w, const struct signals *read, const char *page, size_t size)
+{
+	if (!twin_takes(w) || w->twin->begun_ns != w->begun_ns)
+		return;
+	take_part(w->twin);
+	watch_take(w->twin, read, page, size, false);
+	scraper_stand_for_other(w->target);
+}
+
 static const char *watch_done(void *arg, int error, const char *page, size_t size)
 {
 	struct watch *w = arg;
-	struct pintle_score score;
 	struct signals signals;
 	int err = error;
 
@@ -1237,26 +1301,8 @@ static const char *watch_done(void *arg, int error, const char *page, size_t siz
 		return NULL;
 	watch_spoiled(w, w->poller->fault);
 	proofs_note(w, &signals);
-	hold_signals(w, &signals);
-	/* Requests for a rank that sleeps wait, and the server's own balancer sends it some. */
-	w->fitness.asleep = signals.value[SIGNAL_ASLEEP] > 0;
-	fitness_publish(w);
-	memset(&score, 0, sizeof(score));
-	score_compute(&signals, gpu_figures(w->poller, w->pool, w->endpoint).utilization,
-		      &w->pool->weights, &w->pool->saturation, &score);
-	engine_look(w, &signals, &score);
-	score_publish(w, &score);
-	compare_with_others(w, &score);
-	sums_grow(sums_of(w), &w->counters, &signals);
-	if (adapters_concern(w->poller->adapters, pool_index(w)))
-		adapters_page(w->poller->adapters, w->ref, pool_index(w), page, size);
-	w->counters.signals = signals;
-	w->counters.known = true;
-	w->counters.page_ns = monotonic_ns();
-	w->idle = score.flags & PINTLE_SCORE_IDLE;
-	answers_page(w->poller->answers, &w->ref, !elsewhere(w->endpoint), page, size, &signals,
-		     w->begun_ns);
-	answers_hear(w);
+	watch_take(w, &signals, page, size, true);
+	twin_take(w, &signals, page, size);
 	return NULL;
 }
 
@@ -1568,6 +1614,82 @@ static void share_askers(struct poller *p)
 	poller_tell(p, p->pass);
 }
 
+/* How many letters of an endpoint's name are its pod's, and its rank's: in a cluster, the second
+ * family's address has more (kube_making.c). */
+static size_t pod_letters(const struct watch *w)
+{
+	const char *name = w->endpoint->name;
+	size_t length = strlen(name);
+	const char *family = addr_is_v4(&config_endpoint_at(w->endpoint)->ip) ? ".ipv4" : ".ipv6";
+	size_t more = strlen(family);
+
+	return length > more && !strcmp(name + length - more, family) ? length - more : length;
+}
+
+static int by_pod(const struct watch *x, const struct watch *y)
+{
+	size_t m = pod_letters(x), n = pod_letters(y);
+	int order = (x->pool > y->pool) - (x->pool < y->pool);
+
+	order = order
+			?: config_endpoint_at(x->endpoint)->port -
+				   config_endpoint_at(y->endpoint)->port;
+	return order ?: memcmp(x->endpoint->name, y->endpoint->name, MIN(m, n))
+				?: (m > n) - (m < n);
+}
+
+/* The first family's comes first. */
+static int by_pod_and_family(const void *a, const void *b)
+{
+	const struct watch *x = *(struct watch *const *)a, *y = *(struct watch *const *)b;
+	size_t m = strlen(x->endpoint->name), n = strlen(y->endpoint->name);
+
+	return by_pod(x, y) ?: (m > n) - (m < n) ?: (x->ref.id > y->ref.id) - (x->ref.id < y->ref.id);
+}
+
+static bool are_twins(const struct watch *first, const struct watch *second)
+{
+	return !by_pod(first, second) && !first->endpoint->name[pod_letters(first)] &&
+	       second->endpoint->name[pod_letters(second)] &&
+	       addr_is_v4(&config_endpoint_at(first->endpoint)->ip) !=
+		       addr_is_v4(&config_endpoint_at(second->endpoint)->ip);
+}
+
+/* Whether its pool was found in a cluster, and its page may be the page of another address, too. */
+static bool may_have_twin(const struct watch *w)
+{
+	return w->target && strchr(w->pool->name, '/') && w->pool->reach != PINTLE_REACH_LISTENER;
+}
+
+/* One reader of a page: a pod's two addresses lead to the same server. */
+static void pair_families(struct poller *p)
+{
+	_cleanup_free_ struct watch **all = calloc(PINTLE_MAX_ENDPOINTS, sizeof(struct watch *));
+	size_t n = 0;
+
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
+		struct watch *w = p->watches[i];
+
+		if (!w)
+			continue;
+		w->twin = NULL;
+		if (all && may_have_twin(w))
+			all[n++] = w;
+	}
+	if (n)
+		qsort(all, n, sizeof(struct watch *), by_pod_and_family);
+	for (size_t i = 1; i < n; i++) {
+		if (all[i - 1]->twin || !are_twins(all[i - 1], all[i]))
+			continue;
+		all[i - 1]->twin = all[i];
+		all[i]->twin = all[i - 1];
+	}
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (p->watches[i] && p->watches[i]->target)
+			scraper_pair(p->watches[i]->target,
+				     p->watches[i]->twin ? p->watches[i]->twin->target : NULL);
+}
+
 static int configure_page(struct watch *w, const struct scrape_options *options)
 {
 	if (!options->url) {
@@ -1742,6 +1864,7 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 	}
 	forget_gone(p);
 	share_askers(p);
+	pair_families(p);
 	recount_round(p);
 	poller_count(p);
 	return configure_sources(p) ?: err;

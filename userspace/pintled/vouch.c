@@ -20,11 +20,24 @@ static bool vouch_ejected(const struct pintle_health *h, uint64_t now)
 			      vouch_load(&h->failed_ns), now);
 }
 
+static uint64_t vouch_failures(const struct pintle_health *h)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < PINTLE_FAILURE_COUNT; i++)
+		sum += vouch_load(&h->failures[i]);
+	return sum;
+}
+
+bool vouch_wants(const struct vouch *v, const struct pintle_health *h,
+		 const struct config_ejection *e)
+{
+	return e->failures && vouch_failures(h) != v->answered;
+}
+
 bool vouch_ask(struct vouch *v, const struct pintle_health *h, const struct config_ejection *e)
 {
-	v->failures = 0;
-	for (int i = 0; i < PINTLE_FAILURE_COUNT; i++)
-		v->failures += vouch_load(&h->failures[i]);
+	v->failures = vouch_failures(h);
 	v->asked_ns = monotonic_ns();
 	v->fresh = e->failures && v->failures != v->answered;
 	return v->fresh;

@@ -38,6 +38,9 @@ struct vouch {
 	unsigned int voids; /* ejections ended since a question last had no answer */
 };
 
+/** Whether clients have failed since the newest answer, so that there is something to ask. */
+bool vouch_wants(const struct vouch *v, const struct pintle_health *h,
+		 const struct config_ejection *e);
 /** To be called before the endpoint is asked at its own address and port. Returns whether the
  * question needs a new connection, because clients have failed since the newest answer. */
 bool vouch_ask(struct vouch *v, const struct pintle_health *h, const struct config_ejection *e);
