@@ -3,8 +3,9 @@
 
 STATE is a file with JSON, {"rv": N, PLURAL: [object, ...]}, which whoever replaces it gives a higher N; a plural that
 is not there does not exist (404). LOG gets a line for each request: its method, its path and its body. It lists and
-watches, by label and field selectors; what is written is answered, and changes nothing, but for ConfigMaps and Events,
-which it keeps in STATE.written.
+watches, by label and field selectors; what is written is answered, and changes nothing, but for ConfigMaps, Events and
+the status of InferencePools, which it keeps in STATE.written. The status of a pool whose key is in the list "owned" is
+another writer's: without force it cannot be written. So is what STATE has of it, to look at.
 
 A test makes one by start():
 
@@ -125,6 +126,14 @@ class Api:
         return {key.split("/")[1]: o for key, o in
                 (json.loads(written.read_text()) if written.exists() else {}).get(plural, {}).items()}
 
+    def parents(self):
+        """The lists that were written into the status of InferencePools, oldest first: each as {Service: {type of a
+        condition: (status, reason, message)}}; None: it was given up."""
+        written = [b.get("status") for _, p, b in self.requests("PATCH") if "/inferencepools/" in p]
+        return [status and {parent["parentRef"]["name"]: {c["type"]: (c["status"], c["reason"], c["message"])
+                                                         for c in parent["conditions"]} for parent in status["parents"]}
+                for status in written]
+
     def forget(self):
         """Whatever was written is gone."""
         replace(pathlib.Path(f"{self.path}.written"), {})
@@ -152,6 +161,10 @@ def start(machine, **state):
 
 
 # ---- the server ------------------------------------------------------------------------------------
+
+
+def key_of(item):
+    return f"{item['metadata'].get('namespace')}/{item['metadata']['name']}"
 
 
 def selected(item, query):
@@ -196,12 +209,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         state, written = json.loads(self.state.read_text()), self.written()
         for plural in KEPT:
             state[plural] = state.get(plural, []) + list(written.get(plural, {}).values())
+        for pool in state.get("inferencepools", []):
+            pool.setdefault("status", written.get("status", {}).get(key_of(pool), {}))
         state["rv"] += 1000 * written.get("count", 0)
         return state
 
     def keep(self, path, body):
         """Applies an object of a kind that is kept; returns it as it is now."""
         parts = path.strip("/").split("/")
+        if parts[-1] == "status" and parts[-3] == "inferencepools":
+            self.keep_status(f"{parts[-4]}/{parts[-2]}", body.get("status", {}))
         if len(parts) < 2 or parts[-2] not in KEPT:
             return body
         with self.lock:
@@ -214,6 +231,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
             replace(pathlib.Path(f"{self.state}.written"), written)
         return body
 
+    def keep_status(self, key, status):
+        with self.lock:
+            written = self.written()
+            written["count"] = written.get("count", 0) + 1
+            written.setdefault("status", {})[key] = status
+            replace(pathlib.Path(f"{self.state}.written"), written)
+
+    def is_owned(self, url):
+        """Whether another writer has what is to be applied."""
+        parts = url.path.strip("/").split("/")
+        return parts[-1] == "status" and "force" not in urllib.parse.parse_qs(url.query) and \
+            f"{parts[-4]}/{parts[-2]}" in self.now().get("owned", [])
+
     def found(self, path, query):
         """(the state's number, {key: object}); the second is None where there is no such kind."""
         state = self.now()
@@ -224,7 +254,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         items = [i for i in state.get(plural, []) if f"/{i.get('apiVersion', api)}/" in path]
         if plural not in state or (f"/{api}/" not in path and not items):
             return state["rv"], None
-        return state["rv"], {f"{i['metadata'].get('namespace')}/{i['metadata']['name']}": i for i in items
+        return state["rv"], {key_of(i): i for i in items
                              if space in (None, i["metadata"].get("namespace")) and selected(i, query)}
 
     def do_GET(self):
@@ -280,7 +310,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
         self.note(body.replace(b"\n", b" "))
-        self.answer(201, self.keep(urllib.parse.urlsplit(self.path).path, json.loads(body)))
+        url = urllib.parse.urlsplit(self.path)
+        if self.is_owned(url):
+            self.answer(409, {"kind": "Status", "code": 409, "reason": "Conflict"})
+        else:
+            self.answer(201, self.keep(url.path, json.loads(body)))
 
     do_PUT = do_PATCH = do_POST
 

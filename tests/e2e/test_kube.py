@@ -268,6 +268,81 @@ def test_objectives_of_both_groups(node):
     soon(lambda: priorities() == [0, 9, 0])
 
 
+def in_front(name="front", ip="10.96.0.10", **more):
+    return service(name, ip, annotations={"pintle.dev/pool": "llama"}, **more)
+
+
+def world_of_a_pool(node, *services, **state):
+    return World(node, services=list(services), inferencepools=[inference_pool("llama", app="llama")],
+                 pods=[running(f"s{i}", f"10.1.0.{i + 2}", app="llama") for i in range(2)], **state)
+
+
+RESOLVED = ("True", "ResolvedRefs", "no reference is needed: pintled asks no endpoint picker")
+TAKEN = {"Accepted": ("True", "Accepted", "its connections are steered"), "ResolvedRefs": RESOLVED}
+LOCAL = {"Accepted": ("False", "NotSupportedByParent", "its internalTrafficPolicy is Local, but an InferencePool's pods are "
+                                                       "on any node"), "ResolvedRefs": RESOLVED}
+GATEWAY = {"parentRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g"},
+           "controllerName": "example.net/gateway", "conditions": []}
+
+
+def written_soon(predicate):
+    """What is written has lasted for 5 s first."""
+    return wait_for(predicate, 2 * PATIENCE)
+
+
+@case(timeout=400)
+def test_parents_of_a_pool(node):
+    """Where no controller does, pintled writes into an InferencePool's status which Services in front of it have it, and
+    which cannot; it gives the list up with the last one. What another writer takes away is not put back."""
+    world = world_of_a_pool(node, in_front(), in_front("local", "10.96.0.11", internalTrafficPolicy="Local"))
+    world.daemon()
+    soon(lambda: world.answers() in ("s0", "s1"))
+    written_soon(lambda: {"front": TAKEN, "local": LOCAL} in world.api.parents())
+    [[first]] = [[p["parentRef"] for p in b["status"]["parents"] if p["parentRef"]["name"] == "front"]
+                for _, path, b in world.api.requests("PATCH") if path == (
+                    "/apis/inference.networking.k8s.io/v1/namespaces/llm/inferencepools/llama/status?fieldManager=pintle")][-1:]
+    assert first == {"group": "", "kind": "Service", "namespace": "llm", "name": "front"}
+    world.api.say(services=[in_front(), in_front("local", "10.96.0.11", mode="off", internalTrafficPolicy="Local")])
+    written_soon(lambda: world.api.parents()[-1] == {"front": TAKEN})
+    world.api.say(inferencepools=[{**inference_pool("llama", app="llama"), "status": {}}])
+    written = world.api.parents()
+    barrier(world)
+    assert world.api.parents() == written
+    world.api.say(inferencepools=[inference_pool("llama", app="llama")], services=[])
+    written_soon(lambda: world.api.parents()[-1] is None)
+    assert not [(a, b) for a, b in zip(world.api.parents(), world.api.parents()[1:]) if a == b], world.api.parents()
+
+
+def barrier(world):
+    """Two Services come, one after the other: once there is an Event of the second, all that was to be written before is."""
+    for i in range(2):
+        name = f"later{len(world.api.state['services'])}"
+        world.api.say(services=[*world.api.state["services"], service(name, f"10.96.0.{20 + len(world.api.state['services'])}")])
+        written_soon(lambda name=name: [e for e in world.api.events() if e[0] == f"Service/{name}"])
+
+
+@case(timeout=400)
+def test_parents_of_other_controllers(node):
+    """A pool with an entry of another controller is left alone; so is one whose list another writer has, after one try."""
+    others = {**inference_pool("llama", app="llama"), "status": {"parents": [GATEWAY]}}
+    world = world_of_a_pool(node, in_front())
+    world.api.say(inferencepools=[others])
+    daemon = world.daemon()
+    soon(lambda: world.answers() in ("s0", "s1"))
+    barrier(world)
+    assert not world.api.parents()
+    # What CRDs before v1 put there is nobody's. The list is, but somebody else has it.
+    placeholder = {"parentRef": {"kind": "Status", "name": "default"}, "conditions": []}
+    world.api.say(inferencepools=[{**others, "status": {"parents": [placeholder]}}], owned=["llm/llama"])
+    written_soon(lambda: world.api.parents() == [{"front": TAKEN}])
+    barrier(world)
+    assert len(world.api.parents()) == 1
+    assert "inferencepools/llama/status?fieldManager=pintle: HTTP status 409" in daemon.log()
+    # Something else is to be said: once more.
+    world.api.say(services=[*world.api.state["services"], in_front("local", "10.96.0.11", internalTrafficPolicy="Local")])
+    written_soon(lambda: world.api.parents()[1:] == [{"front": TAKEN, "local": LOCAL}])
+
+
 @case(timeout=120)
 def test_explain_a_pod(node):
     """A pod of this node, by its name or its address, has the session that its connections have: that of its network

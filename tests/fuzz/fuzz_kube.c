@@ -7,7 +7,8 @@
  * sources: userspace/kubernetes/kube_lines.c userspace/kubernetes/kube_objects.c
  * sources: userspace/kubernetes/kube_pools.c userspace/kubernetes/kube_making.c
  * sources: userspace/kubernetes/kube_policy.c userspace/kubernetes/kube_inference.c
- * sources: userspace/kubernetes/kube_objective.c
+ * sources: userspace/kubernetes/kube_objective.c userspace/kubernetes/kube_condition.c
+ * sources: userspace/kubernetes/kube_parent.c
  * sources: userspace/config/config_policy.c
  * sources: userspace/config/config.c userspace/config/config_check.c
  * sources: userspace/config/config_access.c userspace/config/config_classes.c
@@ -72,6 +73,7 @@ static void take_inference(struct world *w, const cJSON *object)
 	const struct kube_parts parts = {.here = &here, .pods = pods, .pod_count = w->pod_count};
 	struct config_founds f = {0};
 	struct kube_inference p = {0};
+	char *status;
 	char why[KUBE_WHY_SIZE] = "";
 	struct kube_whys whys;
 
@@ -81,6 +83,9 @@ static void take_inference(struct world *w, const cJSON *object)
 	}
 	PROMISE(!strpbrk(p.selector, " &?#\"\r\n"));
 	PROMISE(!kube_inference_add(&f, &p, &service, w->known, &parts, NULL, &whys));
+	status = kube_parents_status(p.space, p.name, &p.parents);
+	PROMISE(status);
+	free(status);
 	config_founds_free(&f);
 	kube_inference_clear(&p);
 }

@@ -240,11 +240,23 @@ def test_inference_pool(node):
     wait_for(lambda: set(world.client.spread("10.96.0.30:8000", 4)) == {"s2"})
     assert world.pools()["llm/llama"]["failure_mode"] == "FailOpen"
     assert "llm/front" not in world.pools()
+    path = f"{world.api.kind(POOLS)}/llama"
+
+    def parents():
+        """{(controller, the parent's name): the reasons of its conditions} in the pool's status."""
+        return {(p.get("controllerName"), p["parentRef"]["name"]): {c["reason"] for c in p.get("conditions", ())}
+                for p in world.api.get(path).get("status", {}).get("parents", ())}
+
+    ours = {("pintle.dev/pintled", "front"): {"Accepted", "ResolvedRefs"}}
+    wait_for(lambda: parents() == ours, 30)
+    # Another controller's list stays as it is.
+    world.api.patch(f"{path}/status", {"status": {"parents": [{"parentRef": {"name": "gateway"}}]}})
     # A pod comes, is not ready, and is ready.
     fourth = types.SimpleNamespace(name="s3", v4="10.200.0.9")
     world.api.run(fourth, app="llama", ready=False)
     world.api.say(fourth, True)
     wait_for(lambda: world.members("llm/llama") == {"s2", "s3"})
+    assert parents() == {(None, "gateway"): set()}
     world.api.say(fourth, False)
     wait_for(lambda: world.members("llm/llama") == {"s2"})
     # Two ranks of each pod; a policy; the default failureMode.
@@ -362,7 +374,7 @@ def test_one_daemon_writes(node):
         *((verb, what) for verb in ("list", "watch")
           for what in ("services", "endpointslices", POLICIES, POOLS, OBJECTIVES, "pods", "configmaps")),
         ("get", "nodes"),
-        ("patch", "steeringpolicies/status"), ("create", "events"), ("patch", "events"),
+        ("patch", "steeringpolicies/status"), ("patch", "inferencepools/status"), ("create", "events"), ("patch", "events"),
         ("get", "leases"), ("create", "leases"), ("update", "leases")}
     # Never all pods: those of this node, and those of a pool in front of which there is a Service.
     pods = [e["requestURI"] for e in world.api.audited(ACCOUNT) if e["objectRef"]["resource"] == "pods"]

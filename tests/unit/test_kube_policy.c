@@ -292,6 +292,97 @@ static const struct {
 	{"{\"spec\":{}}", "no name", false},
 };
 
+/* ---- their parents ------------------------------------------------------------------------ */
+
+#define OURS(name)                                                                                 \
+	"{\"parentRef\":{\"group\":\"\",\"kind\":\"Service\",\"name\":\"" name                     \
+	"\"},\"controllerName\":\"pintle.dev/pintled\"}"
+
+static const struct {
+	const char *parents;
+	size_t own;
+	bool others;
+} parents[] = {
+	{"null", 0, false},
+	{"[]", 0, false},
+	{"[{\"parentRef\":{\"kind\":\"Status\",\"name\":\"default\"}}]", 0, false},
+	{"[" OURS("a") "," OURS("b") "]", 2, false},
+	{"[" OURS("a") ",{\"parentRef\":{\"kind\":\"Gateway\",\"name\":\"g\"}}]", 1, true},
+	/* By the name of its controller alone an entry is pintled's. */
+	{"[{\"parentRef\":{\"group\":\"\",\"kind\":\"Service\",\"name\":\"a\"}}]", 0, true},
+	{"[{\"parentRef\":{\"kind\":\"Gateway\",\"name\":\"g\"},"
+	 "\"controllerName\":\"pintle.dev/pintled\"}]",
+	 0, true},
+	{"[" OURS("not a name") "]", 0, true},
+	{"[7,null,{}]", 0, true},
+};
+
+static void test_parents(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(parents); i++) {
+		_cleanup_free_ char *text = NULL;
+		struct kube_parents p;
+		cJSON *object;
+
+		assert_true(asprintf(&text, "{\"status\":{\"parents\":%s}}", parents[i].parents) >
+			    0);
+		object = parse(text);
+		assert_int_equal(kube_parents_read(object, &p), 0);
+		if (p.count != parents[i].own || p.others != parents[i].others)
+			fail_msg("%s: %zu, %d", parents[i].parents, p.count, p.others);
+		kube_parents_clear(&p);
+		cJSON_Delete(object);
+	}
+}
+
+/* What is written is read as it was; without a parent it names no field. */
+static void test_parents_written(void **state)
+{
+	struct kube_parent one = {
+		"front",
+		{{false, "NotSteered", "a \"quoted\" word", "2026-11-21T07:20:25Z", 3},
+		 {true, "ResolvedRefs", "", "2026-11-21T07:20:26Z", 3}}};
+	struct kube_parents p = {&one, 1, false}, none = {0}, again;
+	char *text = kube_parents_status("llm", "vllm", &p);
+	cJSON *object = parse(text);
+
+	(void)state;
+	assert_int_equal(kube_parents_read(object, &again), 0);
+	assert_int_equal(again.count, 1);
+	assert_false(again.others);
+	assert_memory_equal(&again.all[0], &one, sizeof(one));
+	assert_ptr_equal(kube_parent_of(&again, "front"), &again.all[0]);
+	assert_null(kube_parent_of(&again, "other"));
+	free(text);
+	text = kube_parents_status("llm", "vllm", &none);
+	assert_null(strstr(text, "status"));
+	kube_parents_clear(&again);
+	cJSON_Delete(object);
+	free(text);
+}
+
+/* A condition keeps its time while its status is the same, whatever else changes. */
+static void test_conditions_dated(void **state)
+{
+	const struct kube_condition told[] = {
+		{true, "Accepted", "", "2026-01-01T00:00:00Z", 3},
+		{true, "Accepted", "", "2026-01-01T00:00:00Z", 3},
+		{true, "Accepted", "", "", 3},
+		{0},
+	};
+	struct kube_condition now[] = {
+		{.status = true}, {.status = false}, {.status = true}, {.status = false}};
+	static const char *const since[] = {"2026-01-01T00:00:00Z", "now", "now", "now"};
+
+	(void)state;
+	kube_conditions_date(now, ARRAY_SIZE(now), told, 7, "now");
+	for (size_t i = 0; i < ARRAY_SIZE(now); i++) {
+		assert_string_equal(now[i].since, since[i]);
+		assert_int_equal(now[i].generation, 7);
+	}
+}
+
 static void test_inference_pools(void **state)
 {
 	(void)state;
@@ -471,6 +562,9 @@ int main(void)
 		cmocka_unit_test(test_large_policy),
 		cmocka_unit_test(test_what_keys_say),
 		cmocka_unit_test(test_conditions),
+		cmocka_unit_test(test_conditions_dated),
+		cmocka_unit_test(test_parents),
+		cmocka_unit_test(test_parents_written),
 		cmocka_unit_test(test_inference_pools),
 		cmocka_unit_test(test_objectives),
 		cmocka_unit_test(test_priorities),

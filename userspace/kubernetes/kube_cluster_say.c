@@ -129,16 +129,11 @@ static void say_policy(struct kube_cluster *c, const struct kube_item *item)
 	bool told = true;
 
 	judge_policy(c, item, conditions);
-	kube_now(now);
+	kube_conditions_date(conditions, KUBE_CONDITIONS, p->told, item->meta.generation,
+			     kube_now(now));
 	for (size_t i = 0; i < KUBE_CONDITIONS; i++) {
-		struct kube_condition *one = &conditions[i];
-		const struct kube_condition *was = &p->told[i];
-		bool same = was->reason[0] && was->status == one->status && was->since[0];
-
-		one->generation = item->meta.generation;
-		told = told && is_told(one, was);
-		version = hash_bytes(version, one, sizeof(*one));
-		snprintf(one->since, sizeof(one->since), "%s", same ? was->since : now);
+		told = told && is_told(&conditions[i], &p->told[i]);
+		version = hash_bytes(version, &conditions[i], sizeof(conditions[i]));
 	}
 	if (told)
 		return;
@@ -189,16 +184,19 @@ static const struct {
 	{"baseline", "its connections go to a ready pod at random (baseline)"},
 };
 
-static const char *steered_text(const struct owner *o, const struct kube_item *item)
+static const char *mode_text(const struct kube_service *s)
 {
-	const struct kube_service *s = item->now;
-
-	if (o->kind == KUBE_TARGET_POOL)
-		return "connections to the Services in front of it go to its pods, as their labels say";
 	for (size_t i = 0; i < ARRAY_SIZE(steered_as); i++)
 		if (!strcmp(s->mode, steered_as[i].mode))
 			return steered_as[i].says;
 	return steered_as[0].says;
+}
+
+static const char *steered_text(const struct owner *o, const struct kube_item *item)
+{
+	if (o->kind == KUBE_TARGET_POOL)
+		return "connections to the Services in front of it go to its pods, as their labels say";
+	return mode_text(item->now);
 }
 
 static void say_lasting(struct kube_cluster *c, struct kube_event_said *said)
@@ -280,6 +278,117 @@ static void say_owner(struct kube_cluster *c, const struct owner *o)
 	say_outside(c, o, &said);
 }
 
+/* ---- parents of InferencePools ------------------------------------------------------------ */
+
+/* The Services that are to be in front of the pool, by age. */
+static size_t parents_of(const struct kube_cluster *c, const struct kube_inference *p,
+			 const struct kube_item *out[KUBE_MAX_PARENTS])
+{
+	size_t n = 0;
+
+	KUBE_STORE_EACH(item, c->all[ALL_SERVICES])
+	{
+		const struct kube_service *s = item->now;
+
+		if (n < KUBE_MAX_PARENTS && s && strcmp(s->mode, "off") != 0 &&
+		    !strcmp(s->space, p->space) && !strcmp(s->pool, p->name))
+			out[n++] = item;
+	}
+	qsort(out, n, sizeof(*out), kube_by_age);
+	return n;
+}
+
+/* Whether a Service in front of the pool has it. Returns false where that is not known yet. */
+static bool judge_parent(const struct kube_cluster *c, const struct owner *pool,
+			 const struct kube_item *item, struct kube_condition *out)
+{
+	const struct owner *o = owner_find(c, KUBE_TARGET_SERVICE, item->key);
+	const struct kube_item *target = owner_item(pool);
+	const char *left = owner_left(pool);
+
+	if (!o || !o->told_once)
+		return false;
+	if (!kube_is_frontend(item->now, target->now))
+		set(out, "NotSupportedByParent", "%s", o->told);
+	else if (left && pool->idle)
+		set(out, "Accepted", "its connections are kube-proxy's: %.400s", left);
+	else if (o->told[0] || left)
+		set(out, "NotSteered", "%s", o->told[0] ? o->told : left);
+	else if (pool->unread[0])
+		set(out, "NotSteered", "%s", pool->unread);
+	else if (pool->steered)
+		set(out, "Accepted", "%s", mode_text(item->now));
+	else
+		return false;
+	out->status = !strcmp(out->reason, "Accepted");
+	return out->status || !kube_is_young(pool->unread[0] ? pool->unread_since : o->told_since);
+}
+
+static void judge_refs(struct kube_condition *out)
+{
+	set(out, "ResolvedRefs", "no reference is needed: pintled asks no endpoint picker");
+	out->status = true;
+}
+
+/* Hashes what pintled itself has to say. What is there already does not count: an entry that
+ * another writer takes away is not put back. */
+static uint64_t hash_parents(const struct kube_item *item, const struct kube_parents *p)
+{
+	uint64_t version = hash_text(item->meta.uid);
+
+	version = hash_bytes(version, &item->meta.generation, sizeof(item->meta.generation));
+	for (size_t i = 0; i < p->count; i++) {
+		version = hash_bytes(version, p->all[i].service, strlen(p->all[i].service));
+		version = hash_bytes(version, p->all[i].conditions, sizeof(p->all[i].conditions));
+	}
+	return version;
+}
+
+/* Judges the parents; false: one is not known yet. */
+static bool judge_parents(const struct kube_cluster *c, const struct owner *pool,
+			  const struct kube_item *const *services, struct kube_parents *out)
+{
+	for (size_t i = 0; i < out->count; i++) {
+		const struct kube_service *s = services[i]->now;
+		struct kube_condition *conditions = out->all[i].conditions;
+
+		snprintf(out->all[i].service, sizeof(out->all[i].service), "%s", s->name);
+		if (!judge_parent(c, pool, services[i], &conditions[KUBE_POOL_ACCEPTED]))
+			return false;
+		judge_refs(&conditions[KUBE_POOL_RESOLVED]);
+	}
+	return true;
+}
+
+/* Only where no other controller has an entry, so that none is fought. */
+static void say_pool(struct kube_cluster *c, const struct owner *o)
+{
+	const struct kube_item *item = owner_item(o), *services[KUBE_MAX_PARENTS];
+	const struct kube_inference *p = item->now;
+	_cleanup_(kube_parents_clear) struct kube_parents now = {0};
+	char at[KUBE_NOW_SIZE], path[256 + KUBE_KEY_SIZE];
+	uint64_t version;
+
+	now.count = parents_of(c, p, services);
+	if (p->parents.others || (!now.count && !p->parents.count))
+		return;
+	now.all = calloc(now.count + 1, sizeof(*now.all));
+	if (!now.all || !judge_parents(c, o, services, &now))
+		return;
+	version = hash_parents(item, &now);
+	kube_now(at);
+	for (size_t i = 0; i < now.count; i++) {
+		const struct kube_parent *was = kube_parent_of(&p->parents, now.all[i].service);
+
+		kube_conditions_date(now.all[i].conditions, KUBE_POOL_CONDITIONS,
+				     was ? was->conditions : NULL, item->meta.generation, at);
+	}
+	snprintf(path, sizeof(path), "%s/namespaces/%s/%s/%s/status", kube_inferences.group,
+		 p->space, kube_inferences.what, p->name);
+	kube_teller_tell(c->teller, KUBE_TELL_POOL, path, version,
+			 kube_parents_status(p->space, p->name, &now));
+}
+
 /* Of this node each daemon says it for itself. A kubelet, too, has the name for the uid. */
 static void say_node(struct kube_cluster *c)
 {
@@ -312,7 +421,11 @@ void kube_cluster_say(struct kube_cluster *c)
 		if (item->now)
 			say_policy(c, item);
 		LIST_FOREACH(o, &c->owners, all)
-		say_owner(c, o);
+		{
+			say_owner(c, o);
+			if (o->kind == KUBE_TARGET_POOL && owner_item(o) && owner_item(o)->now)
+				say_pool(c, o);
+		}
 	}
 	kube_teller_end(c->teller);
 }

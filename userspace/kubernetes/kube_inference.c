@@ -56,6 +56,7 @@ static bool fails_close(const cJSON *spec)
 void kube_inference_clear(struct kube_inference *p)
 {
 	free(TAKE_PTR(p->selector));
+	kube_parents_clear(&p->parents);
 }
 
 int kube_inference_read(const cJSON *object, struct kube_inference *out, char why[KUBE_WHY_SIZE])
@@ -69,10 +70,14 @@ int kube_inference_read(const cJSON *object, struct kube_inference *out, char wh
 		return err;
 	p.fail_close = fails_close(spec);
 	err = read_selector(spec, &p, why) ?: read_ports(spec, &p, why);
+	if (!err && kube_parents_read(object, &p.parents)) {
+		err = -ENOMEM;
+		kube_refuse(why, "out of memory");
+	}
 	if (err)
 		return err;
 	*out = p;
-	p.selector = NULL;
+	p = (struct kube_inference){0};
 	return 0;
 }
 

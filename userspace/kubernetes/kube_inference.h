@@ -7,6 +7,7 @@
 #ifndef PINTLE_KUBE_INFERENCE_H
 #define PINTLE_KUBE_INFERENCE_H
 
+#include "kube_parent.h"
 #include "kube_pools.h"
 #include "kube_store.h"
 
@@ -18,6 +19,7 @@ struct kube_inference {
 	uint16_t ports[KUBE_MAX_POOL_PORTS];
 	size_t port_count;
 	bool fail_close; /* what happens when no endpoint is ready */
+	struct kube_parents parents;
 };
 
 /** Returns 0 with *out (kube_inference_clear() it); -EBADMSG with the reason in `why`; or -ENOMEM,

@@ -134,49 +134,19 @@ static int read_spec(struct kube_policy *p, const cJSON *spec)
 
 /* ---- status ---------------------------------------------------------------------------- */
 
-static void read_condition(struct kube_policy *p, const cJSON *from)
-{
-	const char *type = kube_text(from, "type"), *status = kube_text(from, "status");
-	const char *reason = kube_text(from, "reason"), *message = kube_text(from, "message");
-	const char *since = kube_text(from, "lastTransitionTime");
-
-	for (size_t i = 0; type && i < KUBE_CONDITIONS; i++) {
-		struct kube_condition *c = &p->told[i];
-
-		if (strcmp(type, kube_condition_names[i]) != 0)
-			continue;
-		c->status = status && !strcmp(status, "True");
-		c->generation = kube_count(kube_member(from, "observedGeneration"));
-		snprintf(c->reason, sizeof(c->reason), "%s", reason ?: "");
-		snprintf(c->message, sizeof(c->message), "%s", message ?: "");
-		kube_take_time(since, c->since);
-	}
-}
-
 char *kube_policy_status(const struct kube_policy *p,
 			 const struct kube_condition conditions[KUBE_CONDITIONS])
 {
 	cJSON *root = cJSON_CreateObject();
 	cJSON *metadata = cJSON_AddObjectToObject(root, "metadata");
-	cJSON *list = cJSON_AddArrayToObject(cJSON_AddObjectToObject(root, "status"), "conditions");
+	cJSON *status = cJSON_AddObjectToObject(root, "status");
 	bool whole = cJSON_AddStringToObject(root, "apiVersion", "pintle.dev/v1alpha1") &&
 		     cJSON_AddStringToObject(root, "kind", "SteeringPolicy") &&
 		     cJSON_AddStringToObject(metadata, "namespace", p->space) &&
-		     cJSON_AddStringToObject(metadata, "name", p->name);
+		     cJSON_AddStringToObject(metadata, "name", p->name) &&
+		     kube_conditions_add(status, kube_condition_names, KUBE_CONDITIONS, conditions);
 	char *text = NULL;
 
-	for (size_t i = 0; whole && i < KUBE_CONDITIONS; i++) {
-		const struct kube_condition *c = &conditions[i];
-		cJSON *one = cJSON_CreateObject();
-
-		whole = cJSON_AddItemToArray(list, one) &&
-			cJSON_AddStringToObject(one, "type", kube_condition_names[i]) &&
-			cJSON_AddStringToObject(one, "status", c->status ? "True" : "False") &&
-			cJSON_AddStringToObject(one, "reason", c->reason) &&
-			cJSON_AddStringToObject(one, "message", c->message) &&
-			cJSON_AddStringToObject(one, "lastTransitionTime", c->since) &&
-			cJSON_AddNumberToObject(one, "observedGeneration", (double)c->generation);
-	}
 	if (whole)
 		text = cJSON_PrintUnformatted(root);
 	cJSON_Delete(root);
@@ -201,7 +171,6 @@ void kube_policy_clear(struct kube_policy *p)
 
 int kube_policy_read(const cJSON *object, struct kube_policy *out, char why[KUBE_WHY_SIZE])
 {
-	const cJSON *condition;
 	int err = kube_take_id(kube_member(object, "metadata"), out->space, out->name,
 			       sizeof(out->name), why);
 
@@ -214,8 +183,8 @@ int kube_policy_read(const cJSON *object, struct kube_policy *out, char why[KUBE
 		snprintf(why, KUBE_WHY_SIZE, "out of memory");
 		return err;
 	}
-	cJSON_ArrayForEach (condition, kube_member(kube_member(object, "status"), "conditions"))
-		read_condition(out, condition);
+	kube_conditions_read(kube_member(object, "status"), kube_condition_names, KUBE_CONDITIONS,
+			     out->told);
 	return 0;
 }
 

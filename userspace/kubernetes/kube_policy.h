@@ -9,6 +9,7 @@
 
 #include <pintle/abi.h>
 
+#include "kube_condition.h"
 #include "kube_store.h"
 
 #define KUBE_GROUP_POLICY "/apis/pintle.dev/v1alpha1"
@@ -23,15 +24,6 @@ enum kube_target_kind { KUBE_TARGET_SERVICE, KUBE_TARGET_POOL, KUBE_TARGET_KINDS
 struct kube_target {
 	enum kube_target_kind kind;
 	char name[KUBE_NAME_SIZE]; /* in the policy's namespace */
-};
-
-/* What the API server has of a condition: as pintled wrote it, or somebody else. */
-struct kube_condition {
-	bool status;
-	char reason[64];
-	char message[PINTLE_WHY_SIZE];
-	char since[KUBE_TIME_SIZE]; /* lastTransitionTime */
-	int64_t generation;
 };
 
 enum { KUBE_ACCEPTED, KUBE_PROGRAMMED, KUBE_CONDITIONS };

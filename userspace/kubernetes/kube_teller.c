@@ -15,8 +15,6 @@
 #define RETRY_MS     5000
 #define RETRY_MAX_MS 300000
 
-#define QUERY "?fieldManager=pintle&force=true"
-
 struct entry {
 	TAILQ_ENTRY(entry) all;
 	enum kube_telling kind;
@@ -26,9 +24,13 @@ struct entry {
 	bool done;  /* it is written, or refused for good */
 };
 
-static const char *const whats[KUBE_TELLINGS] = {
-	[KUBE_TELL_STATUS] = "steeringpolicies/status",
-	[KUBE_TELL_EVENT] = "events",
+static const struct {
+	const char *what, *query;
+	bool yields; /* to another writer of the same fields */
+} kinds[KUBE_TELLINGS] = {
+	[KUBE_TELL_STATUS] = {"steeringpolicies/status", "?fieldManager=pintle&force=true", false},
+	[KUBE_TELL_EVENT] = {"events", "?fieldManager=pintle&force=true", false},
+	[KUBE_TELL_POOL] = {"inferencepools/status", "?fieldManager=pintle", true},
 };
 
 struct kube_teller {
@@ -41,7 +43,7 @@ struct kube_teller {
 	struct {
 		unsigned int failures; /* in a row */
 		uint64_t not_before_ns;
-	} kinds[KUBE_TELLINGS];
+	} pace[KUBE_TELLINGS];
 };
 
 static void entry_free(struct kube_teller *t, struct entry *e)
@@ -69,9 +71,9 @@ static struct entry *next_entry(const struct kube_teller *t, uint64_t *wait_ms)
 	{
 		if (e->done)
 			continue;
-		if (t->kinds[e->kind].not_before_ns <= now)
+		if (t->pace[e->kind].not_before_ns <= now)
 			return e;
-		soonest = MIN(soonest, t->kinds[e->kind].not_before_ns);
+		soonest = MIN(soonest, t->pace[e->kind].not_before_ns);
 	}
 	*wait_ms = soonest == UINT64_MAX ? 0 : (soonest - now) / NSEC_PER_MSEC + 1;
 	return NULL;
@@ -94,23 +96,24 @@ static void on_timer(uv_timer_t *timer)
 }
 
 /* A second try at an object that is refused as such would be refused again. */
-static bool is_final(long status)
+static bool is_final(enum kube_telling kind, long status)
 {
-	return status == 400 || status == 404 || status == 413 || status == 422;
+	return (status == 409 && kinds[kind].yields) || status == 400 || status == 404 ||
+	       status == 413 || status == 422;
 }
 
 static void note_failure(struct kube_teller *t, long status, const char *why)
 {
-	uint64_t ms = RETRY_MS << MIN(t->kinds[t->sent_kind].failures, 6U);
+	uint64_t ms = RETRY_MS << MIN(t->pace[t->sent_kind].failures, 6U);
 	char text[128];
 
 	snprintf(text, sizeof(text), "HTTP status %ld%s", status,
 		 status == 403 ? ", the right to write them is missing" : "");
-	kube_client_tell(t->client, whats[t->sent_kind], why ?: text, status == 403);
-	t->kinds[t->sent_kind].failures++;
+	kube_client_tell(t->client, kinds[t->sent_kind].what, why ?: text, status == 403);
+	t->pace[t->sent_kind].failures++;
 	ms = MIN(ms, (uint64_t)RETRY_MAX_MS);
 	ms = ms / 2 + arc4random_uniform((uint32_t)ms);
-	t->kinds[t->sent_kind].not_before_ns = monotonic_ns() + ms * NSEC_PER_MSEC;
+	t->pace[t->sent_kind].not_before_ns = monotonic_ns() + ms * NSEC_PER_MSEC;
 }
 
 static void on_answer(void *arg, long status, const cJSON *object, const char *why)
@@ -120,12 +123,12 @@ static void on_answer(void *arg, long status, const cJSON *object, const char *w
 
 	(void)object;
 	if (status == 200 || status == 201) {
-		kube_client_well(t->client, whats[t->sent_kind]);
-		t->kinds[t->sent_kind].failures = 0;
-	} else if (is_final(status)) {
+		kube_client_well(t->client, kinds[t->sent_kind].what);
+		t->pace[t->sent_kind].failures = 0;
+	} else if (is_final(t->sent_kind, status)) {
 		log_info("Kubernetes: the API server refused what was written to %s: HTTP status "
 			 "%ld",
-			 e ? e->path : whats[t->sent_kind], status);
+			 e ? e->path : kinds[t->sent_kind].what, status);
 	} else {
 		note_failure(t, status, why);
 		e = NULL;
@@ -145,15 +148,16 @@ void kube_teller_begin(struct kube_teller *t)
 	e->named = false;
 }
 
-static struct entry *entry_get(struct kube_teller *t, const char *path)
+static struct entry *entry_get(struct kube_teller *t, enum kube_telling kind, const char *path)
 {
+	const char *query = kinds[kind].query;
 	struct entry *e;
 
 	TAILQ_FOREACH(e, &t->entries, all)
-	if (!strncmp(e->path, path, strlen(path)) && !strcmp(e->path + strlen(path), QUERY))
+	if (!strncmp(e->path, path, strlen(path)) && !strcmp(e->path + strlen(path), query))
 		return e;
 	e = calloc(1, sizeof(*e));
-	if (e && asprintf(&e->path, "%s" QUERY, path) < 0) {
+	if (e && asprintf(&e->path, "%s%s", path, query) < 0) {
 		free(e);
 		e = NULL;
 	}
@@ -165,7 +169,7 @@ static struct entry *entry_get(struct kube_teller *t, const char *path)
 void kube_teller_tell(struct kube_teller *t, enum kube_telling kind, const char *path,
 		      uint64_t version, char *body)
 {
-	struct entry *e = body ? entry_get(t, path) : NULL;
+	struct entry *e = body ? entry_get(t, kind, path) : NULL;
 
 	if (!e) {
 		free(body);

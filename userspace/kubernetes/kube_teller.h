@@ -13,7 +13,14 @@
 
 #include "kube_watch.h"
 
-enum kube_telling { KUBE_TELL_STATUS, KUBE_TELL_EVENT, KUBE_TELLINGS };
+enum kube_telling {
+	KUBE_TELL_STATUS, /* of a SteeringPolicy */
+	KUBE_TELL_EVENT,
+	/* Of an InferencePool, which other controllers write: what is another writer's stays so,
+	 * and what was written is not written again where another took it away. */
+	KUBE_TELL_POOL,
+	KUBE_TELLINGS
+};
 
 struct kube_teller;
 
