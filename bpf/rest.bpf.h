@@ -11,6 +11,8 @@
  *               SYNs are the kernel's, so only those who fail are kept from the hand-off
  *   a pool      rests after failures, if nobody's connection has become a socket for 0.3 s:
  *               then nobody needs to fail first
+ *   a family    of addresses rests by itself, since a firewall may keep the segments of one alone;
+ *               with it the other, unless that was served meanwhile
  *   nat         that stands is seen by pintled, which lets the pool rest before anybody fails
  *   the end     of a rest is one connection that tries. If a socket becomes of it, all is as
  *               before, otherwise the next rest is twice as long; and it is none of the client that
@@ -41,7 +43,7 @@
 #define REST_ORPHAN          REST_FAILURES_SERVED /* it is certain: the client is being reset */
 #define REST_WATCH_NS        100000000ULL /* by then there is a socket, however busy the CPU is */
 
-/* The hand-over to each pool's frontends that is watched. Not pinned. */
+/* The hand-over to each pool's frontends of a family that is watched. Not pinned. */
 struct rest_watched {
 	__u64 since_ns; /* 0: none is */
 	struct pintle_tuple tuple;
@@ -51,7 +53,7 @@ struct rest_watched {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, PINTLE_MAX_POOLS);
+	__uint(max_entries, PINTLE_REST_NEWEST);
 	__type(key, __u32);
 	__type(value, struct rest_watched);
 } MAP(hand_watched);
@@ -65,10 +67,17 @@ static __always_inline void rest_count(__u32 pool)
 		(*n)++;
 }
 
-/* Returns the rest of the frontend's pool; NULL if no hand-over of the pool has failed. */
-static __always_inline struct pintle_rest *rest_of(const struct pintle_ref *pool)
+/* The key of the pool, and of the connection's family, in `resting`. */
+static __always_inline __u32 rest_id(__u32 pool, const struct pintle_tuple *t)
 {
-	__u32 id = pool->id;
+	return PINTLE_REST(pool, !address_is_v4(t->local));
+}
+
+/* Returns the rest of the frontend's pool; NULL if no hand-over of the pool has failed. */
+static __always_inline struct pintle_rest *rest_of(const struct pintle_ref *pool,
+						   const struct pintle_tuple *t)
+{
+	__u32 id = rest_id(pool->id, t);
 	struct pintle_rest *r = bpf_map_lookup_elem(&resting, &id);
 
 	return r && pool->generation && r->generation == pool->generation ? r : NULL;
@@ -127,7 +136,7 @@ __weak __noinline int rest_holds(const struct pintle_ref *pool, const struct pin
 
 	if (!pool || !t)
 		return 0;
-	r = rest_of(pool);
+	r = rest_of(pool, t);
 	if (!r)
 		return 0;
 	now = bpf_ktime_get_ns();
@@ -194,9 +203,10 @@ static __always_inline __u32 rest_seconds(__u64 ns)
 }
 
 /* Notes that a connection which the hand-off gave to the pool has its socket. */
-static __always_inline void rest_served(__u32 pool, __u64 now)
+static __always_inline void rest_served(__u32 pool, const struct pintle_tuple *t, __u64 now)
 {
-	struct pintle_rest *r = bpf_map_lookup_elem(&resting, &pool);
+	__u32 id = rest_id(pool, t);
+	struct pintle_rest *r = bpf_map_lookup_elem(&resting, &id);
 	__u32 seconds = rest_seconds(now);
 
 	if (r && r->served_s != seconds)
@@ -210,39 +220,77 @@ static __always_inline __u32 rest_enough(const struct pintle_rest *r, __u64 now)
 		       : REST_FAILURES;
 }
 
-static __always_inline __u32 rest_pool_enough(const struct pintle_ref *pool, __u64 now)
+static __always_inline __u32 rest_pool_enough(const struct pintle_ref *pool,
+					      const struct pintle_tuple *t, __u64 now)
 {
-	__u32 id = pool->id;
+	__u32 id = rest_id(pool->id, t);
 	struct pintle_rest *r = bpf_map_lookup_elem(&resting, &id);
 
 	return r ? rest_enough(r, now) : REST_FAILURES_SERVED;
 }
 
-static __always_inline void rest_of_pool(struct pintle_rest *r, __u32 generation,
-					 const struct rest_failure *f)
+/* Forgets what was of a former pool. */
+static __always_inline void rest_be_of(struct pintle_rest *r, __u32 generation)
 {
 	__u32 served_s = r->served_s;
 
-	if (r->generation != generation) {
-		__builtin_memset(r, 0, sizeof(*r));
-		r->generation = generation;
-		r->served_s = served_s;
+	if (r->generation == generation)
+		return;
+	__builtin_memset(r, 0, sizeof(*r));
+	r->generation = generation;
+	r->served_s = served_s;
+}
+
+static __always_inline struct pintle_rest *rest_of_others(__u32 pool, const struct pintle_tuple *t)
+{
+	__u32 id = PINTLE_REST(pool, address_is_v4(t->local));
+
+	return bpf_map_lookup_elem(&resting, &id);
+}
+
+/* Lets the other family rest, too, which has not failed: times is 0. */
+static __always_inline void rest_with(const struct pintle_ref *pool, const struct pintle_tuple *t,
+				      const struct rest_failure *f)
+{
+	struct pintle_rest *r = rest_of_others(pool->id, t);
+
+	if (!r || r->served_s >= rest_seconds(f->handed_ns))
+		return;
+	rest_be_of(r, pool->generation);
+	if (!r->until_ns)
+		r->until_ns = f->now + REST_MIN_NS;
+}
+
+/* Ends such a rest. */
+static __always_inline void rest_end_with(const struct pintle_ref *pool,
+					  const struct pintle_tuple *t)
+{
+	struct pintle_rest *r = rest_of_others(pool->id, t);
+
+	if (r && r->generation == pool->generation && !r->times && !r->by_nat) {
+		r->until_ns = 0;
+		r->trial = 0;
 	}
-	rest_add(r, f, REST_QUIET_NS);
 }
 
 /* Notes it for the pool. Sets f->enough. Returns false where there is no such pool. */
-static __always_inline bool rest_note(const struct pintle_ref *pool, struct rest_failure *f)
+static __always_inline bool rest_note(const struct pintle_ref *pool, const struct pintle_tuple *t,
+				      struct rest_failure *f)
 {
 	struct pintle_rest *newest = rest_newest(), *r;
-	__u32 id = pool->id;
+	__u32 id = rest_id(pool->id, t);
+	__u64 until;
 
 	r = bpf_map_lookup_elem(&resting, &id);
 	if (!r || !newest)
 		return false;
 	newest->newest_ns = f->now;
 	f->enough = rest_enough(r, f->now);
-	rest_of_pool(r, pool->generation, f);
+	rest_be_of(r, pool->generation);
+	until = r->until_ns;
+	rest_add(r, f, REST_QUIET_NS);
+	if (r->times == 1 && r->until_ns != until)
+		rest_with(pool, t, f);
 	return true;
 }
 
@@ -256,7 +304,7 @@ __weak __noinline int rest_failed(const struct pintle_ref *pool, const struct pi
 	if (!pool || !t || !f)
 		return 0;
 	rest_count(pool->id);
-	if (!rest_note(pool, f))
+	if (!rest_note(pool, t, f))
 		return 0;
 	rest_key(&k, pool, t);
 	rest_of_client(&k, f);
@@ -265,9 +313,10 @@ __weak __noinline int rest_failed(const struct pintle_ref *pool, const struct pi
 
 /* ---- what does not come again ------------------------------------------------------------- */
 
-static __always_inline struct rest_watched *rest_watched(const struct pintle_ref *pool)
+static __always_inline struct rest_watched *rest_watched(const struct pintle_ref *pool,
+							 const struct pintle_tuple *t)
 {
-	__u32 id = pool->id;
+	__u32 id = rest_id(pool->id, t);
 
 	return bpf_map_lookup_elem(&hand_watched, &id);
 }
@@ -281,8 +330,8 @@ __weak __noinline int rest_watch(const struct pintle_ref *pool, const struct pin
 
 	if (!pool || !t)
 		return 0;
-	w = rest_watched(pool);
-	r = rest_of(pool);
+	w = rest_watched(pool, t);
+	r = rest_of(pool, t);
 	if (!w || (w->since_ns && !w->noted && !(r && r->trial == (hash | 1))))
 		return 0;
 	w->tuple = *t;
@@ -302,7 +351,7 @@ __weak __noinline int rest_look(const struct pintle_ref *pool, const struct pint
 	struct rest_watched *w;
 	struct pintle_tuple t;
 
-	w = pool && syn ? rest_watched(pool) : NULL;
+	w = pool && syn ? rest_watched(pool, syn) : NULL;
 	if (!w || !w->since_ns)
 		return 0;
 	f.now = bpf_ktime_get_ns();
@@ -314,17 +363,17 @@ __weak __noinline int rest_look(const struct pintle_ref *pool, const struct pint
 	if (!d || !d->handed || d->ended) {
 		w->since_ns = 0;
 		if (!d && f.now - f.handed_ns < PINTLE_PENDING_NS)
-			rest_served(pool->id, f.now);
+			rest_served(pool->id, &t, f.now);
 		return 0;
 	}
 	f.hash = tuple_hash(&t);
 	if (!__sync_lock_test_and_set(&w->noted, 1))
-		rest_note(pool, &f);
+		rest_note(pool, &t, &f);
 	rest_key(&k, pool, syn);
 	if (k.client != client_of(&t, PINTLE_KEY_REQUEST))
 		return 0;
 	w->since_ns = 0;
-	f.enough = rest_pool_enough(pool, f.now);
+	f.enough = rest_pool_enough(pool, &t, f.now);
 	rest_of_client(&k, &f);
 	return 0;
 }
@@ -340,14 +389,14 @@ __weak __noinline int rest_expired(const struct pintle_ref *pool, const struct p
 
 	if (!pool || !t)
 		return 0;
-	id = pool->id;
-	rest_count(id);
+	rest_count(pool->id);
+	id = rest_id(pool->id, t);
 	r = bpf_map_lookup_elem(&resting, &id);
 	if (!r || r->served_s >= rest_seconds(handed_ns))
 		return 0;
 	f.now = bpf_ktime_get_ns();
 	f.hash = tuple_hash(t);
-	rest_note(pool, &f);
+	rest_note(pool, t, &f);
 	return 0;
 }
 
@@ -370,7 +419,7 @@ __weak __noinline int rest_over(const struct pintle_tuple *t, __u32 flow)
 	if (!flow && (!d || !d->handed))
 		return 0;
 	frontend_of(t, PINTLE_HOOK_LOOKUP, &pool);
-	r = rest_of(&pool);
+	r = rest_of(&pool, t);
 	if (!r)
 		return 0;
 	/* Nat leaves clients on this node alone: 127.0.0.1's socket says nothing of 10.0.0.7's. */
@@ -381,6 +430,7 @@ __weak __noinline int rest_over(const struct pintle_tuple *t, __u32 flow)
 	r->until_ns = 0;
 	r->times = 0;
 	r->trial = 0;
+	rest_end_with(&pool, t);
 	rest_key(&k, &pool, t);
 	bpf_map_delete_elem(&rest_clients, &k);
 	return 0;

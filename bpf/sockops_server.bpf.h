@@ -477,7 +477,7 @@ static __noinline int steered_opened(struct bpf_sock_ops *ctx, struct pintle_con
 	served_note(t, ctx->snd_nxt, ctx->rcv_nxt);
 	rest_over(t, !!f);
 	if (f)
-		rest_served(f->decision.pool, conn->opened_ns);
+		rest_served(f->decision.pool, t, conn->opened_ns);
 	trace_adopt(ctx, t);
 	first_begin(ctx, conn->pool, conn->pool_generation, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 	bind_client(ctx, conn, f, t);

@@ -1696,25 +1696,26 @@ struct pintle_device {
 #define PINTLE_HAND_STAT(pool, hand) ((pool)*PINTLE_MAX_HANDS + (hand))
 #define PINTLE_HAND_STAT_COUNT       (PINTLE_MAX_POOLS * PINTLE_MAX_HANDS)
 
-/* ---- resting: array, pool -> how hand-overs fail; rest_clients: LRU hash. Writer: kernel;
- * daemon: until_ns. ---- */
+/* ---- resting: array, pool and family -> how hand-overs fail; rest_clients: LRU hash. Writer:
+ * kernel; daemon: until_ns. ---- */
 
-/* Hand-overs of which no socket became, to a pool's frontends or, in
+/* Hand-overs of which no socket became, to a pool's frontends of a family or, in
  * `rest_clients`, of one client there (pintle_learner_key). See bpf/rest.bpf.h. */
 struct pintle_rest {
 	__u64 newest_ns; /* the newest failure */
 	__u64 since_ns;  /* when the first was handed over since a socket became of one; 0: none */
 	__u64 until_ns; /* the hand-off rests until then, and until one has tried; 0: it does not */
 	__u32 failures; /* since since_ns */
-	__u32 times;    /* how often it began to rest since a socket became of one */
+	__u32 times;    /* how often it began to rest, of its own, since a socket became of one */
 	__u32 trial;    /* the connection that tries: its hash; 0: none */
 	__u32 generation; /* the pool's; 0 in `rest_clients` */
 	__u32 by_nat;     /* 1: it rests since nat took a socket off, or would */
 	__u32 served_s;   /* when a hand-over became a socket last, CLOCK_MONOTONIC; 0: none */
 };
-#define PINTLE_REST_NEWEST  PINTLE_MAX_POOLS /* the entry with the newest failure of all pools */
-#define PINTLE_RESTS        (PINTLE_MAX_POOLS + 1)
-#define PINTLE_REST_CLIENTS 1024
+#define PINTLE_REST(pool, v6) ((pool) + ((v6) ? PINTLE_MAX_POOLS : 0))
+#define PINTLE_REST_NEWEST    (2 * PINTLE_MAX_POOLS) /* the newest failure of all pools */
+#define PINTLE_RESTS          (2 * PINTLE_MAX_POOLS + 1)
+#define PINTLE_REST_CLIENTS   1024
 
 /* ---- hand_served: array of hashes. Writer: kernel. See bpf/served.bpf.h. ---- */
 

@@ -175,6 +175,37 @@ def test_rests(node, which):
     assert daemon.log().count(RESTS) == 1, daemon.log()
 
 
+@case(each=("drop", "reject with tcp reset"), timeout=120)
+def test_rests_for_a_family(node, what):
+    """A firewall keeps what is handed over of IPv4 alone, while IPv6 is served. Clients with an address each are served
+    within seconds, by their addresses; IPv6 goes on by requests."""
+    node.add_client()
+    daemon = node.steer(node.servers(2), **HANDED)
+    rules(node, INPUT % f"meta nfproto ipv4 tcp flags & (fin|syn|rst|ack) != syn ct state new {what}")
+    clients = itertools.cycle(range(1, 200))
+
+    def v4():
+        assert ask(node, family="v6")
+        return ask(node, next(clients))
+
+    def asked_by_v6():
+        before = handed(node)["asked"]
+        return ask(node, family="v6") and handed(node)["asked"] > before
+
+    def warned():
+        return ask(node, family="v6") and any("the hand-off rests for IPv4, because no socket became" in w
+                                              for w in node.cli("status")[0]["warnings"])
+
+    assert ask(node, family="v6")
+    wait_for(v4, 30)
+    wait_for(lambda: v4() and asked_by_v6(), 30)
+    wait_for(warned, 30)
+    assert rests(daemon)
+    assert "so the hand-off rests for IPv4: " in node.pintle("doctor", check=False).stdout
+    node.run("nft", "flush", "ruleset")
+    wait_for(lambda: v4() and not rests(daemon), 30)
+
+
 @case(each=tuple(PASSES))
 def test_works(node, which):
     """Firewalls that let a connection begin in its middle change nothing."""

@@ -258,7 +258,7 @@
 	  .write_only = true, .carry = CARRY_NOT, .key = "index of a device % 1024",               \
 	  .holds = "when the hand-off's TC program saw a segment there", .writer = "kernel")       \
 	X(resting, ARRAY, __u32, struct pintle_rest, PINTLE_RESTS, COPIED,                         \
-	  .key = "pool; 256: all",                                                                 \
+	  .key = "pool; IPv6: 256 + pool; 512: all",                                               \
 	  .holds = "how hand-overs to its frontends fail, and until when the hand-off rests",      \
 	  .writer = "kernel; daemon where nat stands")                                             \
 	X(rest_clients, LRU_HASH, struct pintle_learner_key, struct pintle_rest, ANY, COPIED,      \

@@ -125,6 +125,35 @@ int state_decisions(const struct maps *m, uint32_t pool, uint64_t *sums, uint64_
 	return sums_read(m, MAP_stats, PINTLE_STAT(pool, 0), PINTLE_OUTCOME_COUNT, sums, total);
 }
 
+int state_rest(const struct maps *m, uint32_t pool, uint32_t generation, struct pintle_rest *out,
+	       uint32_t *families)
+{
+	struct pintle_rest r[2];
+	uint32_t resting = 0;
+
+	for (uint32_t v6 = 0; v6 < ARRAY_SIZE(r); v6++) {
+		int err = maps_value(m, MAP_resting, PINTLE_REST(pool, v6), &r[v6]);
+
+		if (err)
+			return err;
+		if (r[v6].generation != generation)
+			r[v6] = (struct pintle_rest){0};
+		if (r[v6].until_ns)
+			resting |= v6 ? PINTLE_FAMILY_V6 : PINTLE_FAMILY_V4;
+	}
+	*out = !r[0].until_ns == !r[1].until_ns ? r[r[1].newest_ns > r[0].newest_ns]
+						: r[!!r[1].until_ns];
+	*families = resting;
+	return 0;
+}
+
+const char *state_rest_words(uint32_t families)
+{
+	return families == PINTLE_FAMILY_V4   ? " for IPv4"
+	       : families == PINTLE_FAMILY_V6 ? " for IPv6"
+					      : "";
+}
+
 static int counts_read(const struct maps *m, struct state_pool *p)
 {
 	int err = state_decisions(m, p->id, p->decisions, &p->decisions_total);
@@ -139,9 +168,7 @@ static int counts_read(const struct maps *m, struct state_pool *p)
 		err = sums_read(m, MAP_hand_stats, PINTLE_HAND_STAT(p->id, 0), PINTLE_HAND_COUNT,
 				p->hands, &p->hands_total);
 	if (!err)
-		err = maps_value(m, MAP_resting, p->id, &p->rest);
-	if (!err && p->rest.generation != p->generation)
-		p->rest = (struct pintle_rest){0};
+		err = state_rest(m, p->id, p->generation, &p->rest, &p->rests);
 	if (!err)
 		err = sums_read(m, MAP_hold_stats, PINTLE_HOLD_STAT(p->id, 0), PINTLE_HOLD_COUNT,
 				p->holds, NULL);

@@ -161,7 +161,8 @@ struct state_pool {
 	uint32_t decide;                   /* enum pintle_decide */
 	uint64_t hands[PINTLE_HAND_COUNT]; /* connections, by what the hand-off did, ever */
 	uint64_t hands_total;
-	struct pintle_rest rest;                 /* how hand-overs fail; generation 0: none did */
+	struct pintle_rest rest;                 /* as state_rest(); generation 0: none failed */
+	uint32_t rests;                          /* PINTLE_FAMILY_* for which the hand-off rests */
 	uint64_t holds[PINTLE_HOLD_COUNT];       /* connections held, and their segments, ever */
 	uint32_t prompt_weight, adapter_weight;  /* as in struct pintle_pool */
 	uint64_t prompts[PINTLE_PROMPTED_COUNT]; /* what was found out about prompts, ever */
@@ -314,6 +315,14 @@ static inline void state_freep(struct state **s)
  * False if there is none. */
 bool state_trial_result(const struct maps *m, const struct state_pool *p,
 			struct pintle_trial_result *out);
+
+/** Reads how hand-overs to the pool fail: of the family for which the hand-off rests or, of both,
+ * the one that failed last. *families: PINTLE_FAMILY_* for which it rests. Returns 0 or -errno. */
+int state_rest(const struct maps *m, uint32_t pool, uint32_t generation, struct pintle_rest *out,
+	       uint32_t *families);
+
+/** " for IPv4" or " for IPv6", if it rests for that family alone. */
+const char *state_rest_words(uint32_t families);
 
 /** Adds the pool's decisions by outcome to `sums` (PINTLE_OUTCOME_COUNT of them), and all of them
  * to *total. Returns 0 or -errno. */

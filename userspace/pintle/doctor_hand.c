@@ -160,21 +160,24 @@ static void say_failing(struct doctor *d)
 				d, VERDICT_FAIL,
 				"see below for the chains, and docs/handoff.md, Firewalls and nat",
 				"pool %s: nat would take the sockets off that become of what the "
-				"hand-off hands over, so it rests: connections are decided by "
+				"hand-off hands over, so it rests%s: connections are decided by "
 				"their addresses",
-				p->name);
+				p->name, state_rest_words(p->rests));
 			continue;
 		}
 		doctor_say(
 			d, p->rest.until_ns && !p->in_pods ? VERDICT_FAIL : VERDICT_WARN,
 			"see below for what the firewall has, and docs/handoff.md, Firewalls and nat",
-			"pool %s: no socket became of %s requests that were handed over%s", p->name,
-			p->rest.until_ns ? "the newest" : "some",
-			p->in_pods         ? ""
-			: p->rest.until_ns ? ", so the hand-off rests: connections are decided by "
-					     "their addresses"
-					   : ": connections of those clients are decided by their "
-					     "addresses");
+			"pool %s: no socket became of %s requests that were handed over%s%s%s",
+			p->name, p->rests ? "the newest" : "some",
+			p->in_pods ? ""
+			: p->rests ? ", so the hand-off rests"
+				   : "",
+			p->in_pods ? "" : state_rest_words(p->rests),
+			p->in_pods ? ""
+			: p->rests
+				? ": connections are decided by their addresses"
+				: ": connections of those clients are decided by their addresses");
 	}
 	if (failing && d->netns >= 0)
 		say_causes(d, VERDICT_WARN);

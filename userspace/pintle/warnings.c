@@ -418,6 +418,7 @@ static void oneshot_warnings(cJSON *list, const struct cli *cli, const struct st
 
 static void rest_warning(cJSON *list, const struct state *s, const struct state_pool *p)
 {
+	const char *words = state_rest_words(p->rests);
 	char age[WORDS_SIZE];
 
 	if (p->decide != PINTLE_DECIDE_REQUEST || (!p->rest.newest_ns && !p->rest.until_ns))
@@ -425,16 +426,16 @@ static void rest_warning(cJSON *list, const struct state *s, const struct state_
 	age_text((double)(s->now_ns - p->rest.newest_ns) / NSEC_PER_SEC, age);
 	if (!p->rest.newest_ns)
 		warn(list,
-		     "pool %s: the hand-off rests, because nat of this node would take the sockets off "
+		     "pool %s: the hand-off rests%s, because nat of this node would take the sockets off "
 		     "that become of what it hands over: connections are decided by their addresses; "
 		     "`pintle doctor` names chains",
-		     p->name);
+		     p->name, words);
 	else if (p->rest.until_ns && !p->in_pods)
 		warn(list,
-		     "pool %s: the hand-off rests, because no socket became of what it handed over, "
+		     "pool %s: the hand-off rests%s, because no socket became of what it handed over, "
 		     "%s ago for the last time: connections are decided by their addresses; a "
 		     "firewall or nat of this node does that, and `pintle doctor` names chains",
-		     p->name, age);
+		     p->name, words, age);
 	else if (s->now_ns - p->rest.newest_ns < REST_TOLD_NS)
 		warn(list,
 		     "pool %s: no socket became of some requests that were handed over, %s ago for "

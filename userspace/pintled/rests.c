@@ -4,17 +4,18 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../maps/kernel.h"
+#include "../maps/state.h"
 #include "../net/firewall.h"
 #include "../net/netns.h"
 
 struct rests {
 	struct attachment *attachment;
-	uint64_t failed_ns;             /* the newest failure that was looked at */
-	bool resting[PINTLE_MAX_POOLS]; /* by id: as it was logged */
-	struct firewall wall;           /* as of the newest look */
-	uint32_t wall_generation;       /* 0: it is to be read */
-	uint64_t reread_ns;             /* not before */
-	uint32_t looks;                 /* since the kernel was asked for nftables, and had none */
+	uint64_t failed_ns;                 /* the newest failure that was looked at */
+	uint32_t resting[PINTLE_MAX_POOLS]; /* by id: the families, as it was logged */
+	struct firewall wall;               /* as of the newest look */
+	uint32_t wall_generation;           /* 0: it is to be read */
+	uint64_t reread_ns;                 /* not before */
+	uint32_t looks; /* since the kernel was asked for nftables, and had none */
 };
 
 /* ---- nat --------------------------------------------------------------------------------- */
@@ -45,13 +46,12 @@ static bool nat_takes(const struct firewall *f, const struct config_pool *p)
 	return families & firewall_nat(f);
 }
 
-/* Lets the hand-off rest for as long as pintled says so. */
-static void rest_by_nat(const struct maps *m, const struct pintle_ref *pool)
+static void family_by_nat(const struct maps *m, uint32_t id, const struct pintle_ref *pool)
 {
 	uint64_t now = monotonic_ns();
 	struct pintle_rest r;
 
-	if (maps_value(m, MAP_resting, pool->id, &r))
+	if (maps_value(m, MAP_resting, id, &r))
 		return;
 	if (r.generation != pool->generation)
 		r = (struct pintle_rest){.generation = pool->generation};
@@ -60,7 +60,14 @@ static void rest_by_nat(const struct maps *m, const struct pintle_ref *pool)
 	r.until_ns = now + NAT_REST_NS;
 	r.by_nat = 1;
 	r.trial = 0;
-	maps_put(m, MAP_resting, &pool->id, &r);
+	maps_put(m, MAP_resting, &id, &r);
+}
+
+/* Lets the hand-off rest for as long as pintled says so. */
+static void rest_by_nat(const struct maps *m, const struct pintle_ref *pool)
+{
+	family_by_nat(m, PINTLE_REST(pool->id, 0), pool);
+	family_by_nat(m, PINTLE_REST(pool->id, 1), pool);
 }
 
 void rests_begin(const struct maps *m, int netns_fd, const struct config *c,
@@ -94,19 +101,24 @@ static const char *cause(const struct firewall *f)
 	return f->states.count ? f->states.names[0] : "no chain that pintled knows";
 }
 
-static void log_begin(const struct rests *r, const char *pool, const struct pintle_rest *rest)
+static void log_begin(const struct rests *r, const char *pool, const struct pintle_rest *rest,
+		      uint32_t families)
 {
+	const char *words = state_rest_words(families);
+
 	if (rest->newest_ns)
-		log_warn("pool %s: the hand-off rests, because no socket became of what it handed "
-			 "over: a firewall or nat keeps the first segment, whose SYN it never saw, "
-			 "from the server (%s); connections are decided by their addresses; "
-			 "`pintle doctor` says more",
-			 pool, cause(&r->wall));
+		log_warn(
+			"pool %s: the hand-off rests%s, because no socket became of what it handed "
+			"over: a firewall or nat keeps the first segment, whose SYN it never saw, "
+			"from the server (%s); connections are decided by their addresses; "
+			"`pintle doctor` says more",
+			pool, words, cause(&r->wall));
 	else
-		log_warn("pool %s: the hand-off rests, because nat would take the sockets off that "
-			 "become of what it hands over (%s); connections are decided by their "
-			 "addresses; `pintle doctor` says more",
-			 pool, cause(&r->wall));
+		log_warn(
+			"pool %s: the hand-off rests%s, because nat would take the sockets off that "
+			"become of what it hands over (%s); connections are decided by their "
+			"addresses; `pintle doctor` says more",
+			pool, words, cause(&r->wall));
 }
 
 static void log_end(const char *pool, const struct pintle_rest *rest)
@@ -124,8 +136,8 @@ static void rest_until(const struct maps *m, uint32_t id, struct pintle_rest *r,
 	maps_put(m, MAP_resting, &id, r);
 }
 
-/* Sets until when the pool's hand-off rests. `again`: what keeps segments from servers has changed.
- * If nobody failed, there is nothing to try; otherwise the next connection does. */
+/* Sets until when the pool's hand-off rests for a family. `again`: what keeps segments from servers
+ * has changed. If nobody failed, there is nothing to try; otherwise the next connection does. */
 static void rest_settle(const struct rests *x, uint32_t id, struct pintle_rest *r, bool again)
 {
 	const struct maps *m = attachment_maps(x->attachment);
@@ -141,9 +153,16 @@ static void rest_settle(const struct rests *x, uint32_t id, struct pintle_rest *
 		rest_until(m, id, r, monotonic_ns() + NAT_REST_NS);
 }
 
-static bool rests_now(const struct pintle_rest *r, const struct pintle_name *name)
+static void settle_each(const struct rests *x, uint32_t pool, uint32_t generation, bool again)
 {
-	return r->until_ns && r->generation == name->generation;
+	for (uint32_t v6 = 0; v6 <= 1; v6++) {
+		uint32_t id = PINTLE_REST(pool, v6);
+		struct pintle_rest r;
+
+		if (!maps_value(attachment_maps(x->attachment), MAP_resting, id, &r) &&
+		    r.until_ns && r.generation == generation)
+			rest_settle(x, id, &r, again);
+	}
 }
 
 static void look_at(struct rests *x, const struct config *c, uint32_t id, bool again)
@@ -153,7 +172,7 @@ static void look_at(struct rests *x, const struct config *c, uint32_t id, bool a
 	const struct config_pool *p;
 	struct pintle_name name;
 	struct pintle_rest r;
-	bool rests;
+	uint32_t rests, former;
 
 	if (maps_value(m, MAP_names, id, &name) || !name.generation)
 		return;
@@ -161,19 +180,17 @@ static void look_at(struct rests *x, const struct config *c, uint32_t id, bool a
 	p = config_pool_named(c, text);
 	if (p && may_hand(p) && nat_takes(&x->wall, p))
 		rest_by_nat(m, &(struct pintle_ref){id, name.generation});
-	else if (!maps_value(m, MAP_resting, id, &r) && rests_now(&r, &name))
-		rest_settle(x, id, &r, again);
-	if (maps_value(m, MAP_resting, id, &r))
+	else
+		settle_each(x, id, name.generation, again);
+	if (state_rest(m, id, name.generation, &r, &rests))
 		return;
-	rests = rests_now(&r, &name);
-	if (rests == x->resting[id])
-		return;
+	former = x->resting[id];
 	x->resting[id] = rests;
 	if (!p || p->decide != PINTLE_DECIDE_REQUEST)
 		return;
-	if (rests)
-		log_begin(x, text, &r);
-	else
+	if (rests & ~former)
+		log_begin(x, text, &r, rests);
+	else if (former && !rests)
 		log_end(text, &r);
 }
 
@@ -236,7 +253,7 @@ void rests_look(struct rests *x, const struct config *c)
 	if (!kernel_hands_over() || maps_value(m, MAP_resting, PINTLE_REST_NEWEST, &newest))
 		return;
 	for (uint32_t id = 0; id < PINTLE_MAX_POOLS; id++)
-		any |= x->resting[id];
+		any |= x->resting[id] != 0;
 	if (!any && newest.newest_ns == x->failed_ns && !any_may_hand(c))
 		return;
 	again = wall_changed(x);
