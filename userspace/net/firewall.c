@@ -2,6 +2,7 @@
 #include "firewall.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <netinet/in.h>
 
 #include <linux/netfilter.h>
@@ -177,16 +178,18 @@ static const char *xtables_name(const struct nlattr *data)
 	return text_of(a[NFTA_MATCH_NAME]) ?: "";
 }
 
-/* Its own structure, which has at least that size; NULL: it has not. */
-static const void *xtables_info(const struct nlattr *data, size_t size)
+/* Copies the first `size` bytes of its own structure, which stands unaligned in the message.
+ * Returns whether it has that many. */
+static bool xtables_info(const struct nlattr *data, void *info, size_t size)
 {
 	struct nlattr *a[NFTA_MATCH_MAX + 1];
 
 	_Static_assert((int)NFTA_MATCH_INFO == (int)NFTA_TARGET_INFO, "one attribute for both");
 	if (nla_parse_nested(a, NFTA_MATCH_MAX, (struct nlattr *)data, NULL) ||
 	    !a[NFTA_MATCH_INFO] || nla_len(a[NFTA_MATCH_INFO]) < (int)size)
-		return NULL;
-	return nla_data(a[NFTA_MATCH_INFO]);
+		return false;
+	memcpy(info, nla_data(a[NFTA_MATCH_INFO]), size);
+	return true;
 }
 
 /* ---- rules that leave packets untracked --------------------------------------------------- */
@@ -194,28 +197,28 @@ static const void *xtables_info(const struct nlattr *data, size_t size)
 /* CT may also only choose a zone or a helper. */
 static bool is_untracking(const char *name, const struct nlattr *data)
 {
-	const struct xt_ct_target_info *ct;
+	__u16 flags; /* the first member of each revision of struct xt_ct_target_info */
 
 	if (strcmp(name, "target") != 0)
 		return !strcmp(name, "notrack");
 	if (strcmp(xtables_name(data), "CT") != 0)
 		return !strcmp(xtables_name(data), "NOTRACK");
-	ct = xtables_info(data, sizeof(ct->flags));
-	return !ct || ct->flags & XT_CT_NOTRACK;
+	_Static_assert(!offsetof(struct xt_ct_target_info, flags), "the flags come first");
+	return !xtables_info(data, &flags, sizeof(flags)) || flags & XT_CT_NOTRACK;
 }
 
 static void look_at_match(struct reading *r, const struct nlattr *data)
 {
-	const struct xt_tcp *tcp = NULL;
+	struct xt_tcp tcp;
 
 	if (!strcmp(xtables_name(data), "udp"))
 		r->not_tcp = true;
-	if (!strcmp(xtables_name(data), "tcp"))
-		tcp = xtables_info(data, sizeof(*tcp));
-	if (tcp && tcp->dpts[0] == tcp->dpts[1] && !(tcp->invflags & XT_TCP_INV_DSTPT))
-		r->port = tcp->dpts[0];
-	else if (tcp && tcp->spts[0] == tcp->spts[1] && !(tcp->invflags & XT_TCP_INV_SRCPT))
-		r->port = tcp->spts[0];
+	if (strcmp(xtables_name(data), "tcp") != 0 || !xtables_info(data, &tcp, sizeof(tcp)))
+		return;
+	if (tcp.dpts[0] == tcp.dpts[1] && !(tcp.invflags & XT_TCP_INV_DSTPT))
+		r->port = tcp.dpts[0];
+	else if (tcp.spts[0] == tcp.spts[1] && !(tcp.invflags & XT_TCP_INV_SRCPT))
+		r->port = tcp.spts[0];
 }
 
 /* Looks which packets the rule is for, and whether it leaves them untracked. NodeLocal DNSCache
