@@ -253,6 +253,8 @@ def test_doctor_without_btf(node):
     (result, said, cure), = found["questions"]
     assert result == "warn" and "cannot tell packets from questions" in said and "see btf" in cure, found
     assert found["programs"] == [("warn", "iter: cannot be tried without BTF", "see btf")], found
+    assert found["hand-off"] == [
+        ("warn", "whether this kernel can decide by request cannot be told without BTF", "see btf")], found
     assert [result for check in ("maps", "helpers", "link") for result, _, _ in found[check]] == ["ok"] * 3
 
 

@@ -326,14 +326,20 @@ def test_why_it_cannot_load(node):
     """pintled without root, or on a kernel that shows no BTF, ends with the reason and what helps."""
     config = node.write("c.yaml", node.config(node.pool([{"name": "a", "listen": "8001"}]), netns=None))
     program = Path(shutil.copy(BUILD / "pintled", node.dir / "pintled"))  # where others may read it
-    node.bpf_mount.chmod(0o777)
+    nobody = "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"
 
-    def ends(*how):
-        said = node.run(*how, program, "--config", config, check=False)
+    def ends(*how, does=("--config", config)):
+        said = node.run(*how, program, *does, check=False)
         assert said.returncode == 1, said
         return said.stderr.splitlines()[-1]
 
-    said = ends("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    # As systemd mounts it: only root may look into it.
+    node.bpf_mount.chmod(0o700)
+    assert f"failed to make {node.bpffs} (run pintled as root)" in ends(*nobody)
+    detach = "--detach", "--bpffs", node.bpffs
+    assert f"failed to open {node.bpffs} (run pintled as root)" in ends(*nobody, does=detach)
+    node.bpf_mount.chmod(0o777)
+    said = ends(*nobody)
     assert "the kernel would not load the programs (run pintled as root)" in said, said
     said = ends("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /sys/kernel/btf && exec "$@"', "sh")
     assert "/sys/kernel/btf/vmlinux is not there; use a kernel built with CONFIG_DEBUG_INFO_BTF=y" in said, said

@@ -19,6 +19,9 @@
 /* While it is 0, the kernel resets what is handed over to it. */
 #define KERNEL_HAND_SYSCTL "net/ipv4/tcp_syncookies"
 
+/** Where the kernel shows its types. */
+#define KERNEL_BTF "/sys/kernel/btf/vmlinux"
+
 /** Whether a program can hand a connection to a listener together with its first segment. Also
  * false if the kernel's BTF cannot be read. */
 bool kernel_hands_over(void);

@@ -267,7 +267,10 @@ void doctor_hand(struct doctor *d)
 
 	for (size_t i = 0; d->s && i < d->s->pool_count; i++)
 		wanted |= d->s->pools[i].decide == PINTLE_DECIDE_REQUEST;
-	if (!kernel_hands_over())
+	if (access(KERNEL_BTF, R_OK))
+		doctor_say(d, VERDICT_WARN, "see btf",
+			   "whether this kernel can decide by request cannot be told without BTF");
+	else if (!kernel_hands_over())
 		doctor_say(
 			d, wanted ? VERDICT_FAIL : VERDICT_OK,
 			wanted ? "use Linux 6.9 or newer with CONFIG_SYN_COOKIES, or write decide: "

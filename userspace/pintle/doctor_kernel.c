@@ -32,16 +32,14 @@ void doctor_kernel(struct doctor *d)
 		doctor_say(d, VERDICT_OK, NULL, "release %s; 6.1 is needed", u.release);
 }
 
-#define BTF "/sys/kernel/btf/vmlinux"
-
 void doctor_btf(struct doctor *d)
 {
-	if (!access(BTF, R_OK))
-		doctor_say(d, VERDICT_OK, NULL, BTF " is there");
+	if (!access(KERNEL_BTF, R_OK))
+		doctor_say(d, VERDICT_OK, NULL, KERNEL_BTF " is there");
 	else
 		doctor_say(d, VERDICT_FAIL,
 			   "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, and mount sysfs",
-			   BTF ": %s", strerror(errno));
+			   KERNEL_BTF ": %s", strerror(errno));
 }
 
 /* The file reads "none [integrity] confidentiality": the word in brackets holds. */
@@ -165,7 +163,7 @@ static int can_iterate(void)
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_TRACE_ITER);
 	int id, fd;
 
-	if (access(BTF, R_OK))
+	if (access(KERNEL_BTF, R_OK))
 		return -ENODATA;
 	id = libbpf_find_vmlinux_btf_id(ITERATOR, BPF_TRACE_ITER);
 	if (id < 0)

@@ -32,6 +32,15 @@ static bool is_bpffs(const char *path)
 	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
 }
 
+/* Logs what failed by errno, and what helps where only root may do it. Returns -errno. */
+static int failed_to(const char *what, const char *path)
+{
+	bool denied = (errno == EACCES || errno == EPERM) && geteuid();
+
+	return log_err_r(errno, "failed to %s %s%s", what, path,
+			 denied ? " (run pintled as root)" : "");
+}
+
 /* Everybody may make a directory in a bpffs that was mounted without a mode, or a link. Whoever has
  * made it can take the pins away. */
 static int refuse_strangers(const char *bpffs)
@@ -71,8 +80,7 @@ int pins_make_dir(const char *bpffs, bool *made)
 		return -ENOTDIR;
 	}
 	if (mkdir(bpffs, PINS_DIR_MODE))
-		return errno == EEXIST ? refuse_strangers(bpffs)
-				       : log_err_r(errno, "failed to make %s", bpffs);
+		return errno == EEXIST ? refuse_strangers(bpffs) : failed_to("make", bpffs);
 	*made = true;
 	return 0;
 }
@@ -103,7 +111,7 @@ int pins_lock(const char *bpffs)
 	_cleanup_close_ int fd = open(bpffs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
-		return errno == ENOENT ? -ENOENT : log_err_r(errno, "failed to open %s", bpffs);
+		return errno == ENOENT ? -ENOENT : failed_to("open", bpffs);
 	if (flock(fd, LOCK_EX | LOCK_NB)) {
 		if (errno != EWOULDBLOCK)
 			return log_err_r(errno, "failed to lock %s", bpffs);

@@ -99,15 +99,13 @@ static int programs_try(const struct load_list *which, const struct maps *maps,
 	return err;
 }
 
-#define BTF "/sys/kernel/btf/vmlinux"
-
 /* What helps where the kernel refuses by that error. */
 static const char *load_cure(int err)
 {
 	if (err == -EPERM && geteuid())
 		return "run pintled as root";
-	if (access(BTF, R_OK))
-		return BTF
+	if (access(KERNEL_BTF, R_OK))
+		return KERNEL_BTF
 			" is not there; use a kernel built with CONFIG_DEBUG_INFO_BTF=y, and mount sysfs";
 	return "`pintle doctor` says what is missing";
 }
