@@ -182,6 +182,8 @@ def test_page_of_a_dual_stack_pod(node):
         return {n: e[key] for n, e in rows().items()} == {"s0": v4, "s0.ipv6": v6}
 
     soon(lambda: each("state", "ready", "ready"))
+    # Clients of either family reach the pod: nothing is to be done about the one address or the other.
+    assert not [w for w in world.machine.cli("status")[0]["warnings"] if "connection" in w]
     server.model.set(waiting=7)
     soon(lambda: each("waiting", 7, 7))
     start, before = time.monotonic(), server.model.counts().scrapes

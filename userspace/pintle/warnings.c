@@ -122,6 +122,30 @@ static bool pool_serves(const struct state_pool *p, bool v4)
 	return false;
 }
 
+/* In a cluster the second family's address of a pod is an endpoint of its own, with more letters.
+ */
+static bool is_second_of(const char *name, const char *first)
+{
+	size_t n = strlen(first);
+
+	return !strncmp(name, first, n) &&
+	       (!strcmp(name + n, ".ipv4") || !strcmp(name + n, ".ipv6"));
+}
+
+/* Whether clients of that family reach the endpoint's pod at its other address. */
+static bool has_twin(const struct state *s, const struct state_pool *p,
+		     const struct state_endpoint *e, uint32_t family)
+{
+	for (size_t i = 0; i < p->endpoint_count; i++) {
+		const struct state_endpoint *other = &s->endpoints[p->first_endpoint + i];
+
+		if (other->families & family &&
+		    (is_second_of(other->name, e->name) || is_second_of(e->name, other->name)))
+			return true;
+	}
+	return false;
+}
+
 static void family_warning(cJSON *list, const struct state *s, const struct state_pool *p,
 			   uint32_t family, const char *lacks, const char *cure)
 {
@@ -132,7 +156,7 @@ static void family_warning(cJSON *list, const struct state *s, const struct stat
 		const struct state_endpoint *e = &s->endpoints[p->first_endpoint + i];
 
 		if ((p->reach == PINTLE_REACH_LISTENER && !e->listening_since_ns) ||
-		    e->families & family)
+		    e->families & family || has_twin(s, p, e, family))
 			continue;
 		left--;
 		warn(list,
