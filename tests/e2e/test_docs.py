@@ -183,6 +183,50 @@ def test_named_files_exist(node):
             assert (TOP / name).exists(), (path.name, name)
 
 
+SHORT = {"ds": "DaemonSet", "daemonset": "DaemonSet", "job": "Job"}
+
+
+def objects():
+    """{(kind, name)} of the manifests."""
+    found = set()
+    for path in (TOP / "manifests").glob("*.yaml"):
+        for each in path.read_text().split("\n---\n"):
+            kind = re.search(r"^kind: (\w+)$", each, re.M)
+            name = re.search(r"^metadata:(?: {|\n(?:  .*\n)*?  )name: ([\w.-]+)", each, re.M)
+            found |= {(kind[1], name[1])} if kind and name else set()
+    return found
+
+
+@case(san=False)
+def test_named_objects_exist(node):
+    """Commands for a cluster call the DaemonSet and the Job by their names, and units for systemd name programs where
+    `make install` puts them."""
+    del node
+    there, named = objects(), 0
+    for path in PAGES:
+        text = path.read_text()
+        for short, name in re.findall(r"\b(ds|daemonset|job)/([a-z.-]+[a-z])", text):
+            assert (SHORT[short], name) in there, (path.name, short, name)
+            named += 1
+        for program in re.findall(r"/usr/local/(\w+/pintle[\w-]*)", text):
+            assert program in ("bin/pintle", "sbin/pintled"), (path.name, program)
+            named += 1
+    assert named > 5, named
+
+
+@case(san=False)
+def test_named_cases_exist(node):
+    """The case that shows what a row of compatibility.md says is there, and so is each that another page names."""
+    del node
+    named = re.findall(r"`()(\w+)/(\w+|\*)`", " ".join(row[-1] for row in table_rows(page("docs/compatibility.md"))))
+    assert len(named) > 10, named
+    for path in PAGES:
+        named += re.findall(r"\b(e2e|kubernetes)/(\w+)/(\w+)", path.read_text())
+    for layer, topic, name in named:
+        source = page(f"tests/{layer or 'e2e'}/test_{topic}.py") if topic.islower() else ""
+        assert name == "*" or topic.isupper() or f"\ndef test_{name}(" in source, (layer, topic, name)
+
+
 @case(san=False)
 def test_nothing_of_this_machine(node):
     """No page names a path that only the writer's machine has."""

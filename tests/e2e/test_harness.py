@@ -7,7 +7,7 @@ import subprocess
 
 from clients import CLIENT_ADDRESS, IPPROTO_MPTCP, NODE_ADDRESS, source, split
 from harness import case, yaml
-from kernel import cgroup_root, inside, sweep, wait_for
+from kernel import TOP, cgroup_root, inside, sweep, wait_for
 from packages import library
 from pods import SERVICE, Cluster, Rival, mapped
 
@@ -31,6 +31,15 @@ def test_cgroup_ends_all_processes(node):
     sweep(os.getpid())
     assert stray.wait(5) == -9
     assert not (cgroup_root() / node.id).exists()
+
+
+@case(san=False)
+def test_filter_by_layer(node):
+    """A layer's name finds its cases, without a slash behind it, too, and where the layer runs only when asked for."""
+    layers = ("kubernetes", "compilers", "fresh")
+    filters = [word for layer in layers for word in ("--filter", layer)]
+    found = node.run(TOP / "tests/run", "--list", *filters, timeout=60).stdout.split()
+    assert {name.split("/")[0] for name in found} >= set(layers), found
 
 
 @case(san=False)

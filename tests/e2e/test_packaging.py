@@ -468,6 +468,16 @@ def test_install(node):
 
 
 @case(san=False)
+def test_changed_version(node):
+    """With another VERSION make compiles anew what names it, and with it each program."""
+    said = node.run("env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "make", "-C", TOP, "-n", "V=1", "VERSION=9.9.9", "all").stdout
+    names = [path for path in (TOP / "userspace").glob("*/*.c") if "PINTLE_VERSION" in path.read_text()]
+    assert len(names) > 3, names
+    for path in names:
+        assert re.search(rf"9\.9\.9.* -c {path.relative_to(TOP)} ", said), path
+
+
+@case(san=False)
 def test_alerts(node):
     """Each alert fires when it should, and none fires when all is well."""
     if not shutil.which("promtool"):
