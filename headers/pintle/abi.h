@@ -404,6 +404,8 @@ struct pintle_node {
 #define PINTLE_KUBE_WELL   0x2 /* the newest request of each watch succeeded */
 #define PINTLE_KUBE_LISTED 0x4 /* each list was complete once */
 #define PINTLE_KUBE_LEADS  0x8 /* this daemon writes the cluster's conditions and Events */
+/* A steered Service has node ports, a load balancer or external IPs: these are kube-proxy's. */
+#define PINTLE_KUBE_OUTSIDE 0x10
 
 /* ---- names: array, pools first, then endpoints. Writer: daemon. ----------- */
 

@@ -450,6 +450,16 @@ def test_events_of_what_lasts(node):
     soon(lambda: len([e for e in world.api.events() if e[0] == "Service/llama"]) > 2)
     assert set(world.api.events()) == events
 
+    def only_cluster_ip():
+        return world.machine.cli("status")[0]["kubernetes"]["only_cluster_ip"]
+
+    # An Event is gone after an hour; status says so for as long as it is true.
+    soon(only_cluster_ip)
+    assert "connections to Services' node ports, load balancers and external IPs are kube-proxy's" in \
+        world.machine.pintle("status").stdout
+    world.api.say(services=[service(), *world.api.state["services"][1:]])
+    soon(lambda: not only_cluster_ip())
+
 
 @case(timeout=200)
 def test_namespace_left_alone(node):

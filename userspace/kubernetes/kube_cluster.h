@@ -78,6 +78,7 @@ struct kube_left {
 	size_t no_room;          /* of these: because there is no room */
 	char one[KUBE_KEY_SIZE]; /* one of them; "": there is none */
 	char why[PINTLE_WHY_SIZE];
+	bool outside; /* a steered Service has node ports, a load balancer or external IPs */
 };
 void kube_cluster_left(const struct kube_cluster *c, struct kube_left *out);
 /** Whether this daemon writes the cluster's conditions and Events. */

@@ -136,6 +136,9 @@ const struct kube_item *kube_policy_of(const struct kube_cluster *c, enum kube_t
  * while the reason stays. */
 bool kube_same_reason(const char *a, const char *b);
 
+/* KUBE_BY_* of a Service that is steered: connections to these are kube-proxy's; 0: to none. */
+uint32_t owner_outside(const struct owner *o);
+
 /* Why it is left to kube-proxy, though somebody wants it steered; NULL: it is not. */
 const char *owner_left(const struct owner *o);
 

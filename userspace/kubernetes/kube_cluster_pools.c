@@ -648,6 +648,7 @@ void kube_cluster_left(const struct kube_cluster *c, struct kube_left *out)
 	{
 		const char *why = owner_left(o);
 
+		out->outside |= owner_outside(o) != 0;
 		if (!why)
 			continue;
 		out->count++;
@@ -658,6 +659,14 @@ void kube_cluster_left(const struct kube_cluster *c, struct kube_left *out)
 		snprintf(out->one, sizeof(out->one), "%s", o->key);
 		snprintf(out->why, sizeof(out->why), "%s", why);
 	}
+}
+
+uint32_t owner_outside(const struct owner *o)
+{
+	const struct kube_item *item = owner_item(o);
+	const struct kube_service *s = item && o->kind == KUBE_TARGET_SERVICE ? item->now : NULL;
+
+	return s && o->steered ? s->outside : 0;
 }
 
 const char *owner_left(const struct owner *o)

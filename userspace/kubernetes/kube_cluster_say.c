@@ -220,17 +220,16 @@ static const char *const outsides[] = {
 /* The Event names the connections to a labelled Service that stay kube-proxy's. */
 static void say_outside(struct kube_cluster *c, const struct owner *o, struct kube_event_said *said)
 {
-	const struct kube_item *item = o->kind == KUBE_TARGET_SERVICE ? owner_item(o) : NULL;
-	const struct kube_service *s = item ? item->now : NULL;
+	uint32_t outside = owner_outside(o);
 	char why[KUBE_WHY_SIZE];
 
-	if (!s || !s->outside || !o->steered)
+	if (!outside)
 		return;
 	snprintf(
 		why, sizeof(why),
 		"connections to its %s are kube-proxy's: only pods' connections to its ClusterIP are "
 		"steered",
-		outsides[s->outside]);
+		outsides[outside]);
 	said->reason = "OnlyClusterIP";
 	said->why = why;
 	said->since = o->steered_since;

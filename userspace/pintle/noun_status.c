@@ -470,6 +470,7 @@ static cJSON *kubernetes_new(const struct pintle_node *n)
 	cJSON_AddNumberToObject(o, "left", n->kube_left);
 	cJSON_AddNumberToObject(o, "no_room", n->kube_no_room);
 	cJSON_AddItemToObject(o, "missing", missing_new(n));
+	cJSON_AddBoolToObject(o, "only_cluster_ip", n->kube & PINTLE_KUBE_OUTSIDE);
 	return o;
 }
 
@@ -489,6 +490,9 @@ static void print_cluster(const struct pintle_node *n)
 		printf("          without %s\n", cJSON_GetStringValue(one));
 	}
 	cJSON_Delete(missing);
+	if (n->kube & PINTLE_KUBE_OUTSIDE)
+		puts("          connections to Services' node ports, load balancers and external IPs "
+		     "are kube-proxy's");
 	if (n->kube_left)
 		printf("          %u left to kube-proxy, %u of them for want of room: %s\n",
 		       n->kube_left, n->kube_no_room, n->kube_why);
@@ -674,7 +678,9 @@ static const struct column columns[] = {
 	 COLUMN(kubernetes),
 	 .help = "{up, synced, writes (bool: conditions and Events), left and no_room (how many "
 		 "Services and InferencePools are left to kube-proxy, and for want of room), "
-		 "missing (list of text)}, or null: no Kubernetes"},
+		 "missing (list of text), only_cluster_ip (bool: a steered Service has node ports, a "
+		 "load balancer or external IPs, whose connections are kube-proxy's)}, or null: no "
+		 "Kubernetes"},
 	{.key = "pools",
 	 COLUMN(pools),
 	 .help = "list of {name, mode, ab (bool: an A/B test runs), endpoints, ready, ejected, hook, decisions: {OUTCOME: count}}"},

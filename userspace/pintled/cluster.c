@@ -266,7 +266,8 @@ void cluster_show(const struct cluster *c, struct pintle_node *node)
 		return;
 	}
 	node->kube = PINTLE_KUBE_THERE | (f.well ? PINTLE_KUBE_WELL : 0U) |
-		     (f.listed ? PINTLE_KUBE_LISTED : 0U) | (f.leads ? PINTLE_KUBE_LEADS : 0U);
+		     (f.listed ? PINTLE_KUBE_LISTED : 0U) | (f.leads ? PINTLE_KUBE_LEADS : 0U) |
+		     (f.left.outside ? PINTLE_KUBE_OUTSIDE : 0U);
 	node->kube_left = (uint32_t)f.left.count;
 	node->kube_no_room = (uint32_t)f.left.no_room;
 	show_missing(c, node->kube_missing, sizeof(node->kube_missing));
