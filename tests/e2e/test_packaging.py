@@ -470,7 +470,8 @@ def test_install(node):
 @case(san=False)
 def test_changed_version(node):
     """With another VERSION make compiles anew what names it, and with it each program."""
-    said = node.run("env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "make", "-C", TOP, "-n", "V=1", "VERSION=9.9.9", "all").stdout
+    said = node.run("env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "make", "-C", TOP, "-n", "V=1", "VERSION=9.9.9", "all",
+                    timeout=60).stdout
     names = [path for path in (TOP / "userspace").glob("*/*.c") if "PINTLE_VERSION" in path.read_text()]
     assert len(names) > 3, names
     for path in names:
