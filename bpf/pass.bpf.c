@@ -278,17 +278,23 @@ static __always_inline bool long_unseen(struct pintle_turn *t, __u64 opened_ns, 
  * the new request, unless the request is newer: then it is the end of the answer before. After
  * LONG_UNSEEN_MS without a pass, because no daemon ran or requests were not followed, data of both
  * directions is many requests: how large the newest one is, is not known. */
-static __always_inline struct asked turn_advance(struct pintle_turn *t, const struct seen *s,
-						 __u64 opened_ns, __u64 now)
+__weak __noinline int turn_advance(struct pintle_turn *t, const struct seen *s, __u64 opened_ns,
+				   __u64 now, struct asked *asked)
 {
-	struct asked asked = {};
-	bool waited = t->state == PINTLE_TURN_WAITING, many = long_unseen(t, opened_ns, now);
-	__u32 before = t->out, in = more_of(&t->in, s->in), out = more_of(&t->out, s->out);
+	__u32 before, in, out;
+	bool waited, many;
 
+	if (!t || !s || !asked)
+		return 0;
+	waited = t->state == PINTLE_TURN_WAITING;
+	many = long_unseen(t, opened_ns, now);
+	before = t->out;
+	in = more_of(&t->in, s->in);
+	out = more_of(&t->out, s->out);
 	if (in) {
-		asked.begun = !waited || out;
-		asked.bytes = many && out && in > PROMPT_BYTES ? PROMPT_BYTES : in;
-		turn_asked(t, &asked, now);
+		asked->begun = !waited || out;
+		asked->bytes = many && out && in > PROMPT_BYTES ? PROMPT_BYTES : in;
+		turn_asked(t, asked, now);
 		if (!s->out_is_newer)
 			out = 0;
 	}
@@ -297,7 +303,7 @@ static __always_inline struct asked turn_advance(struct pintle_turn *t, const st
 	else if (!in)
 		turn_silent(t, opened_ns, now);
 	t->segments = s->segments;
-	return asked;
+	return 0;
 }
 
 /* The bytes of the request that the endpoint has not cached: what the session's newest request and
@@ -511,21 +517,31 @@ static __always_inline void pass_over(struct passed *p, const struct pintle_turn
 
 /* Takes a turn whose session is filled in. What a session's last turn leaves behind is its context:
  * the request and its answer. */
-static __always_inline void pass_turn(struct passed *p, struct pintle_turn *t, const struct seen *s,
-				      struct pintle_work *w, __u64 now)
+__weak __noinline int pass_turn(struct passed *p, struct pintle_turn *t, const struct seen *s,
+				struct pintle_work *w, __u64 now)
 {
-	struct pintle_affinity_key key = p->key;
-	struct pintle_affinity *a = session_find(t, &key);
-	__u32 before = t->bytes, answered = t->answered, uncached, fresh;
-	struct asked asked;
-	bool was_idle = t->state == PINTLE_TURN_IDLE || t->state == PINTLE_TURN_UNSEEN;
-	bool flowed = turn_flows(t) || t->state == PINTLE_TURN_WAITING;
-	__u64 begun_ns = t->begun_ns, out_ns = t->out_ns;
-	__u32 out = t->out, state = t->state;
-	bool over;
+	__u32 before, answered, out, state, uncached, fresh;
+	struct pintle_affinity_key key;
+	bool was_idle, flowed, over;
+	struct pintle_affinity *a;
+	struct asked asked = {};
+	__u64 begun_ns, out_ns;
+
+	if (!p || !t || !s || !w)
+		return 0;
+	key = p->key;
+	a = session_find(t, &key);
+	before = t->bytes;
+	answered = t->answered;
+	was_idle = t->state == PINTLE_TURN_IDLE || t->state == PINTLE_TURN_UNSEEN;
+	flowed = turn_flows(t) || t->state == PINTLE_TURN_WAITING;
+	begun_ns = t->begun_ns;
+	out_ns = t->out_ns;
+	out = t->out;
+	state = t->state;
 
 	t->flags |= PINTLE_TURN_BOUND;
-	asked = turn_advance(t, s, p->opened_ns, now);
+	turn_advance(t, s, p->opened_ns, now, &asked);
 	over = t->state == PINTLE_TURN_ANSWERING && now - t->out_ns > ANSWER_OVER_NS;
 	if (asked.begun || over)
 		pass_over(p, t, state, out, answered, begun_ns, out_ns,
@@ -553,6 +569,7 @@ static __always_inline void pass_turn(struct passed *p, struct pintle_turn *t, c
 		session_rest(t, a);
 	work_add(w, t, uncached);
 	w->tries += p->tries && unanswered(t);
+	return 0;
 }
 
 /* The session of a server's socket follows from its addresses, as in sockops. */
@@ -620,6 +637,7 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct passed p = {};
 	struct pintle_turn *t;
 	struct pintle_work *w;
+	struct asked asked = {};
 	struct tcp_sock *tp;
 	struct look l = {};
 	struct seen s = {};
@@ -656,7 +674,7 @@ int pintle_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 		pass_turn(&p, t, &s, w, now);
 		pass_answered_at(&p, sk);
 	} else {
-		turn_advance(t, &s, conn->opened_ns, now);
+		turn_advance(t, &s, conn->opened_ns, now, &asked);
 	}
 	work_read(w, t, &l, now);
 	return 0;

@@ -105,6 +105,12 @@ static __always_inline void first_begin(struct bpf_sock_ops *ctx, __u32 pool, __
 		callback_arm(ctx, flag);
 }
 
+/* As bucket_of(): its search is gone through once, not for each state in which it is asked. */
+__weak __noinline int bucket_find(__u32 us)
+{
+	return bucket_of(us);
+}
+
 /* A first token that came; or a request that ended, of which only the first five are used. */
 struct first {
 	__u32 endpoint, generation, pool, pool_generation, class_id;
@@ -151,7 +157,7 @@ __weak __noinline int first_add_trial(const struct first *f)
 				     now - (__u64)((__u32)(now / 1000) - f->asked_us) * 1000);
 	sums = bpf_map_lookup_elem(&trial_blocks, &key);
 	if (sums)
-		first_sum(sums, f->waited_us, bucket_of(f->waited_us));
+		first_sum(sums, f->waited_us, bucket_find(f->waited_us));
 	return 0;
 }
 
@@ -253,7 +259,7 @@ __weak __noinline int first_add(const struct first *f)
 
 	if (!f)
 		return 0;
-	bucket = bucket_of(f->waited_us);
+	bucket = bucket_find(f->waited_us);
 	hide(bucket);
 	key = f->endpoint;
 	sums = bpf_map_lookup_elem(&firsts, &key);
@@ -285,7 +291,7 @@ __weak __noinline int tenant_first_add(const struct pintle_affinity_key *tenant,
 	}
 	if (!sums)
 		return 0;
-	bucket = tenant_bucket_of(bucket_of(waited_us));
+	bucket = tenant_bucket_of(bucket_find(waited_us));
 	hide(bucket);
 	__sync_fetch_and_add(&sums->answers, 1);
 	__sync_fetch_and_add(&sums->waited_ns, (__u64)waited_us * 1000);

@@ -469,11 +469,13 @@ static __always_inline bool may_be_handed(struct bpf_sock_ops *ctx)
 }
 
 /* Counts a steered connection that opens. Where its record is, see bind_client(). */
-static __noinline int steered_opened(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
+__weak __noinline int steered_opened(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
 				     struct pintle_hand_flow *f, const struct pintle_tuple *t)
 {
 	struct bpf_sock *sk = ctx->sk;
 
+	if (!conn || !t)
+		return 0;
 	served_note(t, ctx->snd_nxt, ctx->rcv_nxt);
 	rest_over(t, !!f);
 	if (f)
@@ -688,19 +690,22 @@ static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct
 
 /* `t`: what is known of the connection's requests; NULL: nothing. A function of its own, because of
  * its stack. */
-static __noinline int connection_closed(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
+__weak __noinline int connection_closed(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
 					struct pintle_turn *t)
 {
-	struct pintle_counters *n = counters_find(conn->endpoint, conn->class_id);
 	struct end end = {
 		.now = bpf_ktime_get_ns(),
 		.error = error_of(ctx),
 		.received = ctx->bytes_received,
 		.acknowledged = ctx->bytes_acked,
 	};
+	struct pintle_counters *n;
 	struct pintle_ref went;
 	__u32 readers;
 
+	if (!conn)
+		return 0;
+	n = counters_find(conn->endpoint, conn->class_id);
 	end.duration_ns = end.now - conn->opened_ns;
 	server_ended(ctx, conn, t, &end);
 	answer_ended(t, conn->endpoint, conn->generation, &end, ctx->data_segs_out);

@@ -62,17 +62,6 @@ static void test_root_of_this_machine(void **state)
 	close(fd);
 }
 
-static void test_patterns(void **state)
-{
-	(void)state;
-	assert_true(cgroup2_matches("/a.slice", "/a.slice"));
-	assert_true(cgroup2_matches("/a*", "/a.slice/b"));
-	assert_false(cgroup2_matches("/a.slice", "/a.slice/b"));
-	/* A path that was pasted, of systemd. */
-	assert_true(cgroup2_matches("/system-a\\x2db.slice", "/system-a\\x2db.slice"));
-	assert_false(cgroup2_matches("/system-a\\x2db.slice", "/system-a.slice"));
-}
-
 static void test_path_that_does_not_fit(void **state)
 {
 	char path[PATH_MAX] = "", small[PATH_MAX] = UNTOUCHED;
@@ -458,7 +447,6 @@ int main(void)
 		test(test_part_of_the_hierarchy),      test(test_hosts_root_is_preferred),
 		test(test_node_in_a_cgroup_namespace), test(test_where_a_kubelet_has_its_pods),
 		test(test_own_container_only),         test(test_walk),
-		cmocka_unit_test(test_patterns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -187,6 +187,18 @@ static void less_urgent_than_libbpf_thinks(void **state)
 	assert_string_equal(text, "test: info: libbpf: map 'm': no end of line\n");
 }
 
+static void nothing_of_each_relocation(void **state)
+{
+	_cleanup_free_ char *text = NULL;
+
+	(void)state;
+	log_init("test", LOG_DEBUG);
+	libbpf_says(LIBBPF_DEBUG, "libbpf: sec 'sk_lookup': relo #1\n");
+	libbpf_says(LIBBPF_INFO, "libbpf: shown\n");
+	text = said();
+	assert_string_equal(text, "test: debug: libbpf: shown\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +208,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(short_message_whole, capture, release),
 		cmocka_unit_test_setup_teardown(all_of_it_for_debug, capture, release),
 		cmocka_unit_test_setup_teardown(less_urgent_than_libbpf_thinks, capture, release),
+		cmocka_unit_test_setup_teardown(nothing_of_each_relocation, capture, release),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

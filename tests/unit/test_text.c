@@ -204,6 +204,17 @@ static void test_word_begun(void **state)
 	}
 }
 
+static void test_patterns_of_paths(void **state)
+{
+	(void)state;
+	assert_true(text_matches("/a.slice", "/a.slice"));
+	assert_true(text_matches("/a*", "/a.slice/b"));
+	assert_false(text_matches("/a.slice", "/a.slice/b"));
+	/* A path that was pasted, of systemd. */
+	assert_true(text_matches("/system-a\\x2db.slice", "/system-a\\x2db.slice"));
+	assert_false(text_matches("/system-a\\x2db.slice", "/system-a.slice"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -211,7 +222,7 @@ int main(void)
 		cmocka_unit_test(test_quote_url),  cmocka_unit_test(test_printable),
 		cmocka_unit_test(test_list),       cmocka_unit_test(test_list_of_any_size),
 		cmocka_unit_test(test_nearest),    cmocka_unit_test(test_nearest_is_the_first),
-		cmocka_unit_test(test_word_begun),
+		cmocka_unit_test(test_word_begun), cmocka_unit_test(test_patterns_of_paths),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

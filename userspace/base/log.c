@@ -164,14 +164,15 @@ static const char *last_lines(const char *text, size_t count)
 }
 
 /* A verifier's log comes as one message of thousands of lines. The first names the program, and the
- * last ones say why it was refused. */
+ * last ones say why it was refused. libbpf's own debug messages tell of each relocation: ten
+ * thousand lines, which would bury those of this program and take longer than the load itself. */
 static int libbpf_print(enum libbpf_print_level its, const char *fmt, va_list ap)
 {
 	enum log_level level = its == LIBBPF_WARN ? LOG_INFO : LOG_DEBUG;
 	_cleanup_free_ char *text = NULL;
 	const char *line, *end, *last;
 
-	if (!log_enabled(level) || vasprintf(&text, fmt, ap) < 0)
+	if (its == LIBBPF_DEBUG || !log_enabled(level) || vasprintf(&text, fmt, ap) < 0)
 		return 0;
 	last = log_enabled(LOG_DEBUG) ? text : last_lines(text, LINES_MAX);
 	for (line = text; *line; line = *end ? end + 1 : end) {

@@ -41,8 +41,9 @@ void log_keep(char *buf, size_t size);
 void log_hush(bool hush);
 
 /** Routes libbpf's messages through this log, one level less urgent than libbpf's own: its "warn"
- * is our "info". Each line of a message becomes a line here. A long message, such as a verifier's
- * log, is cut to its first line and its last 40, unless debug messages are shown. */
+ * is our "info", its "debug" is left out. Each line of a message becomes a line here. A long
+ * message, such as a verifier's log, is cut to its first line and its last 40, unless debug
+ * messages are shown. */
 void log_libbpf(void);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <fnmatch.h>
 #include <stdio.h>
 
 #include "util.h"
@@ -60,6 +61,11 @@ const char *text_quote_url(const char *text, size_t length, char buf[TEXT_QUOTED
 		return "a URL";
 	}
 	return text_quote(shown, (size_t)n, buf);
+}
+
+bool text_matches(const char *pattern, const char *path)
+{
+	return !strcmp(pattern, path) || !fnmatch(pattern, path, 0);
 }
 
 locale_t text_numbers_begin(void)

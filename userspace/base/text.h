@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* text.h - parts of messages: user text in quotes, lists, the word that was probably meant,
- * numbers. */
+ * numbers, patterns of paths. */
 #ifndef PINTLE_TEXT_H
 #define PINTLE_TEXT_H
 
@@ -40,6 +40,11 @@ struct text_nearest {
 /** Makes the candidate the best if it is nearer to `text` than those before. Ignores case, "-" and
  * "_". */
 void text_nearest_try(struct text_nearest *n, const char *text, const char *candidate);
+
+/** Whether the pattern, with `*`, `?`, `[...]` and `\` as in fnmatch(3), means the path of a
+ * cgroup. What is equal is meant, too: systemd's names have a backslash, as in
+ * /system-a\x2db.slice. */
+bool text_matches(const char *pattern, const char *path);
 
 /** Between these two calls numbers are read and written with a decimal point, whatever the
  * program's locale. text_numbers_end() takes what text_numbers_begin() returned. */

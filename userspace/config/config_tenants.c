@@ -4,7 +4,7 @@
 #include "traits.bpf.h"
 #include "../base/util.h"
 #include "../maps/names.h"
-#include "../net/cgroup2.h"
+#include "../base/text.h"
 
 /* A prefix without a length is one address. */
 static bool source_key(const char *text, struct pintle_session_key *out)
@@ -156,7 +156,7 @@ int config_tenants_derive(struct config *c)
  * of patterns, those with * alone are compared. */
 static bool covers(const char *pattern, const char *path)
 {
-	return !strcmp(pattern, path) || (cgroup2_matches(pattern, path) &&
+	return !strcmp(pattern, path) || (text_matches(pattern, path) &&
 					  (!strpbrk(path, "*?[") || !strpbrk(pattern, "?[\\")));
 }
 

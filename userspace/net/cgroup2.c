@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
@@ -17,11 +16,6 @@
 
 /* The first is preferred; a mount elsewhere ranks after all of these. */
 static const char *const usual_places[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
-
-bool cgroup2_matches(const char *pattern, const char *path)
-{
-	return !strcmp(pattern, path) || !fnmatch(pattern, path, 0);
-}
 
 static int open_cgroup2(const char *path)
 {

@@ -44,10 +44,6 @@ int cgroup2_open(const char *path);
  * -errno. Needs CAP_DAC_READ_SEARCH. Does not log. */
 int cgroup2_path(const char *root, uint64_t id, char *path, size_t size);
 
-/** Whether the configuration's pattern means the cgroup at `path`, below the cgroup2 root. What is
- * equal is meant, too: systemd's names have a backslash, as in /system-a\x2db.slice. */
-bool cgroup2_matches(const char *pattern, const char *path);
-
 #define CGROUP2_MAX_DEPTH 64
 
 struct cgroup2_visit {

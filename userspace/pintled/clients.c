@@ -11,6 +11,7 @@
 #include "../base/log.h"
 #include "../maps/names.h"
 #include "../maps/pod_cgroup.h"
+#include "../base/text.h"
 #include "../base/util.h"
 #include "server_cgroups.h"
 
@@ -56,7 +57,7 @@ struct clients {
 static void identify(const struct config *c, const char *path, struct cgroup *g)
 {
 	for (size_t i = 0; i < c->client_count; i++) {
-		if (!cgroup2_matches(c->clients[i].cgroup, path))
+		if (!text_matches(c->clients[i].cgroup, path))
 			continue;
 		snprintf(g->name, sizeof(g->name), "%s", c->clients[i].name);
 		g->left_alone = !c->clients[i].steer;

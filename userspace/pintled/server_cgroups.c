@@ -7,6 +7,7 @@
 #include "../net/cgroup2.h"
 #include "../base/log.h"
 #include "../maps/names.h"
+#include "../base/text.h"
 #include "../base/util.h"
 
 struct pattern {
@@ -100,7 +101,7 @@ static bool server_cgroups_visit(void *arg, const struct cgroup2_visit *v)
 
 	assert(v->depth >= 0 && v->depth <= CGROUP2_MAX_DEPTH);
 	for (size_t i = 0; i < w->count; i++) {
-		here[i] = (v->depth && above[i]) || cgroup2_matches(w->patterns[i].text, v->path);
+		here[i] = (v->depth && above[i]) || text_matches(w->patterns[i].text, v->path);
 		if (here[i] && !add_row(w, v->id, w->patterns[i].id))
 			return false;
 	}
