@@ -214,17 +214,25 @@ def test_named_objects_exist(node):
     assert named > 5, named
 
 
+OF_C = {"unit": "tests/unit/test_{}.c", "bpf": "tests/bpf/test_{}.c", "fuzz": "tests/fuzz/fuzz_{}.c"}
+
+
 @case(san=False)
 def test_named_cases_exist(node):
-    """The case that shows what a row of compatibility.md says is there, and so is each that another page names."""
+    """The cases that show what the rows of compatibility.md and security.md say are there, and so are those of e2e and
+    kubernetes that other pages name."""
     del node
-    named = re.findall(r"`()(\w+)/(\w+|\*)`", " ".join(row[-1] for row in table_rows(page("docs/compatibility.md"))))
-    assert len(named) > 10, named
+    shown = " ".join(row[-1] for name in ("compatibility", "security") for row in table_rows(page(f"docs/{name}.md")))
+    named = [("e2e", *found) for found in re.findall(r"`(\w+)/(\w+|\*)`", shown)]
+    assert len(named) > 100, named
     for path in PAGES:
         named += re.findall(r"\b(e2e|kubernetes)/(\w+)/(\w+)", path.read_text())
     for layer, topic, name in named:
-        source = page(f"tests/{layer or 'e2e'}/test_{topic}.py") if topic.islower() else ""
-        assert name == "*" or topic.isupper() or f"\ndef test_{name}(" in source, (layer, topic, name)
+        if topic in OF_C:
+            assert (TOP / OF_C[topic].format(name)).exists(), (topic, name)
+        elif topic.islower():  # and no placeholder
+            source = page(f"tests/{layer}/test_{topic}.py")
+            assert name == "*" or f"\ndef test_{name}(" in source, (layer, topic, name)
 
 
 @case(san=False)
