@@ -102,11 +102,14 @@ __noinline int ejected_members(const struct pintle_ref *pool, __u64 now, __u32 s
 /* How many members may be ejected. Without a daemon nobody learns that servers were replaced, so
  * the share does not bound what several clients find: 10.0.1.5 alone never ejects more than that,
  * but after a roll-out all clients fail at the former pods. Where nobody else serves the pool's
- * frontends, one endpoint stays. */
+ * frontends, one endpoint stays. Where somebody does, and gets what finds no endpoint, one client
+ * is enough: a gateway may be the only one on its node. */
 static __always_inline __u32 eject_most(const struct pintle_pool *pool,
 					const struct pintle_health *h, bool silent)
 {
-	if (!silent || !h->failed_several || pool->eject_most >= pool->member_count)
+	bool open = pool->proxied && pool->failure_mode == PINTLE_FAIL_OPEN;
+
+	if (!silent || !(h->failed_several || open) || pool->eject_most >= pool->member_count)
 		return pool->eject_most;
 	if (pool->proxied)
 		return pool->member_count;

@@ -50,7 +50,7 @@ class Rollout:
         return sorted(e["state"] for e in self.cluster.cli("endpoints"))
 
     def is_left(self):
-        return any("left as they came" in w for w in self.cluster.cli("status")[0]["warnings"])
+        return any("pintled has been gone for longer" in w for w in self.cluster.cli("status")[0]["warnings"])
 
 
 def test_rolled(node):
@@ -82,7 +82,7 @@ def test_two_clients(node):
 
 @case(each=("one", "one after the other's success"))
 def test_one_client_cannot(node, how):
-    """One client that fails ejects `maxShare` of the pool and no more, and the pool is kept."""
+    """One client that fails ejects `maxShare` of a pool that fails closed and no more, and the pool is kept."""
     w = Rollout(node, daemonless="1h")
     if how != "one":
         for pod in w.pods[:3]:
@@ -94,6 +94,21 @@ def test_one_client_cannot(node, how):
     assert w.states().count("ejected") <= 1
     assert not w.is_left()
     w.resume()
+
+
+def test_the_only_client(node):
+    """In a pool that fails open to kube-proxy, one client is enough: after three failures at each server kube-proxy has
+    its connections, for as long as the ejections last, and the pool is not left."""
+    w = Rollout(node, daemonless="1h", failureMode="FailOpen")
+    asked = [w.ask(0) for _ in range(40)]
+    assert asked.count(None) <= 9 and asked[-20:] == ["s3"] * 20, asked
+    assert w.states() == ["ejected"] * 3, w.states()
+    assert not w.is_left()
+    for pod in w.pods[:3]:
+        pod.model.order("listen")
+    w.resume()
+    wait_for(lambda: w.ask(0) in ("s0", "s1", "s2"), 20)
+    all_zero(w.cluster)
 
 
 @case(each=("access", "tenants", "classes"))
