@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import shutil
+import time
 
 import yaml
 
@@ -13,7 +14,7 @@ from kernel import TOP, Skip, wait_for
 from nodes import BINARIES, KubeCluster
 
 MANIFESTS = TOP / "manifests"
-SERVICE = "10.96.14.3"
+SERVICE, PROXIED = "10.96.14.3", "10.96.14.4"
 VERSION = re.search(r"^VERSION := (\S+)$", (TOP / "Makefile").read_text(), re.M)[1]
 IMAGE = TOP / f"build/image/pintle-{VERSION}-amd64.tar"
 
@@ -40,33 +41,35 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 Server(("", int(sys.argv[1])), Handler).serve_forever()
 """
 # ask.py HOST:PORT COUNT: who answered, a new connection for each request, with a context that is worth staying for.
-# COUNT 0: until /tmp/stop exists; then how many requests were answered, and what failed.
+# ask.py HOST:PORT,... 0: all of them until /tmp/stop exists; then how many requests were answered, and what failed when.
 ASK = """
-import collections, http.client, os, sys, threading
-to, count = sys.argv[1], int(sys.argv[2])
-names, failures = collections.Counter(), []
-def ask():
-    c = http.client.HTTPConnection(to, timeout=20)
-    try:
-        c.request("GET", "/", headers={"X-Context": 16000 * "x"})
-        names[c.getresponse().read().decode()] += 1
-    except (OSError, http.client.HTTPException) as e:
-        failures.append(repr(e))
-    finally:
-        c.close()
-def many():
-    while not os.path.exists("/tmp/stop"):
-        ask()
+import collections, http.client, json, os, sys, threading, time
+count, begun = int(sys.argv[2]), time.monotonic()
+class Asked:
+    def __init__(self, to):
+        self.to, self.names, self.failures = to, collections.Counter(), []
+    def once(self):
+        c = http.client.HTTPConnection(self.to, timeout=20)
+        try:
+            c.request("GET", "/", headers={"X-Context": 16000 * "x"})
+            self.names[c.getresponse().read().decode()] += 1
+        except (OSError, http.client.HTTPException) as e:
+            self.failures.append(f"{time.monotonic() - begun:.1f} s: {e!r}")
+        finally:
+            c.close()
+    def many(self):
+        while not os.path.exists("/tmp/stop"):
+            self.once()
+asked = [Asked(to) for to in sys.argv[1].split(",")]
 if count:
     for _ in range(count):
-        ask()
+        asked[0].once()
 else:
-    threads = [threading.Thread(target=many) for _ in range(3)]
+    threads = [threading.Thread(target=each.many) for each in asked for _ in range(3)]
     open("/tmp/started", "w").close()
     for t in threads: t.start()
     for t in threads: t.join()
-import json
-print(json.dumps({"names": names, "failures": failures}))
+print(json.dumps([{"to": each.to, "names": each.names, "failures": each.failures} for each in asked]))
 """
 
 
@@ -93,8 +96,15 @@ SCRIPTS = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "script
 CLIENTS = workload("DaemonSet", "client", None, ["sleep", "infinity"], terminationGracePeriodSeconds=0)
 SERVERS = workload("Deployment", "llama", 4, ["python3", "/srv/server.py", "8000"],
                    container=probe(8000), terminationGracePeriodSeconds=6)
-LLAMA = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "llama", "namespace": "llm"}, "spec": {
-    "clusterIP": SERVICE, "selector": {"app": "llama"}, "ports": [{"name": "http", "port": 80, "targetPort": 8000}]}}
+
+
+def llama_service(name, ip):
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "llm"}, "spec": {
+        "clusterIP": ip, "selector": {"app": "llama"}, "ports": [{"name": "http", "port": 80, "targetPort": 8000}]}}
+
+
+# The second has no label: what kube-proxy alone does, beside Pintle.
+SERVICES = [llama_service("llama", SERVICE), llama_service("proxied", PROXIED)]
 
 
 class World(KubeCluster):
@@ -108,7 +118,7 @@ class World(KubeCluster):
     def __enter__(self):
         super().__enter__()
         try:
-            self.apply(SCRIPTS, CLIENTS, SERVERS, LLAMA)
+            self.apply(SCRIPTS, CLIENTS, SERVERS, *SERVICES)
             wait_for(lambda: [self.pod_on(name) for name in self.nodes], 120, "a client on each node")
             self.rolled_out("llm", "daemonset/client", "deployment/llama")
         except BaseException:
@@ -178,7 +188,7 @@ class World(KubeCluster):
 
     def ask(self, name, to=SERVICE, count=30):
         """{who answered: how often} to the client on that node."""
-        said = json.loads(self.kubectl("-n", "llm", "exec", self.pod_on(name), "--", "python3", "/srv/ask.py", to, count))
+        (said,) = json.loads(self.kubectl("-n", "llm", "exec", self.pod_on(name), "--", "python3", "/srv/ask.py", to, count))
         assert not said["failures"], said
         return said["names"]
 
@@ -194,27 +204,31 @@ class World(KubeCluster):
             wait_for(lambda name=name: self.is_steered(name), 120, f"the client on {name} to be steered")
 
     @contextlib.contextmanager
-    def load(self, *names):
-        """Connections of the clients on these nodes, one after the other, meanwhile. No one fails."""
+    def load(self, *names, fails=0):
+        """Connections of the clients on these nodes, one after the other, meanwhile, to the Service and to the one that
+        kube-proxy serves. Of those to the first no more than that fail on a node."""
         clients = {}
         for name in names:
             pod = self.pod_on(name)
             clients[pod] = self.node.popen(
                 [BINARIES / "kubectl", "--kubeconfig", self.kubeconfig, "-n", "llm", "exec", pod, "--", "python3",
-                 "/srv/ask.py", SERVICE, "0"], netns=self.lan.netns, log=f"load-{name}.log",
+                 "/srv/ask.py", f"{SERVICE},{PROXIED}", "0"], netns=self.lan.netns, log=f"load-{name}.log",
                 env={"HOME": str(self.node.dir)})
             wait_for(lambda pod=pod: self.exec(pod, "test", "-e", "/tmp/started").returncode == 0, 60, "the load to start")
-        said = []
-        yield said
+        yield
         for pod in clients:
             self.exec(pod, "touch", "/tmp/stop")
+        found = []
         for name, process in zip(names, clients.values()):
             process.wait(60)
-            said.append(json.loads((self.node.dir / f"load-{name}.log").read_text().splitlines()[-1]))
+            said = json.loads((self.node.dir / f"load-{name}.log").read_text().splitlines()[-1])
             self.exec(self.pod_on(name), "rm", "/tmp/stop", "/tmp/started")
-            count, failed = sum(said[-1]["names"].values()), len(said[-1]["failures"])
-            print(f"{name}: {count} connections answered, {failed} failed")
-            assert count > 100 and not failed, said[-1]
+            for each in said:
+                print(f"{name}: {sum(each['names'].values())} connections to {each['to']} answered, "
+                      f"{len(each['failures'])} failed {each['failures'][:20]}")
+            found.append(said[0])
+        for said in found:
+            assert sum(said["names"].values()) > 100 and len(said["failures"]) <= fails, said
 
     def exec(self, pod, *argv):
         return self.kubectl("-n", "llm", "exec", pod, "--", *argv, check=False)
@@ -332,12 +346,83 @@ def test_kubelet_killed(node):
             pid=$(pgrep -f 'sleep infinity' | head -n 1)
             echo 0 >"/sys/fs/cgroup/unified$(sed -n s/^0:://p "/proc/$pid/cgroup")/cgroup.procs"
             exec nsenter -a -t "$pid" python3 /srv/ask.py "$0" 30"""
-        said = json.loads(world.nodes["a"].run("bash", "-euc", script, SERVICE, timeout=60).stdout)
+        (said,) = json.loads(world.nodes["a"].run("bash", "-euc", script, SERVICE, timeout=60).stdout)
         assert not said["failures"] and len(said["names"]) == 1 and not set(said["names"]) & on_a, said
         world.nodes["a"].release("kubelet")
         wait_for(lambda: world.is_ready("a"), 300)
         wait_members(before)
         assert world.is_steered("b")
+
+
+@case(timeout=1800)
+def test_killed_and_stopped(node):
+    """pintled is killed on each node, and again; then it stands still for 60 s. Under load no connection fails, and it
+    steers on when it is back."""
+    with World(node) as world:
+        world.install()
+        world.label()
+        world.wait_steered()
+
+        def containers():
+            return [c for p in world.pods("pintle", "app.kubernetes.io/name=pintle") for c in p["status"]["containerStatuses"]]
+
+        def signal(number, check=True):
+            for each in world.nodes.values():
+                each.run("pkill", number, "-x", "pintled", check=check)
+
+        with world.load("a", "b"):
+            for _ in range(2):
+                ids = {c["containerID"] for c in containers()}
+                signal("-KILL")
+                wait_for(lambda ids=ids: all(c["ready"] and c["containerID"] not in ids for c in containers()), 300)
+            until = time.monotonic() + 60
+            while time.monotonic() < until: # the kubelet starts it anew, since it does not answer
+                signal("-STOP", check=False)
+                time.sleep(1)
+            signal("-CONT", check=False)
+            wait_for(lambda: all(c["ready"] for c in containers()), 300)
+            for name in world.nodes:
+                wait_for(lambda name=name: world.cli(name, "status")[0]["daemon_alive"], 120)
+        world.wait_steered()
+
+
+# node.daemonless of such pools is 30 s. Before, all that tells a node of a roll-out is that its only client fails: three
+# times at each of four pods, and again when an ejection ends, after 10 s; three connections may be on their way.
+BEFORE_LEFT = 4 * (3 + 2 * 3) + 4 * 3
+
+
+@case(timeout=1800, each=("later", "at once"))
+def test_no_daemon_and_a_rollout(node, when):
+    """pintled ends on each node, and its image cannot be pulled; then the servers are rolled out anew, so that no
+    address that the kernel knows is right. Under load from both nodes no connection fails, or, if the roll-out begins
+    while the kernel still waits for pintled, some; kube-proxy has them, until pintled is back."""
+    with World(node) as world:
+        world.install()
+        world.label()
+        world.wait_steered()
+        former = {p["metadata"]["name"] for p in world.pods("llm", "app=llama")}
+
+        def waits():
+            """Each pod of the DaemonSet, for its image."""
+            found = [c for p in world.pods("pintle", "app.kubernetes.io/name=pintle")
+                     for c in p["status"].get("containerStatuses", ())]
+            return len(found) == 2 and all(
+                c["state"].get("waiting", {}).get("reason") in ("ErrImagePull", "ImagePullBackOff") for c in found)
+
+        with world.load("a", "b", fails=0 if when == "later" else BEFORE_LEFT):
+            world.kubectl("-n", "pintle", "set", "image", "daemonset/pintle", "pintled=localhost/nowhere:1")
+            world.kubectl("-n", "pintle", "delete", "pods", "--all")
+            if when == "later":
+                wait_for(waits, 120, "pintled to be without an image")
+                time.sleep(35)
+            world.kubectl("-n", "llm", "rollout", "restart", "deployment/llama")
+            world.rolled_out("llm", "deployment/llama")
+            wait_for(lambda: not former & {p["metadata"]["name"] for p in world.pods("llm", "app=llama")}, 120)
+            time.sleep(60) # old and new
+            wait_for(waits, 120)
+            assert not world.is_steered("a") and not world.is_steered("b")
+            world.install()
+        world.wait_steered()
 
 
 LABELLED = """

@@ -125,24 +125,25 @@ def test_families(node):
                 ip6 daddr fd96::/108 tcp dport 1-65535 dnat to [{world.proxy.v6}]:8000
             }}
         }}""")
-    daemon = world.daemon()
+    world.daemon()
     for name, ips in (("six", ["fd96::66"]), ("both", ["10.96.0.67", "fd96::67"])):
         # The API's times are whole seconds: of two Services of one second, the name decides.
         wait_for(lambda name=name: name == "six" or time.time() > born(world, "six") + 1)
         world.api.service(name, ip=ips[0], mode="enforce", clusterIPs=ips, selector={"app": "vllm"},
                           ipFamilyPolicy="RequireDualStack" if len(ips) == 2 else "SingleStack")
-    # One Service only may have a pod's port in a family: the older one.
-    wait_for(lambda: world.members("llm/six") == {"s0", "s1"})
+    # Services with the same pods are frontends of one pool, which has the older one's name.
     wait_for(lambda: {e["address"] for e in world.machine.cli("endpoints")} == {
-        at(p.v6, 8000) for p in world.servers})
-    wait_for(lambda: world.client.ask("[fd96::66]:8000") in ("s0", "s1"))
-    assert world.client.ask("[fd96::67]:8000") == "proxied"
-    wait_for(lambda: "llm/both is left to kube-proxy" in daemon.log())
+        at(address, 8000) for p in world.servers for address in (p.v4, p.v6)}, 20)
+    wait_for(lambda: set(world.pools()["llm/six"]["frontends"]) == {"[fd96::66]:8000", "10.96.0.67:8000", "[fd96::67]:8000"})
+    assert world.pools().keys() == {"llm/six"}
+    for to in ("[fd96::66]:8000", "10.96.0.67:8000", "[fd96::67]:8000"):
+        wait_for(lambda to=to: world.client.ask(to) in ("s0", "s1"))
     world.api.label("off", "six")
     wait_for(lambda: world.members("llm/both") == {"s0", "s1", "s0.ipv6", "s1.ipv6"})
     assert set(world.pools()["llm/both"]["frontends"]) == {"10.96.0.67:8000", "[fd96::67]:8000"}
     for to in ("10.96.0.67:8000", "[fd96::67]:8000"):
         wait_for(lambda to=to: world.client.ask(to) in ("s0", "s1"))
+    wait_for(lambda: world.client.ask("[fd96::66]:8000") == "proxied")
 
 
 @case(timeout=120)

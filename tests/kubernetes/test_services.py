@@ -115,7 +115,7 @@ def test_labelled_and_not(node):
             assert world.is_proxied()
     assert world.api.asked("system:serviceaccount:pintle:pintle") <= {
         ("get", "nodes"),
-        *((verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices", "pods", "configmaps")),
+        *((verb, what) for verb in ("list", "watch") for what in ("services", "endpointslices", "pods", "namespaces", "configmaps")),
         ("list", "inferencepools"), ("list", "inferenceobjectives"), ("list", "steeringpolicies"), # which are not there
         ("get", "leases"), ("create", "leases"), ("update", "leases"), ("create", "events"), ("patch", "events")}
 
