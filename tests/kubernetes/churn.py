@@ -381,14 +381,15 @@ class Map:
 
 class Watching:
     """Compares what the API says of each address with what the map `endpoints` has, from when the API said it;
-    and how long the daemon's loop stood. fleet: what has a machine and an api."""
+    and how long the daemon's loop stood. late: how much later than it wanted this looked, at most, since other work had
+    the CPUs. fleet: what has a machine and an api."""
 
     ENDPOINT = struct.Struct("IIII16sH") # generation, pool's generation, pool, flags, address, port
     DRAINED = 2
 
     def __init__(self, fleet):
         self.fleet = fleet
-        self.took, self.stood, self.failed, self.stopping = [], 0.0, None, False
+        self.took, self.stood, self.late, self.failed, self.stopping = [], 0.0, 0.0, None, False
         self.waiting, self.lock = {}, threading.Lock()
         pin, = fleet.machine.bpffs.rglob("endpoints")
         self.endpoints, self.node = Map(pin), Map(pin.with_name("node"))
@@ -449,7 +450,9 @@ class Watching:
                         del self.waiting[address]
             beat, = struct.unpack_from("Q", self.node.read(), 8)
             self.stood = max(self.stood, time.monotonic() - beat / 1e9)
+            rest = time.monotonic() + 0.03
             time.sleep(0.03)
+            self.late = max(self.late, time.monotonic() - rest)
 
     def __enter__(self):
         for t in self.threads:
