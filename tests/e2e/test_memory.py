@@ -6,7 +6,7 @@ import re
 
 from clients import FRONTEND
 from harness import Skip
-from kernel import BUILD, TOP
+from kernel import BUILD, TOP, wait_for
 
 UNDER_SANITIZERS = False  # they take many times the memory that is measured here
 V1, V2 = pathlib.Path("/sys/fs/cgroup/memory"), pathlib.Path("/sys/fs/cgroup")
@@ -40,6 +40,37 @@ def test_a_start_without_memory_for_the_maps(node):
     assert not list(node.bpffs.glob("*")), list(node.bpffs.glob("*"))
     node.daemon(config.read_text())
     assert node.ask(FRONTEND["v4"]) == "s0"
+
+
+def test_a_start_without_memory_for_the_daemon(node):
+    """Where the maps have room, but what makes them has not, the kernel may kill pintled, which has said it before."""
+    config = node.config(node.pool(node.servers(1)))
+    with limited(node, 116) as group:
+        daemon = node.daemon(config, wait=False, wrapper=("sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "sh"))
+
+        def ended():
+            if daemon.process.poll() is None:
+                return daemon.get("/readyz")[0] == 200
+            daemon.stopped = True
+            return True
+
+        wait_for(ended, 60)
+        log = daemon.log()
+        if not daemon.stopped:
+            daemon.stop()
+    if "no memory for the kernel's maps" in log:
+        raise Skip("the maps of this machine take more")
+    warnings = [line for line in log.splitlines() if line.startswith("pintled: warn: pintled may be killed for want of memory")]
+    assert len(warnings) == 1 and f"the cgroup {group} may have 121 MB" in warnings[0], log
+    assert "Raise its limit" in warnings[0], log
+
+
+def test_a_start_without_memory_for_types(node):
+    """A limit of the process itself is named where it leaves too little for the types of the kernel."""
+    config = node.write("c.yaml", node.config(node.pool(node.servers(1))))
+    result = node.run("sh", "-c", 'ulimit -d 8000; exec "$@"', "sh", BUILD / "pintled", "--config", config, check=False)
+    assert result.returncode == 1 and "could not be read: a limit leaves too little memory" in result.stderr, result.stderr
+    assert not list(node.bpffs.glob("*")), list(node.bpffs.glob("*"))
 
 
 def test_what_the_manifest_requests(node):

@@ -18,8 +18,8 @@ bool memory_is_per_cpu(const struct bpf_map *map);
 /** The sum over all maps of the object. */
 uint64_t memory_of_maps(const struct bpf_object *obj);
 
-/** Logs a warning where a limit leaves too little for so many bytes of maps and the daemon itself:
- * the kernel may kill it, which then says nothing any more. */
+/** To be called before maps are made. Logs a warning where a limit leaves enough for so many bytes
+ * of maps, but not for the daemon itself, too: the kernel may kill it, which then says nothing. */
 void memory_foresee(uint64_t bytes);
 
 /** Logs that there is no memory for so many bytes of maps: which limit does not allow it, and what

@@ -79,16 +79,19 @@ static int reuse_maps(const struct pintle_bpf *skel, const struct maps *maps)
 	return err;
 }
 
-/* *bytes: what the maps take. */
+/* *bytes: what the maps take; 0 before the first try. */
 static int programs_try(const struct load_list *which, const struct maps *maps,
 			struct pintle_bpf **out, uint64_t *bytes)
 {
 	struct pintle_bpf *skel = open_skeleton(which);
+	bool first = !*bytes;
 	int err;
 
 	if (!skel)
 		return -errno;
 	*bytes = memory_of_maps(skel->obj);
+	if (!maps && first)
+		memory_foresee(*bytes);
 	err = reuse_maps(skel, maps);
 	if (!err)
 		err = pintle_bpf__load(skel);
@@ -107,6 +110,9 @@ static const char *load_cure(int err)
 	if (access(KERNEL_BTF, R_OK))
 		return KERNEL_BTF
 			" is not there; use a kernel built with CONFIG_DEBUG_INFO_BTF=y, and mount sysfs";
+	if (err == -ESRCH) /* libbpf's word for it */
+		return KERNEL_BTF
+			" could not be read: a limit leaves too little memory (`ulimit -v`, `ulimit -d`), or it is damaged";
 	return "`pintle doctor` says what is missing";
 }
 
@@ -119,8 +125,6 @@ int programs_load(const struct load_list *which, const struct maps *maps, struct
 	int err = programs_try(which, maps, out, &bytes);
 
 	libbpf_set_print(print);
-	if (!maps && !err)
-		memory_foresee(bytes);
 	if (err == -ENOMEM) {
 		memory_tell(bytes);
 		return err;
