@@ -4,19 +4,22 @@ lets it in uncounted."""
 import socket
 import struct
 
-from clients import FRONTEND, source, split
+from clients import FRONTEND, IPV6_FREEBIND, source, split
 from harness import Skip, case
 from kernel import inside, wait_for
-from pods import SERVICE, Cluster
+from pods import FAMILY, SERVICE, Cluster, mapped
 
 TCP_MD5SIG = 14
 QUOTA = 2
 TRIES = 6
 
 
-def md5_key(n):
+def md5_key(n, family):
     """A key for a peer that is never met, which any user may set; each takes memory until the socket ends."""
-    peer = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(f"192.0.{n >> 8}.{n & 255}")) + bytes(112)
+    if family == socket.AF_INET6:
+        peer = struct.pack("=HHI16sI", family, 0, 0, socket.inet_pton(family, f"2001:db8::{n:x}"), 0) + bytes(100)
+    else:
+        peer = struct.pack("=HH4s8x", family, 0, socket.inet_aton(f"192.0.{n >> 8}.{n & 255}")) + bytes(112)
     return peer + struct.pack("=BBHi80s", 0, 0, 1, 0, b"k")
 
 
@@ -25,14 +28,14 @@ def fill(sock, leave):
     n = 0
     try:
         while n < 65536:
-            sock.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, md5_key(n))
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, md5_key(n, sock.family))
             n += 1
     except OSError:
         pass
     if not n:
         raise Skip("no kernel with TCP_MD5SIG")
     for i in range(leave):
-        empty = bytearray(md5_key(i))
+        empty = bytearray(md5_key(i, sock.family))
         empty[130:132] = bytes(2)  # a key without a length is taken away
         sock.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, bytes(empty))
 
@@ -71,19 +74,32 @@ def within_quota(side, make, to, room):
     return most, first
 
 
-@case(each=("quota", "bound", "intercept"))
-def test_at_the_connect_hook(node, what):
+WHATS = ("quota", "bound", "intercept")
+HOWS = ("v4", "v6 from an address", "mapped")
+
+
+@case(each=tuple(f"{what} {how}" for what in WHATS for how in HOWS), timeout=120)
+def test_at_the_connect_hook(node, which):
     """connect() fails with EPERM where there is no room for the record, or for the tenant's."""
+    what, how, *bound = which.split()
+    family = "v6" if how == "v6" else "v4"
     side = Cluster(node)
     servers = side.servers(2)
     client = side.pod("client")
     terms = {"tenants": {"by": "cgroup", "connections": QUOTA}} if what != "bound" else {
         "classes": [{"name": "all", "connections": QUOTA // 2, "admission": "refuse"}]}
     more = {"intercept": "endpoints"} if what == "intercept" else {}
-    side.daemon(side.config(side.pool(servers, **terms, **more)))
+    side.daemon(side.config(side.pool(servers, family=family, **terms, **more)))
     side.all_ready()
-    to = servers[0].address() if what == "intercept" else SERVICE["v4"]
-    most, first = within_quota(side, lambda: client.socket(socket.AF_INET), to, (0, 1, 2, 3, 4, 8, 64))
+    to = servers[0].address(family) if what == "intercept" else SERVICE[family]
+
+    def make():
+        s = client.socket(FAMILY[how])
+        if bound:
+            s.bind((client.v6, 0))
+        return s
+
+    most, first = within_quota(side, make, mapped(to) if how == "mapped" else to, (0, 1, 2, 3, 4, 8, 64))
     assert first == [PermissionError] * TRIES, first
     assert most == QUOTA, most
 
@@ -102,17 +118,20 @@ def test_without_a_bound(node):
         s.close()
 
 
-def test_at_the_lookup_hook(node):
+@case(each=("v4", "v6", "mapped"))
+def test_at_the_lookup_hook(node, how):
     """The record is in the server's socket, whose memory no client fills: the quota holds."""
     servers = node.servers(2)
     node.steer(servers, tenants={"by": "source", "connections": QUOTA})
-    address = source(7, "v4")
+    address = source(7, "v6" if how == "v6" else "v4")
 
     def make():
         with inside(node.netns):
-            s = socket.socket()
-        s.bind((address, 0))
+            s = socket.socket(FAMILY[how])
+        if how == "v6":
+            s.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+        s.bind((f"::ffff:{address}" if how == "mapped" else address, 0))
         return s
 
-    most, _ = within_quota(node, make, FRONTEND["v4"], (0, 8))
+    most, _ = within_quota(node, make, mapped(FRONTEND["v4"]) if how == "mapped" else FRONTEND[how], (0, 8))
     assert most == QUOTA, most
