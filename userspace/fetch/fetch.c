@@ -263,6 +263,9 @@ static const struct {
 	{CURLE_COULDNT_RESOLVE_HOST, EHOSTUNREACH, NULL},
 	{CURLE_FILESIZE_EXCEEDED, EFBIG, "the page is larger than 4 MiB"},
 	{CURLE_OUT_OF_MEMORY, ENOMEM, NULL},
+#if LIBCURL_VERSION_NUM >= 0x080600
+	{CURLE_TOO_LARGE, EFBIG, NULL}, /* of the headers: there are too many */
+#endif
 };
 
 static bool is_loopback(const char *ip)
