@@ -155,6 +155,24 @@ static void test_a_union_is_one_member(void **state)
 	assert_false(same(of[0], of[1]));
 }
 
+/* Debian 12's linux/bpf.h has two numbers without a name in it, Debian 13's an array. */
+static void test_a_timer_is_one_member(void **state)
+{
+	int two = btf__add_array(btf, u32_id, (int)u64_id, 2);
+	uint32_t of[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		int id = btf__add_struct(btf, "bpf_timer", 16);
+
+		btf__add_field(btf, i ? "opaque" : "", i ? two : (int)u64_id, 0, 0);
+		if (!i)
+			btf__add_field(btf, "", (int)u64_id, 64, 0);
+		of[i] = STRUCT(24, {"timer", id, 0}, {"n", u64_id, 16});
+	}
+	assert_true(same(of[0], of[1]));
+}
+
 /* ---- the number ----------------------------------------------------------------------------- */
 
 /* The row of a number: "4 0123456789abcdef". */
@@ -195,6 +213,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_differs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_values_are_converted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_union_is_one_member, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_timer_is_one_member, setup, teardown),
 		cmocka_unit_test(test_a_layout_has_a_number),
 	};
 

@@ -132,6 +132,13 @@ static int read_union(struct reading *r, const struct btf_type *t, struct layout
 	return add(r, &all);
 }
 
+/* Whether the struct is the kernel's own, whose members the headers of releases name differently.
+ */
+static bool is_kernels(const struct reading *r, const struct btf_type *t)
+{
+	return !strcmp(btf__name_by_offset(r->btf, t->name_off) ?: "", "bpf_timer");
+}
+
 static int read_type(struct reading *r, uint32_t type, struct layout_member at, int depth)
 {
 	int id = btf__resolve_type(r->btf, type);
@@ -143,7 +150,11 @@ static int read_type(struct reading *r, uint32_t type, struct layout_member at, 
 	case BTF_KIND_ARRAY:
 		return read_array(r, t, at, depth + 1);
 	case BTF_KIND_STRUCT:
-		return read_struct(r, t, at, depth + 1);
+		if (!is_kernels(r, t))
+			return read_struct(r, t, at, depth + 1);
+		at.size = 1;
+		at.count = t->size;
+		return add(r, &at);
 	case BTF_KIND_UNION:
 		return read_union(r, t, at, depth + 1);
 	case BTF_KIND_INT:
