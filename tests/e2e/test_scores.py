@@ -6,7 +6,9 @@ from pathlib import Path
 from clients import FRONTEND, source
 from harness import case
 from kernel import wait_for
+from pods import SERVICE, Cluster
 from servers import vllm_page
+from test_handoff import HANDED
 
 LONG = {"saturation": {"staleness": "1h"}}
 
@@ -150,6 +152,51 @@ def test_a_sleeping_engine(node, how):
     assert daemon.metric("pintle_endpoint_unfit", pool="pool", endpoint="s0", why="asleep") == 0
 
 
+SLEEPS = ("connect", "connect, IPv6", "hand-off", "hand-off, IPv6")
+
+
+@case(each=SLEEPS)
+def test_sleep_at_other_hooks(node, where):
+    """At the connect hook and with the hand-off, too, those that sleep get nothing while another is awake, a session
+    leaves the server that falls asleep, and none is woken: the request goes where failureMode says."""
+    family = "v6" if "IPv6" in where else "v4"
+    if "hand-off" in where:
+        node.add_client()
+        side, models, to = node, node.servers(3), FRONTEND[family]
+        node.daemon(node.config(node.pool(models, **HANDED)))
+
+        def ask(session):
+            with node.connect(to, source(session + 1, family, remote=True), remote=True) as c:
+                return c.ask(close=True, headers={"X-Session-Id": str(session)})
+    else:
+        side = Cluster(node)
+        pods, client, to = side.servers(3), side.pod("client"), SERVICE[family]
+        models = [p.model for p in pods]
+        side.daemon(side.config(side.pool(pods, family=family, stickiness={"key": "client"})))
+
+        def ask(_session):
+            return client.ask(to)
+
+    def become(*awake):
+        for model in models:
+            model.be(page=vllm_page() + (sleep_states(1) if model.name in awake else ASLEEP["level 1"]))
+        want = {m.name: "ready" if m.name in awake else "asleep" for m in models}
+        wait_for(lambda: {e["name"]: e["state"] for e in side.cli("endpoints")} == want)
+        return collections.Counter(ask(n) for n in range(9)) if awake else None
+
+    for name in ("s2", "s0", "s1"):
+        assert become(name) == {name: 9}
+    become()
+    if "hand-off" in where:
+        assert sum(collections.Counter(ask(n) for n in range(9)).values()) == 9
+    else:  # as without Pintle, and there nobody has the Service's address
+        try:
+            raise AssertionError(ask(0))
+        except OSError:
+            pass
+    assert become("s0") == {"s0": 9}
+
+
 def test_all_sleep(node):
     """Then connections are hashed over them, as where none is ready: a request may wake one."""
     servers = node.servers(2)
@@ -160,32 +207,37 @@ def test_all_sleep(node):
     assert set(node.spread(FRONTEND["v4"], 20)) == {"s0", "s1"}
 
 
-@case(each=("address", "port alone"))
+NO_PAGE = {"address": ("v4", "%d"), "port alone": ("v4", "%d"), "v6 address": ("v6", "[::1]:%d"), "v6 port alone": ("v6", "%d")}
+
+
+@case(each=NO_PAGE)
 def test_no_page_of_a_listener(node, listen):
     """Servers of this node without a page are ready as soon as they listen, and balanced by their connections;
     sessions stay, and the load goes with the connections."""
-    servers = node.servers(3)
+    family, at = NO_PAGE[listen]
+    to = FRONTEND[family]
+    servers = [node.server(f"s{i}", at % (8001 + i)) for i in range(3)]
     for s in servers:
         s.be(status=404)
-    endpoints = [{"name": s.name, "listen": s.listen if listen == "address" else s.address[1], "metrics": "none"}
+    endpoints = [{"name": s.name, "listen": s.address[1] if "port" in listen else s.listen, "metrics": "none"}
                  for s in servers]
-    daemon = node.daemon(node.config(node.pool(endpoints)))
+    daemon = node.daemon(node.config(node.pool(endpoints, frontends=[to])))
     states = lambda: {e["name"]: e["state"] for e in node.cli("endpoints")}
     wait_for(lambda: set(states().values()) == {"ready"})
-    held = node.hold(FRONTEND["v4"], 30, first=100)
+    held = node.hold(to, 30, first=100)
     assert sorted(collections.Counter(n for _, n in held).values()) == [10, 10, 10], held
     # One session stays with its server.
-    assert len({node.ask(FRONTEND["v4"], source(7)) for _ in range(6)}) == 1
+    assert len({node.ask(to, source(7, family)) for _ in range(6)}) == 1
     row = wait_for(lambda: node.endpoint("s0")["load"] == 10 and node.endpoint("s0"))
     assert row["waiting"] is None and row["running"] is None and not row["scrape_failed"], row
     for c, name in held:
         if name != "s1":
             c.close()
     wait_for(lambda: [node.endpoint(n)["load"] for n in ("s0", "s1", "s2")] == [0, 10, 0])
-    assert set(node.spread(FRONTEND["v4"], 12, first=200)) == {"s0", "s2"}
+    assert set(node.spread(to, 12, first=200)) == {"s0", "s2"}
     assert "failed:" not in daemon.log()
     servers[0].kill()
-    assert set(node.spread(FRONTEND["v4"], 10, first=300)) <= {"s1", "s2"}
+    assert set(node.spread(to, 10, first=300)) <= {"s1", "s2"}
     wait_for(lambda: states()["s0"] == "down")
     servers[0].start()
     wait_for(lambda: states()["s0"] == "ready")
@@ -193,9 +245,9 @@ def test_no_page_of_a_listener(node, listen):
     for s in servers:
         s.be(status=200)
         s.set(waiting=5)
-    daemon.reload(node.config(node.pool(servers)))
+    daemon.reload(node.config(node.pool(servers, frontends=[to])))
     wait_for(lambda: node.endpoint("s2")["waiting"] == 5)
-    daemon.reload(node.config(node.pool(endpoints)))
+    daemon.reload(node.config(node.pool(endpoints, frontends=[to])))
     wait_for(lambda: node.endpoint("s2")["waiting"] is None)
 
 

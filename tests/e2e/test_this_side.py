@@ -11,8 +11,8 @@ from harness import case
 from kernel import Skip, inside, wait_for
 from test_handoff import HANDED, handed, hashing, post
 from test_hold import none_held
-from test_ways import Client
-from test_xdp import becomes, natively
+from test_ways import ETHTOOL_SGSO, ETHTOOL_STSO, Client
+from test_xdp import becomes, ethtool, natively
 
 FAMILIES = ("v4", "v6")
 WHERE = ("TC", "XDP")
@@ -396,3 +396,29 @@ def test_of_the_socket(node, where):
             assert want in (None, got), (metrics, got)
         if want:
             node.sysctl("net.ipv4.tcp_congestion_control", "reno")
+
+
+@case(each=("1, v4", "2, v6"), timeout=90)
+def test_mtu_probing(node, which):
+    """Where large packets vanish without a word, a connection that was handed over finds a way by tcp_mtu_probing, as the
+    kernel's does; without that none does."""
+    probing, family = which.split(", ")
+    node.add_client()
+    node.steer(node.servers(1), **HANDED)
+    for offload in (ETHTOOL_STSO, ETHTOOL_SGSO):
+        ethtool(node.netns, "veth0", offload, 0)
+    hole = "table inet hole {\nchain entry {\ntype filter hook input priority 0;\nmeta length > 1300 drop\n}\n}\n"
+    node.run("nft", "-f", node.write("hole.nft", hole), netns=node.client_netns)
+
+    def answered(number, timeout):
+        with node.connect(FRONTEND[family], source(number, family, remote=True), remote=True, timeout=timeout) as c:
+            try:
+                return len(c.ask("/bytes/30000", headers={"X-Session-Id": "a"})) == 30000
+            except TimeoutError:
+                return False
+
+    node.sysctl("net.ipv4.tcp_mtu_probing", 0)
+    assert not answered(7, 9)
+    node.sysctl("net.ipv4.tcp_mtu_probing", probing)
+    assert answered(8, 40)
+    assert handed(node) == {"asked": 2}
