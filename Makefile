@@ -4,6 +4,7 @@
 #   make lab        simulated servers and clients, and the policy lab
 #   make docs       the reference sections of docs/ and of the manual pages, from the tables in the sources
 #   make check      all tests, on the real kernel (root); installs what is missing
+#   make check-quick   some of them, one case of each file, in minutes: for while one works
 #   make demo       the main job in two minutes (root); installs what is missing
 #   make bench      speed, as ratios against rivals in the same run (root); BENCH='follow pass': only these
 #   make check-compilers   the kernel's side by clang 14 to 19, loaded here (fetches what is missing)
@@ -73,7 +74,7 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all docs check check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers tests install install-lab uninstall clean format format-check lint deps clients former image
+.PHONY: all docs check check-quick check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers tests install install-lab uninstall clean format format-check lint deps clients former image
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -219,6 +220,8 @@ deps:
 CHECK ?=
 check: deps clients former
 	$(Q)tests/run $(CHECK)
+check-quick: deps
+	$(Q)tests/run --quick
 
 # SOAK times as long as in `make check`, two minutes; from 3 on with prefills of 60 s.
 SOAK ?= 30
