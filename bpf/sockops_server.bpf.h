@@ -469,13 +469,11 @@ static __always_inline bool may_be_handed(struct bpf_sock_ops *ctx)
 }
 
 /* Counts a steered connection that opens. Where its record is, see bind_client(). */
-__weak __noinline int steered_opened(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
+static __noinline int steered_opened(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
 				     struct pintle_hand_flow *f, const struct pintle_tuple *t)
 {
 	struct bpf_sock *sk = ctx->sk;
 
-	if (!conn || !t)
-		return 0;
 	served_note(t, ctx->snd_nxt, ctx->rcv_nxt);
 	rest_over(t, !!f);
 	if (f)
