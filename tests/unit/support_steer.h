@@ -34,7 +34,7 @@
 
 #define wait_for(condition)                                                                        \
 	do {                                                                                       \
-		uint64_t until_ = monotonic_ns() + 20 * NSEC_PER_SEC;                              \
+		uint64_t until_ = monotonic_ns() + 120 * NSEC_PER_SEC;                             \
 		while (!(condition) && monotonic_ns() < until_)                                    \
 			usleep(1000);                                                              \
 		assert_true(condition);                                                            \
