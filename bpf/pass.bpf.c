@@ -277,7 +277,8 @@ static __always_inline bool long_unseen(struct pintle_turn *t, __u64 opened_ns, 
 /* Takes the turn to what is seen now. Data of both directions since the last pass is an answer to
  * the new request, unless the request is newer: then it is the end of the answer before. After
  * LONG_UNSEEN_MS without a pass, because no daemon ran or requests were not followed, data of both
- * directions is many requests: how large the newest one is, is not known. */
+ * directions is many requests: how large the newest one is, is not known. Global, as pass_turn():
+ * the verifier goes through it once, not for each state of its callers. */
 __weak __noinline int turn_advance(struct pintle_turn *t, const struct seen *s, __u64 opened_ns,
 				   __u64 now, struct asked *asked)
 {

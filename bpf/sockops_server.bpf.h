@@ -686,8 +686,8 @@ static __always_inline void report_closed(struct bpf_sock_ops *ctx, const struct
 	event_end(e, readers);
 }
 
-/* `t`: what is known of the connection's requests; NULL: nothing. A function of its own, because of
- * its stack. */
+/* `t`: what is known of the connection's requests; NULL: nothing. Global: the verifier goes through
+ * it once, not for each of its callers. */
 __weak __noinline int connection_closed(struct bpf_sock_ops *ctx, struct pintle_conn *conn,
 					struct pintle_turn *t)
 {

@@ -353,7 +353,7 @@ def test_own_names_before_the_first_request(node):
     wait_for(lambda: states() == ["ready"] * 3)
     assert [node.endpoint(f"s{i}")["load"] for i in range(3)] == [28, 1, 0]
     assert set(node.spread(FRONTEND["v4"], 15)) <= {"s1", "s2"}
-    # One that was started anew is idle again.
+    # s0 was started anew: without its gauges it is idle again.
     servers[0].be(page=cold)
     wait_for(lambda: node.endpoint("s0")["load"] == 0)
     assert not node.endpoint("s0")["scrape_failed"]

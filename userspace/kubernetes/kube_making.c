@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../base/util.h"
+#include "../maps/names.h"
 
 static int add_frontend(struct kube_making *m, const char *text)
 {
@@ -69,9 +70,7 @@ int kube_making_member(struct kube_making *m, const char *pod, const struct addr
 		snprintf(suffix, sizeof(suffix), ".%u", rank);
 	if (pod[0])
 		snprintf(one->name, sizeof(one->name), "%s%s%s", pod, suffix,
-			 m->v4_first == v4 ? ""
-			 : v4              ? ".ipv4"
-					   : ".ipv6");
+			 m->v4_first == v4 ? "" : second_family(v4));
 	else
 		name_address(address, one->name, sizeof(one->name));
 	addr_format(address, port, one->address);

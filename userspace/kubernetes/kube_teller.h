@@ -16,8 +16,8 @@
 enum kube_telling {
 	KUBE_TELL_STATUS, /* of a SteeringPolicy */
 	KUBE_TELL_EVENT,
-	/* Of an InferencePool, which other controllers write: what is another writer's stays so,
-	 * and what was written is not written again where another took it away. */
+	/* The status of an InferencePool, which other controllers write, too: what another writer
+	 * has stays his, and what another took away is not written again. */
 	KUBE_TELL_POOL,
 	KUBE_TELLINGS
 };

@@ -4,7 +4,15 @@
 #ifndef PINTLE_NAMES_H
 #define PINTLE_NAMES_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+/** What the name of an endpoint ends in, behind its pod's and its rank's, if it is the pod's
+ * address of its second family in a cluster. */
+static inline const char *second_family(bool v4)
+{
+	return v4 ? ".ipv4" : ".ipv6";
+}
 
 /** The name of an enum pintle_outcome ("sticky", ...), pintle_mode ("enforce", ...),
  * pintle_requests ("as-they-come", ...), pintle_oneshot ("rewritten_connection", ...),

@@ -2,8 +2,8 @@
 #include "firewall.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <netinet/in.h>
+#include <stddef.h>
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>

@@ -129,7 +129,7 @@ static bool is_second_of(const char *name, const char *first)
 	size_t n = strlen(first);
 
 	return !strncmp(name, first, n) &&
-	       (!strcmp(name + n, ".ipv4") || !strcmp(name + n, ".ipv6"));
+	       (!strcmp(name + n, second_family(true)) || !strcmp(name + n, second_family(false)));
 }
 
 /* Whether clients of that family reach the endpoint's pod at its other address. */

@@ -6,6 +6,7 @@
 
 #include "../base/log.h"
 #include "../maps/state.h"
+#include "../maps/names.h"
 #include "../net/listeners.h"
 #include "../net/netns.h"
 #include "../base/util.h"
@@ -1615,12 +1616,12 @@ static void share_askers(struct poller *p)
 }
 
 /* How many letters of an endpoint's name are its pod's, and its rank's: in a cluster, the second
- * family's address has more (kube_making.c). */
+ * family's address has more. */
 static size_t pod_letters(const struct watch *w)
 {
 	const char *name = w->endpoint->name;
 	size_t length = strlen(name);
-	const char *family = addr_is_v4(&config_endpoint_at(w->endpoint)->ip) ? ".ipv4" : ".ipv6";
+	const char *family = second_family(addr_is_v4(&config_endpoint_at(w->endpoint)->ip));
 	size_t more = strlen(family);
 
 	return length > more && !strcmp(name + length - more, family) ? length - more : length;
