@@ -300,7 +300,7 @@ def test_changes_under_load(node):
 
 
 def test_another_order(node):
-    """Where classes change places, what is open counts for the class that has the place now, as docs/classes.md says,
+    """Where classes change places, what is open counts for the class that has the place now, as docs/limits.md says,
     and the log warns; a class at the end warns of nothing."""
     servers = node.servers(1)
     config = lambda *names: node.config(node.pool(servers, classes=[{"name": n} for n in names]))

@@ -1343,11 +1343,11 @@ static void test_program_says_verdicts(void **state)
 
 /* -- named profiles ---------------------------------------------------------------------- */
 
-/* The profile's file loads, docs/policy.md shows the same settings of its pool, and the lab takes
+/* The profile's file loads, docs/tuning.md shows the same settings of its pool, and the lab takes
  * them. */
 static void profile_case(const char *name, double extra, double key, double group)
 {
-	_cleanup_free_ char *page = file_text("docs/policy.md"), *file = NULL;
+	_cleanup_free_ char *page = file_text("docs/tuning.md"), *file = NULL;
 	_cleanup_(config_freep) struct config *c = NULL;
 	const struct lab_policy *p;
 	double values[LAB_MAX_KEYS];
@@ -1360,7 +1360,7 @@ static void profile_case(const char *name, double extra, double key, double grou
 	settings = strstr(file, "  stickiness:");
 	assert_non_null(settings);
 	if (!strstr(page, settings))
-		fail_msg("docs/policy.md does not show the settings of profile %s", name);
+		fail_msg("docs/tuning.md does not show the settings of profile %s", name);
 	snprintf(spec, sizeof(spec), "pintle:config=%s", path);
 	assert_int_equal(lab_policy_parse(spec, &p, values, NULL, why, sizeof(why)), 0);
 	for (size_t i = 0; p->keys[i].name; i++) {

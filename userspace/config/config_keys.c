@@ -169,7 +169,7 @@ static const struct yaml_key config_keys[] = {
 
 	{"node.overload", &yaml_map,
 	 .help = "The overload responder, which answers connections of classes with `admission: "
-		 "divert`; see docs/classes.md."},
+		 "divert`; see docs/limits.md."},
 	{"node.overload.listen", &config_address, NODE(overload),
 	 .absent = "port 9465 at the address from which this node reaches the pool's endpoints; at "
 		   "127.0.0.1 and ::1 where all such pools have `listen`",
@@ -212,7 +212,7 @@ static const struct yaml_key config_keys[] = {
 		 "address. `access` holds all the same."},
 
 	{"audit", &yaml_map, .absent = "nothing is written down",
-	 .help = "A trail of connections, as JSON lines; see docs/access.md."},
+	 .help = "A trail of connections, as JSON lines; see docs/limits.md."},
 	{"audit.file", &yaml_path, .max = MAX_FILE, NODE(audit.file), .absent = "none",
 	 .help = "The file that lines are appended to. pintled makes it with mode 0640, and opens it "
 		 "anew at each reload."},
@@ -303,7 +303,7 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].endpoints[].address", &config_server, .absent = "`listen`", ENDPOINT(address),
 	 .help = "The address and port of a model server anywhere, for example in a pod; the "
 		 "connect hook steers clients on this node to it. In the place of the address a "
-		 "name for which pintled asks DNS: see docs/egress.md. The endpoints of a pool all "
+		 "name for which pintled asks DNS: see docs/limits.md. The endpoints of a pool all "
 		 "have `listen`, or all have `address`."},
 	{"pools[].endpoints[].allowPrefixes", &config_prefixes, .max = 256, ENDPOINT(allowed),
 	 .list = &allowed_list, .absent = "none: public addresses alone",
@@ -491,7 +491,7 @@ static const struct yaml_key config_keys[] = {
 	 .list = &class_list, .absent = "one class, without a limit", .word = "auto",
 	 .means = "[{name: interactive}, {name: agent}, {name: batch, priority: -1}]",
 	 .help = "The classes of the pool's work, with what each may take of an endpoint; see "
-		 "docs/classes.md. A connection that nothing puts into another class belongs to the "
+		 "docs/limits.md. A connection that nothing puts into another class belongs to the "
 		 "first. `auto`, which a SteeringPolicy cannot have, means the classes interactive, "
 		 "agent and batch, the last with the priority -1, and `classify: true`."},
 	{"pools[].classes[].name", &yaml_name, .policy = POLICY_TOO, .required = true,
@@ -568,7 +568,7 @@ static const struct yaml_key config_keys[] = {
 		 "only to a class whose priority is not higher."},
 
 	{"pools[].access", &yaml_map, .policy = POLICY_TOO, .absent = "anybody",
-	 .help = "Who may connect to the pool. Others are refused at once; see docs/access.md."},
+	 .help = "Who may connect to the pool. Others are refused at once; see docs/limits.md."},
 	{"pools[].access.allow", &yaml_maps, .policy = POLICY_TOO, .required = true,
 	 .max = PINTLE_MAX_POOLS * PINTLE_MAX_RULES, .each = PINTLE_MAX_RULES, POOL(allowed),
 	 .list = &allow_list,
@@ -606,7 +606,7 @@ static const struct yaml_key config_keys[] = {
 		 "sessions from this pool, and moves no other."},
 
 	{"pools[].tenants", &yaml_map, .policy = POLICY_TOO, .absent = "no quotas",
-	 .help = "What each tenant may have of the pool, whichever its class; see docs/classes.md. Over "
+	 .help = "What each tenant may have of the pool, whichever its class; see docs/limits.md. Over "
 		 "it, connections are told no as the class's `admission` says, but never `proceed`."},
 	{"pools[].tenants.by", &config_tenant_by, .policy = POLICY_TOO, .required = true,
 	 POOL(tenants.kind),

@@ -532,7 +532,7 @@ static void host_warnings(cJSON *list, const struct cli *cli, const struct state
 			     h->addresses, h->addresses == 1 ? "" : "es");
 		else
 			warn(list,
-			     "%s/%s: %u of the addresses of %s %s left out: %s; docs/egress.md says "
+			     "%s/%s: %u of the addresses of %s %s left out: %s; docs/limits.md says "
 			     "what helps",
 			     pool, h->name, h->left, h->host, h->left == 1 ? "is" : "are", h->why);
 	}

@@ -755,7 +755,7 @@ static const struct row {
 		 "are refused.",
 	 .family.more = "This and the next two only where a class has `admission: divert`, or a "
 			"pool has `models` without `default`; see "
-			"[classes.md](classes.md#the-overload-responder)."},
+			"[limits.md](limits.md#the-overload-responder)."},
 	{NODE(GAUGE, "pintle_overload_open", value_overload_open),
 	 .family.help = "Connections to the overload responder that are open, at most 1,024."},
 	{NODE(COUNTER, "pintle_overload_connections_total", value_overload_connections, "result"),
@@ -782,7 +782,7 @@ static const struct row {
 	 .family.help = "Answers of DNS for the host that were not good.",
 	 .family.more =
 		 "Only endpoints whose `address` is a name, as the next three; `endpoint` is "
-		 "the name that is configured. See [egress.md](egress.md)."},
+		 "the name that is configured. See [limits.md](limits.md#outside-providers)."},
 	{NODE(GAUGE, "pintle_resolve_age_seconds", value_resolve_age, "pool", "endpoint", "host"),
 	 .family.help = "Time since the newest good answer.",
 	 .family.more = "Absent where none has come yet."},
@@ -865,12 +865,12 @@ static const struct row {
 	{POOL(COUNTER, "pintle_retry_suspected_total", value_retries),
 	 .family.help =
 		 "Connections that were told no, of sessions that come back without a pause.",
-	 .family.more = "See [classes.md](classes.md#shares). Kernel's lifetime."},
+	 .family.more = "See [limits.md](limits.md#shares). Kernel's lifetime."},
 	{POOL(GAUGE, "pintle_sessions_classified", value_sessions, "class"),
 	 .family.help = "Sessions that the classifier has put into a class, by class.",
 	 .family.more =
 		 "Only pools that classify, as the next two. What an operator or a rule says "
-		 "is not in it. See [classes.md](classes.md#how-a-session-is-classified)."},
+		 "is not in it. See [limits.md](limits.md#how-a-session-is-classified)."},
 	{POOL(COUNTER, "pintle_classified_requests_total", value_classified_requests),
 	 .family.help = "Requests that the classifier has judged."},
 	{POOL(COUNTER, "pintle_verdict_changes_total", value_verdict_changes),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page docs/policies.md: its steps, one after the other, in both hooks, while a client connects all the time."""
+"""The page docs/getting-started.md: its steps, one after the other, in both hooks, while a client connects all the time."""
 import re
 import threading
 import time
@@ -16,7 +16,7 @@ from test_connect_order import kube_proxy
 # test_connect and test_connect_daemon run the daemon's own code under the sanitizers.
 UNDER_SANITIZERS = False
 
-PAGE = Path(TOP) / "docs/policies.md"
+PAGE = Path(TOP) / "docs/getting-started.md"
 
 
 class World:
