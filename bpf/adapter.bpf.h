@@ -8,7 +8,7 @@
 #ifndef PINTLE_ADAPTER_BPF_H
 #define PINTLE_ADAPTER_BPF_H
 
-#include "common.bpf.h"
+#include "world.bpf.h"
 
 #include "adapters.bpf.h"
 
@@ -16,13 +16,13 @@
 static __always_inline __u32 adapter_asked(void)
 {
 	__u32 zero = 0;
-	struct pintle_asking *a = bpf_map_lookup_elem(&asking, &zero);
+	struct pintle_asking *a = world_find(asking, &zero);
 
 	return a ? a->adapter : 0;
 }
 
 /* How the candidate is off for the adapter: enum adapters_state. */
-__weak __noinline int adapter_state(const struct decide_candidate *c)
+DECIDE_STEP adapter_state(const struct decide_candidate *c)
 {
 	struct pintle_adapters *row;
 	__u32 id;
@@ -30,7 +30,7 @@ __weak __noinline int adapter_state(const struct decide_candidate *c)
 	if (!c)
 		return ADAPTERS_LOADED;
 	id = c->endpoint;
-	row = bpf_map_lookup_elem(&adapters, &id);
+	row = world_find(adapters, &id);
 	return row ? adapters_state(row, c->generation, adapter_asked()) : ADAPTERS_LOADED;
 }
 
@@ -41,10 +41,10 @@ static __always_inline __u32 adapter_missing(const struct decide_candidate *c, _
 }
 
 /* The i-th endpoint that is noted to have the adapter. Returns 0 if there is none. */
-__weak __noinline int adapter_holder(__u32 i, struct decide_candidate *c)
+DECIDE_STEP adapter_holder(__u32 i, struct decide_candidate *c)
 {
 	__u32 number = adapter_asked();
-	struct pintle_holders *h = bpf_map_lookup_elem(&adapter_holders, &number);
+	struct pintle_holders *h = world_find(adapter_holders, &number);
 
 	__u64 ref;
 
@@ -57,10 +57,10 @@ __weak __noinline int adapter_holder(__u32 i, struct decide_candidate *c)
 }
 
 /* A request for the adapter went to the endpoint. Returns 1 if that had it. */
-__weak __noinline int adapter_placed(__u32 id, __u32 generation)
+DECIDE_STEP adapter_placed(__u32 id, __u32 generation)
 {
 	__u32 number = adapter_asked(), at = number / 64;
-	struct pintle_adapters *row = bpf_map_lookup_elem(&adapters, &id);
+	struct pintle_adapters *row = world_find(adapters, &id);
 	struct pintle_holders *h;
 
 	hide(at);
@@ -69,9 +69,9 @@ __weak __noinline int adapter_placed(__u32 id, __u32 generation)
 	if (adapters_state(row, generation, number) == ADAPTERS_LOADED)
 		return 1;
 	__sync_fetch_and_or(&row->placed[at], 1ULL << (number & 63));
-	h = bpf_map_lookup_elem(&adapter_holders, &number);
+	h = world_find(adapter_holders, &number);
 	if (h)
-		adapters_note(h, id, generation, bpf_get_prandom_u32());
+		adapters_note(h, id, generation, world_random());
 	return 0;
 }
 

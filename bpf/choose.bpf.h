@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * choose.bpf.h - makes a decision for a hook: feeds the rule from the maps.
+ * choose.bpf.h - makes a decision: feeds the rule from the maps.
  *
- * The hook describes the connection in `struct terms`; choose() returns the endpoint.
+ * The hook describes the connection in `struct terms`; choose() returns the endpoint. The same text
+ * is compiled into the hooks and the CLI, which reads copies of the maps (world.bpf.h).
  */
 #ifndef PINTLE_CHOOSE_BPF_H
 #define PINTLE_CHOOSE_BPF_H
 
+#include "world.bpf.h"
+
 #include "adapter.bpf.h"
-#include "common.bpf.h"
 #include "daemon.bpf.h"
 #include "eligible.bpf.h"
+#include "note.bpf.h"
 #include "prompt.bpf.h"
-#include "trace.bpf.h"
 #include "trial.bpf.h"
 
 /* The connection for which an endpoint is chosen. */
@@ -64,7 +66,7 @@ static __always_inline struct pintle_override *endpoint_override(__u32 endpoint)
 {
 	__u32 slot = PINTLE_ENDPOINT_SLOT(endpoint);
 
-	return bpf_map_lookup_elem(&overrides, &slot);
+	return world_find(overrides, &slot);
 }
 
 /* Keeps the reads of a score's fields between the two reads of `sequence`, also on weakly ordered
@@ -87,10 +89,10 @@ static __always_inline bool endpoint_query(struct eligible_query *q, const struc
 					   const struct pintle_pool *pool, __u32 id,
 					   __u32 generation)
 {
-	q->health = bpf_map_lookup_elem(&health, &id);
+	q->health = world_find(health, &id);
 	if (!q->health)
 		return false;
-	q->endpoint = bpf_map_lookup_elem(&endpoints, &id);
+	q->endpoint = world_find(endpoints, &id);
 	if (!q->endpoint ||
 	    !eligible_member(q->endpoint, generation, t->key.pool, t->key.pool_generation))
 		return false;
@@ -163,8 +165,8 @@ static __always_inline void endpoint_fill(const struct terms *t, struct pintle_p
 					  struct decide_candidate *c)
 {
 	__u32 id = c->endpoint;
-	struct pintle_inflight *counts = bpf_map_lookup_elem(&inflight, &id);
-	struct pintle_health *h = bpf_map_lookup_elem(&health, &id);
+	struct pintle_inflight *counts = world_find(inflight, &id);
+	struct pintle_health *h = world_find(health, &id);
 
 	if (counts && h)
 		c->full = eligible_full(class_of(pool, t), t->class_id, counts, h, t->over);
@@ -174,11 +176,13 @@ static __always_inline void endpoint_fill(const struct terms *t, struct pintle_p
  * other does until the daemon has seen how it ended: without a daemon, none. */
 static __always_inline bool endpoint_try(__u32 id, __u64 now)
 {
-	struct pintle_health *h = bpf_map_lookup_elem(&health, &id);
+	struct pintle_health *h = world_find(health, &id);
 	__u64 before;
 
 	if (!h || !eligible_due(h, now))
 		return false;
+	if (WORLD_DRY)
+		return true;
 	before = h->try_ns;
 	return before && (__s64)(now - before) >= 0 &&
 	       __sync_val_compare_and_swap(&h->try_ns, before, 0) == before;
@@ -193,12 +197,12 @@ static __always_inline void endpoint_mark(const struct terms *t, const struct de
 	struct pintle_health *h;
 	bool full;
 
-	if (t->would || t->over || (!c->fresh && !t->daemonless))
+	if (WORLD_DRY || t->would || t->over || (!c->fresh && !t->daemonless))
 		return;
 	full = decide_full_by_load(limit, load, c->full);
 	if (full == !!(c->full & DECIDE_FULL_BEFORE))
 		return;
-	h = bpf_map_lookup_elem(&health, &id);
+	h = world_find(health, &id);
 	if (!h)
 		return;
 	if (full)
@@ -208,7 +212,7 @@ static __always_inline void endpoint_mark(const struct terms *t, const struct de
 }
 
 /* endpoint_ask() for one endpoint. */
-__weak __noinline int endpoint_barred(const struct terms *t, const struct decide_candidate *c)
+DECIDE_STEP endpoint_barred(const struct terms *t, const struct decide_candidate *c)
 {
 	struct pintle_score *score;
 	struct pintle_pool *pool;
@@ -218,12 +222,12 @@ __weak __noinline int endpoint_barred(const struct terms *t, const struct decide
 		return INELIGIBLE_DOWN;
 	id = c->endpoint;
 	pool = pool_of(t);
-	score = bpf_map_lookup_elem(&scores, &id);
+	score = world_find(scores, &id);
 	return pool && score ? endpoint_ask(t, pool, score, c) : INELIGIBLE_DOWN;
 }
 
 /* Returns 1 + eligible_asked(). A function of its own, because of the stack. */
-__weak __noinline int newcomers_asked(const struct terms *t, __u32 id)
+DECIDE_STEP newcomers_asked(const struct terms *t, __u32 id)
 {
 	struct pintle_score *score;
 	struct pintle_pool *pool;
@@ -232,8 +236,8 @@ __weak __noinline int newcomers_asked(const struct terms *t, __u32 id)
 	if (!t)
 		return 0;
 	pool = pool_of(t);
-	score = bpf_map_lookup_elem(&scores, &id);
-	e = bpf_map_lookup_elem(&ends, &id);
+	score = world_find(scores, &id);
+	e = world_find(ends, &id);
 	if (!pool || !score || !e)
 		return 0;
 	return 1 + eligible_asked(pool, e->asked_bytes, score->passed_asked);
@@ -248,8 +252,8 @@ static __always_inline __u32 endpoint_asked(const struct terms *t, const struct 
 }
 
 /* endpoint_loads() for one endpoint; 0 if there is no such endpoint. */
-__weak __noinline int endpoint_load(const struct terms *t, struct decide_candidate *c, __u32 bound,
-				    __u32 asked)
+DECIDE_STEP endpoint_load(const struct terms *t, struct decide_candidate *c, __u32 bound,
+			  __u32 asked)
 {
 	struct pintle_inflight *counts;
 	struct pintle_score *score;
@@ -260,8 +264,8 @@ __weak __noinline int endpoint_load(const struct terms *t, struct decide_candida
 		return 0;
 	id = c->endpoint;
 	pool = pool_of(t);
-	score = bpf_map_lookup_elem(&scores, &id);
-	counts = bpf_map_lookup_elem(&inflight, &id);
+	score = world_find(scores, &id);
+	counts = world_find(inflight, &id);
 	if (!pool || !score || !counts)
 		return 0;
 	endpoint_loads(t, pool, score, counts, NULL, c, bound, asked);
@@ -269,7 +273,7 @@ __weak __noinline int endpoint_load(const struct terms *t, struct decide_candida
 }
 
 /* endpoint_fill() for one endpoint, of classes that have bounds. */
-__weak __noinline int endpoint_full(const struct terms *t, struct decide_candidate *c)
+DECIDE_STEP endpoint_full(const struct terms *t, struct decide_candidate *c)
 {
 	struct pintle_pool *pool;
 
@@ -317,14 +321,14 @@ static long class_sum_member(__u32 i, void *arg)
 /* Whether the pool has more connections of the class, or as many and `more` besides, as it may
  * have: asked only of a class with pool_connections. The sum of the endpoints' counts is never
  * wrong when they are right; a count of its own would have to be corrected apart from them. */
-__weak __noinline int class_over(const struct terms *t, __u32 more)
+DECIDE_STEP class_over(const struct terms *t, __u32 more)
 {
 	struct class_sum s = {.terms = t};
 	struct pintle_pool *pool;
 
 	if (!t)
 		return 0;
-	bpf_loop(PINTLE_MAX_MEMBERS, class_sum_member, &s, 0);
+	world_loop(PINTLE_MAX_MEMBERS, class_sum_member, &s);
 	pool = pool_of(t);
 	return pool && (__s64)(s.in_flight + more) >
 			       (__s64)eligible_bound(class_of(pool, t)->pool_connections, t->over);
@@ -337,14 +341,14 @@ static __always_inline bool share_used(const struct pintle_affinity_key *from, _
 				       __u32 open, __u64 sessions, __u64 now)
 {
 	struct pintle_affinity_key key = *from; /* Linux 6.1 takes keys only from the stack */
-	struct pintle_refusal *r = bpf_map_lookup_elem(&refusals, &key);
+	struct pintle_refusal *r = world_find(refusals, &key);
 
 	return r && eligible_suspected(r, now) && eligible_over(places, open + 1, sessions + !open);
 }
 
 /* Finds whether the session has more of its class than its share: t->over, and t->full of one that
  * keeps coming back. */
-__weak __noinline int share_judge_session(struct terms *t)
+DECIDE_STEP share_judge_session(struct terms *t)
 {
 	struct pintle_affinity_key key;
 	struct pintle_affinity *a;
@@ -380,75 +384,6 @@ static __always_inline void share_judge(struct terms *t)
 		share_judge_session(t);
 }
 
-/* Notes that the connection is told no. */
-__weak __noinline int share_refuse(const struct terms *t)
-{
-	struct pintle_refusal first = {}, *r;
-	struct pintle_affinity_key key;
-	struct pintle_bindings *n;
-	struct pintle_pool *pool;
-	__u32 id;
-
-	if (!t || t->key.session.kind == PINTLE_KEY_NONE)
-		return 0;
-	pool = pool_of(t);
-	if (!pool || !class_of(pool, t)->places)
-		return 0;
-	key = t->key;
-	r = bpf_map_lookup_elem(&refusals, &key);
-	if (!r) {
-		first.told_ns = t->now;
-		bpf_map_update_elem(&refusals, &key, &first, BPF_NOEXIST);
-		return 0;
-	}
-	if ((__s64)(t->now - r->told_ns) >= (__s64)PINTLE_RETRY_NS)
-		r->again = 0;
-	else if (r->again < PINTLE_RETRIES)
-		__sync_fetch_and_add(&r->again, 1);
-	r->told_ns = t->now;
-	id = t->key.pool;
-	n = bpf_map_lookup_elem(&bindings, &id);
-	if (n && r->again >= PINTLE_RETRIES)
-		__sync_fetch_and_add(&n->retry_suspected, 1);
-	return 0;
-}
-
-#define PLACE_ATTEMPTS 3
-
-/* Whether, now that the connection is counted, the class has more connections at the endpoint or in
- * the pool than it may have: another CPU has placed one at the same time. The hook takes the
- * placement back, and decides again. So a class that is refused at its bounds never has more
- * connections than they say, though two that race for the last place may both not get it. */
-__weak __noinline int placed_over_bounds(const struct terms *t, __u32 endpoint)
-{
-	struct pintle_counters *n;
-	struct pintle_class *class;
-	struct pintle_pool *pool;
-
-	if (!t)
-		return 0;
-	pool = pool_of(t);
-	if (!pool)
-		return 0;
-	class = class_of(pool, t);
-	if (t->mode == PINTLE_MODE_BASELINE || class->admission == PINTLE_ADMISSION_PROCEED)
-		return 0;
-	n = counters_find(endpoint, t->class_id);
-	if (n && class->connections &&
-	    (__s64)eligible_in_flight(n) > (__s64)eligible_bound(class->connections, t->over))
-		return 1;
-	return class->pool_connections && class_over(t, 0);
-}
-
-/* The same; most classes have no such bounds. */
-static __always_inline bool placed_over(const struct terms *t, __u32 endpoint)
-{
-	struct pintle_pool *pool = pool_of(t);
-
-	return pool && (class_of(pool, t)->connections | class_of(pool, t)->pool_connections) &&
-	       placed_over_bounds(t, endpoint);
-}
-
 struct sample {
 	struct decide_state rule;
 	struct decide_candidate candidate;
@@ -468,8 +403,8 @@ static __always_inline __u32 request_missing(const struct terms *t, const struct
 }
 
 /* Considers a candidate for a connection of which it is known what its request lacks there. */
-__weak __noinline int request_consider(struct decide_state *rule, const struct terms *t,
-				       const struct decide_candidate *c)
+DECIDE_STEP request_consider(struct decide_state *rule, const struct terms *t,
+			     const struct decide_candidate *c)
 {
 	struct pintle_pool *pool;
 	__u32 missing;
@@ -488,7 +423,7 @@ __weak __noinline int request_consider(struct decide_state *rule, const struct t
 
 /* In a pool of which only a sample is compared, those that hold a beginning of the prompt, and its
  * home, and those that hold the adapter, are candidates, too. */
-__weak __noinline int holder_consider(struct sample *s, const struct terms *t, __u32 i, __u32 which)
+DECIDE_STEP holder_consider(struct sample *s, const struct terms *t, __u32 i, __u32 which)
 {
 	struct decide_candidate *c;
 	int found;
@@ -515,9 +450,9 @@ static __always_inline __u32 sample_ask(const struct terms *t, struct pintle_poo
 	struct pintle_ends *sums;
 	__u32 id = c->endpoint, why;
 
-	score = bpf_map_lookup_elem(&scores, &id);
-	counts = bpf_map_lookup_elem(&inflight, &id);
-	sums = bpf_map_lookup_elem(&ends, &id);
+	score = world_find(scores, &id);
+	counts = world_find(inflight, &id);
+	sums = world_find(ends, &id);
 	if (!score || !counts || !sums)
 		return INELIGIBLE_DOWN;
 	why = endpoint_ask(t, pool, score, c);
@@ -597,13 +532,13 @@ static __always_inline int sample_step(struct sample *s, const struct terms *t, 
 }
 
 /* Considers the i-th member of the sample. Returns 1 when no more are needed. */
-__weak __noinline int sample_member(struct sample *s, const struct terms *t, __u32 i)
+DECIDE_STEP sample_member(struct sample *s, const struct terms *t, __u32 i)
 {
 	return sample_step(s, t, i, false);
 }
 
 /* The same of a decision that is noted, or of which it is known what the request lacks where. */
-__weak __noinline int sample_member_more(struct sample *s, const struct terms *t, __u32 i)
+DECIDE_STEP sample_member_more(struct sample *s, const struct terms *t, __u32 i)
 {
 	return sample_step(s, t, i, true);
 }
@@ -611,8 +546,7 @@ __weak __noinline int sample_member_more(struct sample *s, const struct terms *t
 /* Finds the endpoint to which the session is bound, unless the binding is too old or the session is
  * a crowd; and sets rule->extra, also then. Returns 1 if there is one. A function of its own,
  * because of its stack. */
-__weak __noinline int bound_find(struct decide_state *rule, const struct terms *t,
-				 struct decide_candidate *c)
+DECIDE_STEP bound_find(struct decide_state *rule, const struct terms *t, struct decide_candidate *c)
 {
 	struct pintle_affinity_key key;
 	struct pintle_affinity *a;
@@ -627,11 +561,11 @@ __weak __noinline int bound_find(struct decide_state *rule, const struct terms *
 	if (!pool)
 		return 0;
 	key = t->key; /* Linux 6.1 takes keys only from the stack */
-	a = t->would ? bpf_map_lookup_elem(&shadow_bindings, &key) : binding_find(&key);
+	a = t->would ? world_find(shadow_bindings, &key) : binding_find(&key);
 	if (!a)
 		return 0;
 	id = a->endpoint;
-	score = bpf_map_lookup_elem(&scores, &id);
+	score = world_find(scores, &id);
 	passed = score && score->generation == a->generation &&
 		 eligible_passed(pool, score->passed_ns, t->now);
 	context = a->context_bytes;
@@ -662,21 +596,16 @@ static __always_inline __u32 home_of(const struct pintle_session_key *group)
 static __always_inline const struct pintle_ref *home_at(__u32 pool, __u32 generation, __u32 at)
 {
 	struct pintle_homes *table;
-	__u32 zero = 0;
-	void *inner;
 
 	hide(at);
 	if (at >= PINTLE_HOME_ENTRIES)
 		return NULL;
-	inner = bpf_map_lookup_elem(&homes, &pool);
-	if (!inner)
-		return NULL;
-	table = bpf_map_lookup_elem(inner, &zero);
+	table = world_homes(pool);
 	return table && table->pool_generation == generation ? &table->home[at] : NULL;
 }
 
 /* Finds the home of the connection's group. Returns 1 if there is one. */
-__weak __noinline int home_find(const struct terms *t, struct decide_candidate *c)
+DECIDE_STEP home_find(const struct terms *t, struct decide_candidate *c)
 {
 	const struct pintle_ref *home;
 
@@ -717,8 +646,8 @@ static __always_inline __u32 preferred_missing(const void *arg, const struct dec
 }
 
 /* Sets the limit of the connection's class, and considers the endpoint that it prefers. */
-__weak __noinline int rule_prefer(struct decide_state *rule, const struct terms *t,
-				  struct decide_candidate *c)
+DECIDE_STEP rule_prefer(struct decide_state *rule, const struct terms *t,
+			struct decide_candidate *c)
 {
 	struct pintle_pool *pool;
 
@@ -739,7 +668,7 @@ __weak __noinline int rule_prefer(struct decide_state *rule, const struct terms 
 static __always_inline struct pintle_responder *responder_of(const struct terms *t)
 {
 	__u32 zero = 0;
-	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+	struct pintle_node *n = world_find(node, &zero);
 	struct pintle_responder *r;
 
 	if (!n || t->daemonless)
@@ -749,8 +678,7 @@ static __always_inline struct pintle_responder *responder_of(const struct terms 
 }
 
 /* Apart from choose(), because of its stack. */
-__weak __noinline int rule_end(struct decide_state *rule, const struct terms *t,
-			       struct decide_result *r)
+DECIDE_STEP rule_end(struct decide_state *rule, const struct terms *t, struct decide_result *r)
 {
 	struct pintle_class *class;
 	struct pintle_pool *pool;
@@ -783,10 +711,10 @@ _Static_assert(!(__builtin_offsetof(struct pintle_score, passed_ns) % 64) &&
 /* A word of each cache line that endpoint_barred() and endpoint_load() read of the endpoint. */
 static __always_inline void endpoint_fetch(__u32 id)
 {
-	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
-	struct pintle_inflight *counts = bpf_map_lookup_elem(&inflight, &id);
-	struct pintle_health *h = bpf_map_lookup_elem(&health, &id);
-	struct pintle_score *score = bpf_map_lookup_elem(&scores, &id);
+	struct pintle_endpoint *e = world_find(endpoints, &id);
+	struct pintle_inflight *counts = world_find(inflight, &id);
+	struct pintle_health *h = world_find(health, &id);
+	struct pintle_score *score = world_find(scores, &id);
 	struct pintle_override *o = endpoint_override(id);
 
 	if (!e || !counts || !h || !score || !o)
@@ -805,7 +733,7 @@ static __always_inline void endpoint_fetch(__u32 id)
  * wait for one endpoint after the other. Here nothing follows from what is read, so the processor
  * waits for all of them at once: that takes off a fifth of a decision. The loops are unrolled,
  * because Linux 6.1 refuses a loop whose end is not a conditional jump. */
-__weak __noinline int sample_fetch(const struct decide_sample *s, const struct terms *t)
+DECIDE_STEP sample_fetch(const struct decide_sample *s, const struct terms *t)
 {
 	__u32 ids[PINTLE_SAMPLE] = {}, n, most, i, at;
 	struct pintle_pool *pool;
@@ -836,7 +764,7 @@ __weak __noinline int sample_fetch(const struct decide_sample *s, const struct t
 }
 
 /* Returns 1 if the sample is a part of the pool. Apart from choose(), because of its stack. */
-__weak __noinline int sample_begin(struct decide_sample *s, const struct terms *t)
+DECIDE_STEP sample_begin(struct decide_sample *s, const struct terms *t)
 {
 	struct pintle_pool *pool;
 	__u32 n, random;
@@ -851,14 +779,14 @@ __weak __noinline int sample_begin(struct decide_sample *s, const struct terms *
 		decide_sample_all(s, n);
 		return 0;
 	}
-	random = bpf_get_prandom_u32();
+	random = world_random();
 	/* Without a daemon nobody keeps the order, and any listener is eligible. */
 	decide_sample_draw(s, n, t->daemonless ? 0 : pool->ready, random, random >> 16);
 	return 1;
 }
 
 /* Notes what is known of the request, and what of the session's context the prompt leaves. */
-__weak __noinline int choose_note_request(const struct terms *t)
+DECIDE_STEP choose_note_request(const struct terms *t)
 {
 	struct pintle_trace *n;
 	struct pintle_asking *a;
@@ -884,8 +812,8 @@ __weak __noinline int choose_note_request(const struct terms *t)
 }
 
 /* Notes the preferred endpoint. */
-__weak __noinline int choose_note_preferred(const struct terms *t, const struct decide_state *rule,
-					    const struct decide_candidate *c)
+DECIDE_STEP choose_note_preferred(const struct terms *t, const struct decide_state *rule,
+				  const struct decide_candidate *c)
 {
 	if (!t || !rule || !c)
 		return 0;
@@ -896,7 +824,7 @@ __weak __noinline int choose_note_preferred(const struct terms *t, const struct 
 }
 
 /* Begins the note of a decision anew, for the pool to which *t is a question now. */
-__weak __noinline int choose_note(const struct terms *t)
+DECIDE_STEP choose_note(const struct terms *t)
 {
 	struct decide_candidate home = {};
 	struct pintle_trace *n;
@@ -924,7 +852,7 @@ __weak __noinline int choose_note(const struct terms *t)
 /* Makes a decision; r->generation is 0 when no endpoint is eligible, or the connection is turned
  * away.
  */
-__weak __noinline int choose(const struct terms *t, struct decide_result *r)
+DECIDE_STEP choose(const struct terms *t, struct decide_result *r)
 {
 	struct sample s = {};
 	struct pintle_pool *pool;
@@ -942,7 +870,7 @@ __weak __noinline int choose(const struct terms *t, struct decide_result *r)
 		r->outcome = PINTLE_OUTCOME_FORBIDDEN;
 		return 0;
 	}
-	decide_begin(&s.rule, mix(bpf_get_prandom_u32()), t->mode == PINTLE_MODE_BASELINE);
+	decide_begin(&s.rule, mix(world_random()), t->mode == PINTLE_MODE_BASELINE);
 	s.rule.tie = pool->tie;
 	if (!s.rule.baseline)
 		rule_prefer(&s.rule, t, &s.candidate);
@@ -971,100 +899,9 @@ __weak __noinline int choose(const struct terms *t, struct decide_result *r)
 	return 0;
 }
 
-static __always_inline void count_outcome(__u32 pool, __u32 outcome)
-{
-	__u32 at = PINTLE_STAT(pool, outcome);
-	__u64 *n = bpf_map_lookup_elem(&stats, &at);
-
-	if (n)
-		__sync_fetch_and_add(n, 1); /* connect() may be interrupted by a segment */
-}
-
-/* Whether the connection is refused whatever the failure mode says. */
-static __always_inline bool is_told_no(__u32 outcome)
-{
-	return outcome == PINTLE_OUTCOME_REFUSED || outcome == PINTLE_OUTCOME_FORBIDDEN;
-}
-
-/* Whether the class of the connection had no room for it. */
-static __always_inline bool is_turned_away(__u32 outcome)
-{
-	return outcome == PINTLE_OUTCOME_REFUSED || outcome == PINTLE_OUTCOME_DIVERTED;
-}
-
-/* Whether an operator who looks for trouble wants to see each decision with this outcome. */
-static __always_inline bool rare(__u32 outcome)
-{
-	return outcome == PINTLE_OUTCOME_ESCAPED || outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
-	       outcome == PINTLE_OUTCOME_STALE || outcome == PINTLE_OUTCOME_TRIED ||
-	       outcome == PINTLE_OUTCOME_SPILLED || outcome == PINTLE_OUTCOME_DIVERTED ||
-	       is_told_no(outcome);
-}
-
-/* Reports a rare decision as an event; tuple->local is the frontend. `cgroup` is the client's, 0:
- * not known. */
-__weak __noinline int report_decision(const struct pintle_tuple *tuple, const struct terms *t,
-				      const struct decide_result *r, __u32 hook, __u64 cgroup)
-{
-	struct pintle_event *e;
-	bool audit;
-	__u32 readers;
-
-	if (!tuple || !t || !r)
-		return 0;
-	audit = is_told_no(r->outcome) || r->outcome == PINTLE_OUTCOME_DIVERTED;
-	readers = events_readers(t->now, audit ? PINTLE_AUDIT_TOLD_NO : 0);
-	e = event_begin(&readers, PINTLE_EVENT_DECIDED, hook, t->now);
-	if (!e)
-		return 0;
-	e->pool = t->key.pool;
-	e->pool_generation = t->key.pool_generation;
-	e->endpoint = r->endpoint;
-	e->generation = r->generation;
-	e->class_id = t->class_id;
-	e->outcome = r->outcome;
-	e->tuple = *tuple;
-	e->cgroup = cgroup;
-	event_end(e, readers);
-	return 0;
-}
-
-/* Takes a note for a decision about a connection to the pool `asked`, if somebody follows. */
-static __always_inline void trace_start(struct terms *t, const struct pintle_ref *asked)
-{
-	if (is_followed(t->now))
-		t->note = trace_begin(asked, t->now);
-}
-
-/* Tells of the decision that was noted; tuple->local is the frontend. Returns 1 if somebody is to
- * be told how the connection ends. */
-__weak __noinline int trace_decided(const struct terms *t, const struct pintle_ref *asked,
-				    const struct decide_result *r, const struct pintle_tuple *tuple,
-				    __u32 hook)
-{
-	struct pintle_trace *n;
-
-	if (!t || !asked || !r || !tuple)
-		return 0;
-	n = note_find(t->note);
-	if (!n)
-		return 0;
-	n->asked = *asked;
-	n->tuple = *tuple;
-	n->hook = hook;
-	n->chosen.id = r->endpoint;
-	n->chosen.generation = r->generation;
-	n->outcome = r->outcome;
-	n->error = 0;
-	n->failure = PINTLE_FAILURE_COUNT;
-	n->answers = 0;
-	n->duration_ns = 0;
-	return note_tell_all(n, t->now);
-}
-
 static __always_inline __u32 pool_mode(__u32 id, const struct pintle_pool *pool, __u64 now)
 {
-	struct pintle_override *o = bpf_map_lookup_elem(&overrides, &id);
+	struct pintle_override *o = world_find(overrides, &id);
 	__u32 mode = pool->mode, generation = pool->generation;
 
 	if (!o || o->generation != generation)
@@ -1073,13 +910,6 @@ static __always_inline __u32 pool_mode(__u32 id, const struct pintle_pool *pool,
 		mode = o->mode;
 	return o->flags & PINTLE_OVERRIDE_TRIAL ? (__u32)trial_mode(id, generation, now, mode)
 						: mode;
-}
-
-/* Whether a connection without an endpoint is refused. */
-static __always_inline bool is_refused(const struct pintle_pool *pool,
-				       const struct decide_result *r)
-{
-	return is_told_no(r->outcome) || pool->failure_mode != PINTLE_FAIL_OPEN;
 }
 
 #endif

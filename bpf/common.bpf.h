@@ -5,7 +5,7 @@
 
 #include "address.bpf.h"
 #include "health.bpf.h"
-#include "maps.bpf.h"
+#include "world.bpf.h"
 
 #include <bpf/bpf_endian.h>
 #include <linux/errno.h>
@@ -13,12 +13,6 @@
 
 #define AF_INET  2
 #define AF_INET6 10
-
-#define barrier() asm volatile("" ::: "memory")
-
-/* Makes the compiler forget what it knows about `x`, such as that x % n < n, or that a function
- * returns 0 or 1. A compiler that knows that drops the check that the verifier needs to see. */
-#define hide(x) asm volatile("" : "+r"(x))
 
 /* The scope of the network namespace that this copy of the programs serves; see PINTLE_SCOPE_NODE.
  */
@@ -139,13 +133,6 @@ __weak __noinline int frontend_of(const struct pintle_tuple *t, __u32 hook, stru
 	return f ? f->prefix_bits & 0xff : 0;
 }
 
-static __always_inline struct pintle_pool *pool_find(__u32 id, __u32 generation)
-{
-	struct pintle_pool *pool = bpf_map_lookup_elem(&pools, &id);
-
-	return pool && generation && pool->generation == generation ? pool : NULL;
-}
-
 /* Makes the key of the session of a server's connection, in the pool that *key names. Returns 0
  * where it has none. */
 __weak __noinline int server_session(const struct pintle_tuple *t, struct pintle_affinity_key *key)
@@ -177,18 +164,6 @@ static __always_inline struct pintle_endpoint *endpoint_find(__u32 id, __u32 gen
 static __always_inline bool ejected(const struct pintle_health *h, __u64 now)
 {
 	return health_ejected(h->ejected_until_ns, h->answered_ns, h->failed_ns, now);
-}
-
-static __always_inline struct pintle_counters *counters_find(__u32 endpoint, __u32 class_id)
-{
-	struct pintle_inflight *f = bpf_map_lookup_elem(&inflight, &endpoint);
-
-	if (!f)
-		return NULL;
-	/* Without the barrier, clang 15 and later add the offset before the check, and the verifier
-	 * refuses arithmetic on a pointer that may be NULL. */
-	barrier();
-	return &f->by_class[class_id & (PINTLE_MAX_CLASSES - 1)];
 }
 
 /* Whether the id still belongs to the endpoint for which it was stored. An endpoint that was taken
@@ -228,13 +203,6 @@ static __always_inline void placement_failed(struct pintle_decision *d)
 }
 
 /* ---- bindings ---------------------------------------------------------------- */
-
-static __always_inline struct pintle_affinity *binding_find(const struct pintle_affinity_key *key)
-{
-	struct pintle_affinity *a = bpf_map_lookup_elem(&affinity, key);
-
-	return a ? a : bpf_map_lookup_elem(&affinity_beyond, key);
-}
 
 /* Counts one more binding of the client, and returns true unless the client has its share already.
  * Only the daemon takes off bindings that are gone. Without a daemon a client's count only grows,
@@ -303,17 +271,6 @@ static __always_inline struct pintle_affinity *bind_session(const struct pintle_
 }
 
 /* ---- what a session has open ---------------------------------------------------- */
-
-/* How many sessions with open connections share the places of the class. */
-static __always_inline __u64 *sharing_of(__u32 pool, __u32 class_id)
-{
-	struct pintle_bindings *n = bpf_map_lookup_elem(&bindings, &pool);
-
-	if (!n)
-		return NULL;
-	barrier(); /* as in counters_find() */
-	return &n->sharing[class_id & (PINTLE_MAX_CLASSES - 1)];
-}
 
 /* Only the program that swaps `sharing` counts: so the count is the number of those marks, but for
  * bindings that were evicted. */

@@ -8,9 +8,9 @@
  * connection to its end.
  */
 #include "access.bpf.h"
-#include "choose.bpf.h"
 #include "classes.bpf.h"
 #include "client.bpf.h"
+#include "decided.bpf.h"
 #include "shadow.bpf.h"
 #include "tiers.bpf.h"
 

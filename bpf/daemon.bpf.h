@@ -3,14 +3,15 @@
 #ifndef PINTLE_DAEMON_BPF_H
 #define PINTLE_DAEMON_BPF_H
 
-#include "common.bpf.h"
+#include "world.bpf.h"
+
 #include "eligible.bpf.h"
 
 /* Whether no daemon reads metrics pages. */
 static __always_inline bool daemon_silent(const struct pintle_pool *pool, __u64 now)
 {
 	__u32 zero = 0;
-	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+	struct pintle_node *n = world_find(node, &zero);
 
 	return !n || eligible_daemonless(pool, n->heartbeat_ns, now);
 }
@@ -19,7 +20,7 @@ static __always_inline bool daemon_silent(const struct pintle_pool *pool, __u64 
 static __always_inline bool daemon_left(const struct pintle_pool *pool, __u64 now)
 {
 	__u32 zero = 0;
-	struct pintle_node *n = bpf_map_lookup_elem(&node, &zero);
+	struct pintle_node *n = world_find(node, &zero);
 
 	return !n || eligible_left(pool, n, now);
 }

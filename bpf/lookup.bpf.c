@@ -9,8 +9,8 @@
  */
 #include "access.bpf.h"
 #include "asking.bpf.h"
-#include "choose.bpf.h"
 #include "classes.bpf.h"
+#include "decided.bpf.h"
 #include "hand_flow.bpf.h"
 #include "held.bpf.h"
 #include "oneshot_pool.bpf.h"

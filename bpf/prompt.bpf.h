@@ -8,21 +8,21 @@
 #ifndef PINTLE_PROMPT_BPF_H
 #define PINTLE_PROMPT_BPF_H
 
-#include "common.bpf.h"
+#include "world.bpf.h"
 #include "prefix.bpf.h"
 
 static __always_inline struct pintle_asking *prompt_find(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&asking, &zero);
+	return world_find(asking, &zero);
 }
 
 /* How many steps of the prompt the endpoint holds. */
-__weak __noinline int prompt_steps(__u32 endpoint, __u32 generation, __u64 now)
+DECIDE_STEP prompt_steps(__u32 endpoint, __u32 generation, __u64 now)
 {
-	struct pintle_health *h = bpf_map_lookup_elem(&health, &endpoint);
-	struct pintle_score *s = bpf_map_lookup_elem(&scores, &endpoint);
+	struct pintle_health *h = world_find(health, &endpoint);
+	struct pintle_score *s = world_find(scores, &endpoint);
 	struct pintle_asking *a = prompt_find();
 	__u64 since;
 
@@ -58,7 +58,7 @@ static __always_inline __u32 prompt_have_at(const struct pintle_asking *a,
 }
 
 /* What computing the prompt costs at the candidate, for decide_consider_missing(). */
-__weak __noinline int prompt_missing(const struct decide_candidate *c, __u32 weight, __u64 now)
+DECIDE_STEP prompt_missing(const struct decide_candidate *c, __u32 weight, __u64 now)
 {
 	struct pintle_asking *a = prompt_find();
 
@@ -66,7 +66,7 @@ __weak __noinline int prompt_missing(const struct decide_candidate *c, __u32 wei
 }
 
 /* Bytes of the prompt that the candidate has cached. */
-__weak __noinline int prompt_cached(const struct decide_candidate *c, __u64 now)
+DECIDE_STEP prompt_cached(const struct decide_candidate *c, __u64 now)
 {
 	struct pintle_asking *a = prompt_find();
 
@@ -78,8 +78,7 @@ __weak __noinline int prompt_cached(const struct decide_candidate *c, __u64 now)
 
 /* Returns the context of a session that is bound to the endpoint, for decide_extra(), and
  * PROMPT_IS_OTHER. `former`: the steps of the session's former prompt. */
-__weak __noinline int prompt_context(__u32 endpoint, __u32 generation, __u64 now, __u32 context,
-				     __u32 former)
+DECIDE_STEP prompt_context(__u32 endpoint, __u32 generation, __u64 now, __u32 context, __u32 former)
 {
 	struct pintle_asking *a = prompt_find();
 	__u32 steps;
@@ -97,7 +96,7 @@ __weak __noinline int prompt_context(__u32 endpoint, __u32 generation, __u64 now
 
 /* The i-th endpoint that may hold a beginning of the prompt: the last is its home. Returns 0 if
  * there is none. */
-__weak __noinline int prompt_holder(__u32 i, struct decide_candidate *c)
+DECIDE_STEP prompt_holder(__u32 i, struct decide_candidate *c)
 {
 	struct pintle_asking *a = prompt_find();
 

@@ -61,7 +61,7 @@ static __always_inline bool tier_spills(__u32 outcome)
 }
 
 #ifdef __bpf__
-#include "choose.bpf.h"
+#include "decided.bpf.h"
 
 /* Remembers in *t what it is in the pool that is asked, to which *t is a question. */
 static __always_inline void tier_begin(struct terms *t)

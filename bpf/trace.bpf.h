@@ -3,7 +3,7 @@
  * trace.bpf.h - decisions and ends for `pintle trace`.
  *
  *   trace_begin()      takes a note for a decision that is about to be made, if somebody follows
- *   note_*()           fill it in while the rule runs (choose.bpf.h)
+ *   note_*()           fill it in while the rule runs (note.bpf.h, choose.bpf.h)
  *   trace_decided()    tells those who follow all connections, and says whether to keep the note
  *   trace_closed()     tells the end, also to those who follow only slow or failed connections
  *
@@ -15,16 +15,8 @@
 #ifndef PINTLE_TRACE_BPF_H
 #define PINTLE_TRACE_BPF_H
 
-#include "adapter.bpf.h"
 #include "common.bpf.h"
-#include "eligible.bpf.h"
-#include "prompt.bpf.h"
-
-_Static_assert(sizeof(struct decide_facts) == sizeof(((struct pintle_trace_candidate *)0)->facts) &&
-		       sizeof(struct decide_candidate) ==
-			       sizeof(((struct pintle_trace_candidate *)0)->candidate) &&
-		       sizeof(struct decide_state) == sizeof(((struct pintle_trace *)0)->rule),
-	       "struct pintle_trace");
+#include "note.bpf.h"
 
 static __always_inline struct pintle_follows *follows_find(void)
 {
@@ -39,13 +31,6 @@ static __always_inline bool is_followed(__u64 now)
 	struct pintle_follows *all = follows_find();
 
 	return all && (__s64)(all->until_ns - now) > 0;
-}
-
-static __always_inline struct pintle_trace *note_find(__u32 note)
-{
-	__u32 at = note - 1;
-
-	return note ? bpf_map_lookup_elem(&notes, &at) : NULL;
 }
 
 /* ---- followers ---------------------------------------------------------------------- */
@@ -233,132 +218,6 @@ __weak __noinline int trace_begin(const struct pintle_ref *asked, __u64 now)
 		if (follower_wants(asked, i, now))
 			followers |= 1U << i;
 	return followers ? note_take(followers) : 0;
-}
-
-/* What the rule is about to look at: a pool's members, for the connection's session. */
-__weak __noinline int note_pool(__u32 note, const struct pintle_affinity_key *of, __u64 now,
-				__u32 would)
-{
-	struct pintle_trace *n = note_find(note);
-	struct pintle_affinity_key key;
-	struct pintle_affinity *a;
-
-	if (!n || !of)
-		return 0;
-	key = *of; /* Linux 6.1 takes keys only from the stack */
-	n->key = key;
-	n->decided_ns = now;
-	n->count = 0;
-	n->compared = 0;
-	__builtin_memset(n->rule, 0, sizeof(n->rule));
-	n->home.generation = 0;
-	n->bound.generation = 0;
-	if (key.session.kind == PINTLE_KEY_NONE)
-		return 0;
-	a = would ? bpf_map_lookup_elem(&shadow_bindings, &key) : binding_find(&key);
-	if (a)
-		n->bound = *a;
-	return 0;
-}
-
-/* Where the endpoint has its place in the note: whoever is preferred, or holds something of the
- * request, comes once more as a member. n->count: it has none yet. */
-static __always_inline __u32 note_place(const struct pintle_trace *n, __u32 endpoint)
-{
-	const struct decide_candidate *c;
-	__u32 i;
-
-#pragma unroll
-	for (i = 0; i < PINTLE_TRACED; i++) {
-		c = (const struct decide_candidate *)n->of[i].candidate;
-		if (i < n->count && c->endpoint == endpoint)
-			return i;
-	}
-	return n->count;
-}
-
-/* The rule has looked at an endpoint: `ineligible`, or with these loads. All members of a small
- * pool have room here; of a larger one those that may be chosen. The facts are read once more, just
- * after the rule read them, because in its own function they would take stack in each decision. */
-__weak __noinline int note_candidate(__u32 note, const struct decide_candidate *c, __u32 ineligible)
-{
-	struct pintle_trace *n = note_find(note);
-	struct eligible_score s = {.whole = 1};
-	struct pintle_trace_candidate *to;
-	struct pintle_inflight *counts;
-	struct pintle_score *score;
-	struct pintle_pool *pool;
-	struct pintle_ends *sums;
-	struct decide_facts *f;
-	__u32 id, at;
-
-	if (!n || !c)
-		return 0;
-	id = c->endpoint;
-	at = note_place(n, id);
-	if (at == n->count)
-		n->compared++;
-	pool = pool_find(n->key.pool, n->key.pool_generation);
-	score = bpf_map_lookup_elem(&scores, &id);
-	counts = bpf_map_lookup_elem(&inflight, &id);
-	if (!pool || !score || !counts || at >= PINTLE_TRACED ||
-	    (ineligible && pool->member_count > PINTLE_SAMPLE))
-		return 0;
-	if (at == n->count)
-		n->count = at + 1;
-	to = &n->of[at];
-	to->ineligible = ineligible;
-	to->adapter = 0;
-	to->missing = 0;
-	to->have = 0;
-	*(struct decide_candidate *)to->candidate = *c;
-	to->scraped_ns = eligible_scraped_ns(score, c->generation);
-	to->flags = score->flags;
-	to->waiting = score->waiting;
-	to->running = score->running;
-	to->kv_cache = score->kv_cache;
-	to->gpu = score->gpu;
-	f = (struct decide_facts *)to->facts;
-	__builtin_memset(f, 0, sizeof(*f));
-	eligible_count(f, pool, counts);
-	eligible_score_take(&s, score, c->generation, pool, n->decided_ns);
-	eligible_facts(f, pool, &s, n->decided_ns);
-	sums = bpf_map_lookup_elem(&ends, &id);
-	if (sums && pool->decide == PINTLE_DECIDE_REQUEST)
-		eligible_facts_asked(f,
-				     eligible_asked(pool, sums->asked_bytes, score->passed_asked));
-	return 0;
-}
-
-/* What the rule found that the request lacks at the endpoint, which is noted. */
-__weak __noinline int note_missing(__u32 note, const struct decide_candidate *c, __u32 missing)
-{
-	struct pintle_trace *n = note_find(note);
-	struct pintle_trace_candidate *to;
-	__u32 at;
-
-	if (!n || !c)
-		return 0;
-	at = note_place(n, c->endpoint);
-	if (at >= n->count || at >= PINTLE_TRACED)
-		return 0;
-	to = &n->of[at];
-	to->missing = missing;
-	if (n->adapter)
-		to->adapter = adapter_state(c);
-	if (n->prompt_bytes)
-		to->have = prompt_cached(c, n->decided_ns);
-	return 0;
-}
-
-/* What the rule knew when it chose. */
-__weak __noinline int note_rule(__u32 note, const struct decide_state *rule)
-{
-	struct pintle_trace *n = note_find(note);
-
-	if (n && rule)
-		*(struct decide_state *)n->rule = *rule;
-	return 0;
 }
 
 /* ---- the end ---------------------------------------------------------------------------- */

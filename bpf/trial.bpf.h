@@ -69,20 +69,21 @@ static __always_inline __u32 trial_counts_in(const struct pintle_trial *t, __u64
 	return number;
 }
 
-#ifdef __bpf__
-#include "common.bpf.h"
+#if defined(__bpf__) || defined(world_find) /* the world (world.bpf.h) is there */
+#include "world.bpf.h"
+
 #include "eligible.bpf.h"
 
 static __always_inline struct pintle_trial *trial_find(__u32 pool, __u32 generation)
 {
 	struct pintle_ref key = {pool, generation};
 
-	return bpf_map_lookup_elem(&trials, &key);
+	return world_find(trials, &key);
 }
 
 /* The mode of a pool that may have a test; else `otherwise`. A function of its own, because of the
  * stack. */
-__weak __noinline int trial_mode(__u32 pool, __u32 generation, __u64 now, __u32 otherwise)
+DECIDE_STEP trial_mode(__u32 pool, __u32 generation, __u64 now, __u32 otherwise)
 {
 	struct pintle_trial *t = trial_find(pool, generation);
 	struct pintle_pool *p;
@@ -93,7 +94,7 @@ __weak __noinline int trial_mode(__u32 pool, __u32 generation, __u64 now, __u32 
 		return otherwise;
 	number = trial_block(t, now);
 	p = pool_find(pool, generation);
-	n = bpf_map_lookup_elem(&node, &zero);
+	n = world_find(node, &zero);
 	if (number == TRIAL_NO_BLOCK || !p || !n || eligible_daemonless(p, n->heartbeat_ns, now))
 		return otherwise;
 	return trial_mode_in(t, number);
