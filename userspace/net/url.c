@@ -65,17 +65,16 @@ static bool decode_percent(char *text)
 	return true;
 }
 
-/* A name, or an IPv4 address in any form that inet_aton() takes, such as 127.1. */
+/* A name, or an IPv4 address of four decimal numbers. Rarer forms are refused: libcurl 7.88 reads
+ * 0X7f.1 as 127.0.0.1, and libcurl 8.14 as a name, of which the resolver makes 127.0.0.1. */
 static bool parse_host(char *host, struct url *u)
 {
 	struct in_addr v4;
 
 	if (!decode_percent(host) || !*host || strpbrk(host, " /:#?!@{}[]\\$'\"^`*<>=;,+&()%|"))
 		return false;
-	u->numeric = inet_aton(host, &v4);
-	if (u->numeric)
-		addr_from_v4(&u->ip, v4.s_addr);
-	return true;
+	u->numeric = addr_parse_ip(host, &u->ip);
+	return u->numeric || !inet_aton(host, &v4);
 }
 
 /* "[USER@]HOST[:PORT]" */
