@@ -149,12 +149,10 @@ def first_token(_, quick):
             rows.append([f"{hook} hook, {which}", len(asked), sum(size == told for size, told, _ in asked), len(errors),
                          sum(abs(error) <= 3 for error in errors), ", ".join(spread)])
     return table("Requests and first tokens against the servers' log",
-                 "Requests of 300 bytes to 300 kB, four to a connection that is kept alive, the next one some 10 ms after "
-                 "the answer before (`at once`) or 100 ms later. An answer is a head and four tokens, the first of which "
-                 "comes after 10 to 300 ms, and the head either at once or 4 ms before it. Beside what server and "
-                 "client logged, by the kernel's clock: the bytes that passes counted, and the time to first token "
-                 "that callbacks at the hook's sockets summed up. An error is what lies outside of the bounds that the "
-                 "log gives. Goal: all bytes exact; a first token within 3 ms, at clients each, at servers that of "
-                 "a connection's first request.",
+                 "Requests of 300 bytes to 300 kB, four to a kept-alive connection, some 10 ms (`at once`) or 100 ms "
+                 "apart. An answer is a head and four tokens; the first comes after 10 to 300 ms, the head at once "
+                 "or 4 ms before it. The passes' bytes and the callbacks' times to first token are compared with the "
+                 "log of server and client; an error is outside the log's bounds. Goal: all bytes exact; first "
+                 "tokens within 3 ms, at clients each, at servers a connection's first.",
                  ["requests", "asked", "bytes exact", "first tokens seen", "within 3 ms",
                   "error, ms: least, p5, p50, p95, most"], rows)

@@ -79,7 +79,7 @@ def cost_of_flood(node, quick):
                                           "errors"], rows)
 
 
-WHAT = (f"SYNs from 65,536 addresses over a veth, sent, received and answered on one CPU, as fast as they go: what each "
-        f"takes, and how much of that is not the sender's (frames for a link address that is nobody's are thrown away "
-        f"at once). Then four clients that open a connection for each request, beside a flood of {RATE:,} a second. On a "
-        f"veth each frame has been a packet of the sender's kernel; on a network card XDP saves that, too.")
+WHAT = ("SYNs from 65,536 addresses over a veth, sent, received and answered on one CPU: the time of each, and what "
+        "it adds to the sender's (frames for an unknown link address are thrown away at once). Then four clients "
+        f"that open a connection for each request, beside a flood of {RATE:,} a second. On a network card, XDP also "
+        "saves making a packet of each frame.")

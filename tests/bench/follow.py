@@ -159,14 +159,14 @@ def follow(node, quick):
                       for when, w in ways.values() if when == on]
     return "\n".join([
         table("Requests that are followed",
-              "Connect and first byte as above, with a pool's requests followed and not, in one run: over loopback, "
-              "and between pods. Client and servers share one CPU. `former layout`: the pintled before requests could be followed. `unrelated`: a "
-              "server and a client that no pool concerns, in the namespace and cgroup that pintled steers; `again` "
-              "is a second machine without Pintle, and shows how far two machines that are alike differ. Goal: with "
-              "`follow: false` at most the former layout's ratio, with `follow: true` at most 0.02 more.", HEAD, rows),
+              "Connect and first byte with a pool's requests followed and not, in one run; client and servers share "
+              "one CPU. `former layout`: the pintled before requests could be followed. `unrelated`: a server and a "
+              "client that no pool concerns, in a namespace and cgroup that pintled steers; `again` is a second "
+              "machine without Pintle. Goal: with `follow: false` at most the former layout's ratio, with `follow: "
+              "true` at most 0.02 more.", HEAD, rows),
         table("What the programs take of a connection",
-              "The same connections: how often the kernel ran each program for one, and for how long "
-              "(bpf_stats, which itself adds to each run).",
+              "Runs of each program for one of these connections, and their time (bpf_stats, which itself adds to "
+              "each run).",
               ["way", "ns a connection", "runs x ns of each program"], costs)])
 
 
@@ -267,9 +267,8 @@ def cost_of_pass(node, quick):
         loads = LOADS if hook == "lookup" else [load for load in LOADS if load[0] > 10 and load[1] != "waiting"]
         rows += [pass_row(site, hook, *load, quick) for load in (loads[:3] if quick else loads)]
     return table("A pass over the connections",
-                 "What pintled takes to follow requests: CPU time (its thread's clock), how long the iterators run "
-                 "for a socket (bpf_stats), and how often it passes. `tokens` are what the servers sent in 5 s, and "
-                 "`runs` how often the kernel ran any attached program meanwhile; pintled's scrapes cause some. Goal: "
-                 "at most 2 % of a core, and nothing for a token.",
+                 "CPU time of pintled's thread, the iterators' time for a socket (bpf_stats), and the period. "
+                 "`tokens` were sent by the servers in 5 s; `runs` counts runs of any attached program meanwhile. "
+                 "Goal: at most 2 % of a core, and nothing for a token.",
                  ["hook: connections", "us of CPU a pass", "ns a socket", "period ms", "% of a core", "tokens", "runs"],
                  rows)

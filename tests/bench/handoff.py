@@ -358,22 +358,18 @@ def handoff(node, quick):
     return "\n".join(tables)
 
 
-WHAT = ("A client behind a veth pair opens a connection, sends a request of 64 sessions by turns, and waits for the "
-        f"first byte of the answer; {SERVERS} servers to choose from, on the client's CPU. `direct` knows one server, "
-        "in a namespace and a cgroup without Pintle, as all clients are. All namespaces have a local route that is no "
-        "address of a device, as a node has whose frontends are announced: the kernel then looks up the way back of "
-        "more packets. `by connection` is the lookup hook, the other ways of Pintle are `decide: request` with the "
-        "session from a header, and the model or the prompt besides; Pintle's own counts are compared with the requests. HAProxy and Envoy keep their "
-        "connections to the servers, and choose by a hash of the session; `by model` waits for the body. `Envoy with "
-        "EPP` is the endpoint picker of the Gateway API Inference Extension, as it comes, measured by turns with "
-        "`direct` alone, because it reads each page twenty times a second. `the server closes`: with `requests: "
-        "one-per-connection`, beside a direct server that closes each connection, too. Goal: at most 1.03 x direct in "
-        "one segment, 1.05 x in two or three.")
-APART = ("The same, with the client on a CPU of its own. A server that waits for work on an idle CPU needs time to "
-         "wake up. The handshake wakes that of `direct`, in part before the request is sent; the hand-off's is woken by "
-         "the request. No goal.")
-IN_KERNEL = ("Nanoseconds a request in all programs of Pintle (bpf_stats, which itself adds to each run), by the "
-             "size of the body, over loopback, where the hand-off sees 32 kB at once. A new prompt is added to what "
-             "is known of prompts.")
-MEMORY = ("Pintle's processes and the maps of its programs, as the kernel counts them, and its rivals' processes. "
-          "Held are connections whose headers have not ended; the kernel counts their values, and takes 32 KiB for each.")
+WHAT = ("A client behind a veth pair connects, sends a request of one of 64 sessions by turns, and waits for the "
+        f"first byte; {SERVERS} servers to choose from, on the client's CPU. `direct` knows one server, without "
+        "Pintle. All namespaces have a local route, as announced frontends make one. `by connection` is the lookup "
+        "hook; the others are `decide: request` with the session from a header, and the model or prompt besides. "
+        "HAProxy and Envoy keep connections to the servers, and hash the session; `by model` waits for the body. "
+        "`Envoy with EPP` is the endpoint picker of the Gateway API Inference Extension, measured by turns with "
+        "`direct` alone, because it reads each page twenty times a second. `the server closes`: `requests: "
+        "one-per-connection`, beside a direct server that closes, too. Goal: at most 1.03 x direct in one segment, "
+        "1.05 x in two or three.")
+APART = ("As above, with the client on a CPU of its own. A server on an idle CPU needs time to wake up: the "
+         "handshake wakes that of `direct`, the request that of the hand-off. No goal.")
+IN_KERNEL = ("Nanoseconds a request in all programs of Pintle (bpf_stats), by the size of the body, over loopback, "
+             "where the hand-off sees 32 kB at once. A new prompt is added to the known ones.")
+MEMORY = ("Resident memory of processes, and Pintle's maps as the kernel counts them. Held connections are those "
+          "whose headers have not ended; the kernel takes 32 KiB for each.")

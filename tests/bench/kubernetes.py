@@ -76,11 +76,10 @@ def kubernetes(node, quick):
         time.sleep(5)
         churning = [cost(daemon, seconds) for _ in range(rounds)]
     return table("Kubernetes",
-                 f"{PODS:,} pods behind {SERVICES} Services. Their pages are read once an hour: what reading them costs, above, is "
-                 "the same for all. The pools stand in a configuration file, or come from a real API server, where nothing "
-                 f"changes, or {RATE} pods a second become unready for a while or are replaced by others. CPU is all user "
-                 f"and system time of pintled over {seconds} s; medians of {rounds}, by turns. Goal: idle at most 0.5 % of a "
-                 "core and 8 MiB more than from the file.",
+                 f"{PODS:,} pods behind {SERVICES} Services, their pages read once an hour. The pools come from a "
+                 f"file, or from a real API server where nothing changes, or where {RATE} pods a second become "
+                 f"unready or are replaced. CPU is pintled's user and system time over {seconds} s; medians of "
+                 f"{rounds}, by turns. Goal: idle at most 0.5 % of a core and 8 MiB more than from the file.",
                  ["pools", "% of a core", "MiB resident", "more % of a core", "more MiB"],
                  [row("from the file", file, file), row("from Kubernetes, idle", idle, file),
                   row(f"from Kubernetes, {RATE} pods a second", churning, file)])

@@ -174,11 +174,10 @@ def cost_of_requests(node, quick):
     return "\n".join([tables[0], *(t.replace(WHAT + "\n\n", "") for t in tables[1:])])
 
 
-WHAT = ("Kept-alive clients and four servers that answer at once, all on one machine over loopback. CPU includes "
-        "clients, servers, and proxy or pintled. Each of five rounds measures every way; the table shows medians. "
-        "`keep-alive off`: the same client says `Connection: close`. Goal: one-per-connection takes at most 1.03 x "
-        "`no Pintle, keep-alive off`, is cheaper and faster than every LLM-aware router, and is on a par with the "
-        "plain proxies at 100 KiB.")
+WHAT = ("Kept-alive clients and four servers that answer at once, over loopback. CPU includes clients, servers, and "
+        "proxy or pintled. Medians of five rounds. `keep-alive off`: the client says `Connection: close`. Goal: "
+        "one-per-connection takes at most 1.03 x `no Pintle, keep-alive off`, is cheaper and faster than every "
+        "LLM-aware router, and is on a par with the plain proxies at 100 KiB.")
 
 
 # -- what it gains ---------------------------------------------------------------------
@@ -251,7 +250,7 @@ def slow_server(node, quick):
         rows.append([clients, name, f"{requests:.0f}", f"{connections:.0f}", f"{share:.1f}", f"{p50:.0f}", f"{p95:.0f}"])
     return table(
         "Kept-alive clients and a slow server",
-        "16 clients keep their connections to 4 servers of pintle-sim, profile llama-8b-h100. Each server works on 2 "
-        f"requests at a time, and one server is {SLOWER} times slower. Medians of 3 runs of 15 s with pintle-load. "
-        "HAProxy balances requests (`mode http`, `leastconn`).",
+        "16 kept-alive clients (pintle-load) and 4 servers of pintle-sim, profile llama-8b-h100, each with 2 "
+        f"requests at a time, one {SLOWER} times slower. Medians of 3 runs of 15 s. HAProxy balances requests (`mode "
+        "http`, `leastconn`).",
         ["clients", "way", "requests", "connections of clients", "% on the slow server", "TTFT p50 ms", "TTFT p95 ms"], rows)

@@ -128,11 +128,10 @@ def cost_of_seeing(node, quick):
     return table(
         "All that shows the traffic",
         f"{STREAMS:,} connections with 50 tokens a second each, and {RATE} short ones a second. `all of it` has "
-        f"metricsDetail histograms and /metrics read every {SCRAPE} s, `pintle top` on a terminal, `pintle trace --rate "
-        f"{RATE}`; the history is always written. In % of a core, by turns with and without, medians: pintled, all programs "
-        "in the kernel (bpf_stats, which itself adds to each run), the two viewers; `more` is what pintled and the kernel "
-        "take besides. `runs` of attached programs a second do not follow the tokens a second. Goal: at most 1 % more, "
-        "and nothing for a token.",
+        f"metricsDetail histograms, /metrics read every {SCRAPE} s, `pintle top` on a terminal, and `pintle trace "
+        f"--rate {RATE}`. In % of a core, medians by turns: pintled, the programs (bpf_stats), the viewers, and what "
+        "pintled and the programs take `more` than without. `runs` and `tokens` are per second. Goal: at most 1 % "
+        "more, and nothing for a token.",
         ["hook", "pintled", "programs", "top", "trace", "more", "runs", "tokens"], rows)
 
 
@@ -156,6 +155,6 @@ def history(_, quick):
             rows.append([f"{count:,}", f"{1e3 * cpu / took * 10:.2f}", f"{100 * cpu / took:.3f}"])
             own.finish()
     return table("The history",
-                 "What pintled takes to look at its endpoints every 10 s and to write the history each minute, over two "
-                 "minutes (its thread's clock). Goal: at most 0.2 % of a core.",
+                 "CPU time of pintled's thread to read its endpoints every 10 s and write the history each minute, "
+                 "over two minutes. Goal: at most 0.2 % of a core.",
                  ["endpoints", "ms of CPU in 10 s", "% of a core"], rows)
