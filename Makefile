@@ -103,11 +103,17 @@ $(O)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-# A changed VERSION remakes the objects that name it.
+# A changed VERSION remakes the objects that name it. A changed COMMIT remakes one, of which the programs that users
+# run are linked; libraries and tests have that object without it.
 .PHONY: always
-$(O)/version: always
+ifeq ($(origin COMMIT),undefined)
+COMMIT := $(shell scripts/commit)
+endif
+$(O)/version: says = $(VERSION)
+$(O)/commit: says = $(COMMIT)
+$(O)/version $(O)/commit: always
 	$(Q)mkdir -p $(@D)
-	$(Q)echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
+	$(Q)echo '$(says)' | cmp -s - $@ || echo '$(says)' > $@
 $(patsubst %.c,$(O)/%.o,$(shell grep -l PINTLE_VERSION userspace/*/*.c lab/*/*.c)): $(O)/version
 
 # Objects that include the skeleton are built after it.
@@ -123,8 +129,12 @@ $(O)/libpintled.a: $(filter-out %/main.o,$(PINTLED)) $(FETCH) $(POLICY)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-$(O)/pintled: $(O)/userspace/pintled/main.o $(O)/libpintled.a $(O)/libpintle.a
-$(O)/pintle: $(PINTLE) $(O)/userspace/policy/trial.o $(O)/libpintle.a
+$(O)/build.o: userspace/base/build.c userspace/base/build.h $(O)/version $(O)/commit
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(if $(COMMIT),-DPINTLE_COMMIT='"$(COMMIT)"') -c $< -o $@
+
+$(O)/pintled: $(O)/userspace/pintled/main.o $(O)/build.o $(O)/libpintled.a $(O)/libpintle.a
+$(O)/pintle: $(PINTLE) $(O)/build.o $(O)/userspace/policy/trial.o $(O)/libpintle.a
 $(O)/pintle: LDLIBS = $(shell pkg-config --libs $(PINTLE_PACKAGES) ncursesw) -lm
 $(O)/pintled $(O)/pintle:
 	$(call say,LD,$@)

@@ -480,6 +480,48 @@ def test_changed_version(node):
         assert re.search(rf"9\.9\.9.* -c {path.relative_to(TOP)} ", said), path
 
 
+def planned(node, *unchanged):
+    """What make would compile, and what it would link, for all programs and tests, if these files do not change."""
+    said = node.run("env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "make", "-C", TOP, "-n", "V=1",
+                    *(f"--old-file=build/{name}" for name in unchanged), "tests", timeout=60).stdout
+    outputs = re.findall(r"^(?!.*gen skeleton).* -o (\S+)", said, re.M)
+    compiled = {o for o in outputs if o.endswith(".o")}
+    return compiled, set(outputs) - compiled
+
+
+@case(san=False)
+def test_changed_commit(node):
+    """A new commit compiles one object, and links the two programs that users run; no library, test or BPF object."""
+    before, after = planned(node, "version", "commit"), planned(node, "version")
+    assert [b - a for a, b in zip(before, after)] == [{"build/build.o"}, {"build/pintled", "build/pintle"}], after
+
+
+@case(san=False)
+def test_version_names_the_commit(node):
+    """--version has the commit that the sources were of, in a clone and in git's archive of it; a copy inside another
+    repository has none."""
+    commit = (BUILD / "commit").read_text().strip()
+    for program in PROGRAMS:
+        said = node.run(BUILD / program, "--version").stdout
+        assert said == f"{program} {version()}{f' ({commit})' if commit else ''}\n", said
+    assert node.cli("version")[0]["commit"] == (commit or None)
+    if not (TOP / ".git").exists():
+        raise Skip("no clone")
+    git = ("git", "-c", "safe.directory=*", "-C")
+    head = node.run(*git, TOP, "rev-parse", "HEAD").stdout[:12]
+    said = node.run(TOP / "scripts/commit").stdout.strip()
+    assert said in (head, f"{head}-dirty"), said
+    archive, copy = node.dir / "archive", node.dir / "other/copy"
+    for path in (archive, copy / "scripts"):
+        path.mkdir(parents=True)
+    node.run(*git, TOP, "archive", "-o", node.dir / "a.tar", "HEAD", "scripts/commit")
+    node.run("tar", "-xf", node.dir / "a.tar", "-C", archive)
+    assert node.run(archive / "scripts/commit").stdout == f"{head}\n"
+    shutil.copy(TOP / "scripts/commit", copy / "scripts")
+    node.run("git", "-c", "init.defaultBranch=x", "init", "-q", node.dir / "other")
+    assert node.run(copy / "scripts/commit").stdout == ""
+
+
 @case(san=False)
 def test_alerts(node):
     """Each alert fires when it should, and none fires when all is well."""

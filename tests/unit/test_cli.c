@@ -775,8 +775,8 @@ static void test_options_anywhere(void **state)
 	expect(0, "[{", "", "pools", "--output=json", "--bpffs=" PINS_BPFFS);
 	expect(0, "[{", "", "--bpffs", PINS_BPFFS, "pools", "-ojson");
 	expect(1, "", "/mnt/other", "pools", "--bpffs", "/mnt/other");
-	expect(0, "pintle " PINTLE_VERSION "\n", "", "--version");
-	expect(0, "pintle " PINTLE_VERSION "\n", "", "status", "-V");
+	expect(0, "pintle " PINTLE_VERSION, "", "--version");
+	expect(0, "pintle " PINTLE_VERSION, "", "status", "-V");
 }
 
 static void test_usage_errors(void **state)

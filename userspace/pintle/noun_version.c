@@ -3,6 +3,7 @@
 #include <bpf/libbpf.h>
 #include <sys/utsname.h>
 
+#include "../base/build.h"
 #include "output.h"
 
 struct version_row {
@@ -15,6 +16,11 @@ struct version_row {
 GET(version)
 {
 	return value_text(PINTLE_VERSION);
+}
+
+GET(commit)
+{
+	return build_commit[0] ? value_text(build_commit) : value_none();
 }
 
 GET(layout)
@@ -44,6 +50,10 @@ GET(libbpf)
 
 static const struct column columns[] = {
 	{.key = "version", .heading = "PINTLE", COLUMN(version), .help = "text: of this program"},
+	{.key = "commit",
+	 .heading = "COMMIT",
+	 COLUMN(commit),
+	 .help = "text: of the sources of this program; -dirty: with changes; null: not known"},
 	{.key = "layout_version",
 	 .heading = "LAYOUT",
 	 .right = true,
@@ -65,7 +75,7 @@ static int run_version(struct cli *cli)
 	struct pintle_node node;
 
 	if (cli->version) {
-		puts("pintle " PINTLE_VERSION);
+		printf("pintle %s\n", build_version);
 		return output_finish();
 	}
 	uname(&row.kernel);

@@ -56,7 +56,7 @@ const struct option_help options[] = {
 	 OPTION_TRACE},
 	{"help", 'h', NULL, WORD_NONE,
 	 "what the program does; `pintle COMMAND --help`: what a command does", 0},
-	{"version", 'V', NULL, WORD_NONE, "the version", 0},
+	{"version", 'V', NULL, WORD_NONE, "the version, and the commit of the sources", 0},
 };
 const size_t option_count = ARRAY_SIZE(options);
 

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 
+#include "../base/build.h"
 #include "../base/util.h"
 #include "../maps/maps.h"
 
@@ -82,7 +83,13 @@ static const struct argp argp = {
 	       "steering in place.",
 };
 
-const char *argp_program_version = "pintled " PINTLE_VERSION;
+static void print_version(FILE *out, struct argp_state *state)
+{
+	(void)state;
+	fprintf(out, "pintled %s\n", build_version);
+}
+
+void (*argp_program_version_hook)(FILE *, struct argp_state *) = print_version;
 
 void daemon_options_parse(int argc, char **argv, struct options *o)
 {
