@@ -68,7 +68,7 @@ PINTLED := $(call objects,userspace/pintled)
 PINTLE  := $(call objects,userspace/pintle)
 REFERENCE := $(call objects,docs/reference)
 LAB     := $(call objects,$(addprefix lab/,base engine sim load policies fleet))
-BPF_SRC := $(wildcard bpf/*.bpf.c)
+BPF_SRC := $(wildcard bpf/*/*.bpf.c)
 BPF_OBJ := $(patsubst %.bpf.c,$(O)/%.bpf.o,$(BPF_SRC))
 UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
@@ -82,7 +82,7 @@ all: $(O)/pintled $(O)/pintle
 
 # -- the kernel's side ---------------------------------------------------------
 
-$(O)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) headers/pintle/abi.h
+$(O)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/*/*.h) headers/pintle/abi.h
 	$(call say,BPF,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
@@ -91,10 +91,10 @@ $(O)/pintle.bpf.o: $(BPF_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(BPFTOOL) gen object $@ $^
 
-# The skeleton names types of the test cases in bpf/rule.bpf.c, so it needs their headers.
+# The skeleton names types of the test cases in bpf/rule/rule.bpf.c, so it needs their headers.
 $(O)/pintle.skel.h: $(O)/pintle.bpf.o
 	$(call say,SKEL,$@)
-	$(Q){ printf '#include "%s"\n' chunk.bpf.h classes.bpf.h eligible.bpf.h quota.bpf.h && $(BPFTOOL) gen skeleton $< name pintle_bpf; } > $@
+	$(Q){ printf '#include "%s"\n' rule/chunk.bpf.h rule/classes.bpf.h rule/eligible.bpf.h rule/quota.bpf.h && $(BPFTOOL) gen skeleton $< name pintle_bpf; } > $@
 
 # -- programs ------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ $(O)/tests/unit/test_lab: | $(O)/pintle-lab
 FUZZ_CFLAGS = $(filter-out $(SANFLAGS),$(ALL_CFLAGS)) -Wno-missing-prototypes -g -O1 \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 # Fuzzers are built from source by clang, as one program each.
-$(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h userspace/*/*.[ch] lab/*/*.[ch])
+$(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h bpf/*/*.h userspace/*/*.[ch] lab/*/*.[ch])
 	$(call say,FUZZ,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) $< $$(sed -n 's/^ \* sources: //p' $<) -o $@ $(LAB_LIBS) $(LDLIBS)

@@ -8,9 +8,9 @@
 
 #include "world.bpf.h"
 
-#include "adapter.bpf.h"
-#include "eligible.bpf.h"
-#include "prompt.bpf.h"
+#include "rule/adapter.bpf.h"
+#include "rule/eligible.bpf.h"
+#include "rule/prompt.bpf.h"
 
 _Static_assert(sizeof(struct decide_facts) == sizeof(((struct pintle_trace_candidate *)0)->facts) &&
 		       sizeof(struct decide_candidate) ==

@@ -680,7 +680,7 @@ struct pintle_pool {
 	/* Who may connect: clients that one of these matches. Of their members only those that say
 	 * who a client is are set. */
 	struct pintle_class_rule allowed[PINTLE_MAX_RULES];
-	struct pintle_other others[PINTLE_MAX_OTHERS]; /* see bpf/tiers.bpf.h */
+	struct pintle_other others[PINTLE_MAX_OTHERS]; /* see bpf/rule/tiers.bpf.h */
 	__u32 canary_share; /* of the sessions, of PINTLE_SHARE_WHOLE; 0: no canary */
 	__u32 classify;     /* 1: requests go to `evidence`, and `sessions` counts */
 	/* What makes a tenant: enum pintle_key, and how many bits of a client's address count,
@@ -865,7 +865,7 @@ struct pintle_tenant_error {
 
 /* ---- prefixes: array of 1 (LRU hash): what endpoints have cached of prompts, by the prompt's hash
  * up to some step. The table is there while a pool wants it, which the daemon sees to. Writer:
- * kernel. bpf/prefix.bpf.h has the rules. ---- */
+ * kernel. bpf/rule/prefix.bpf.h has the rules. ---- */
 
 #define PINTLE_MAX_PREFIXES 262144
 
@@ -906,7 +906,7 @@ struct pintle_known {
 
 /* ---- prefix_key: array of 1: the secret of the prompts' hashes. Writer: daemon. ---- */
 
-/* Made of the node's hint_key; see bpf/chunk.bpf.h. */
+/* Made of the node's hint_key; see bpf/rule/chunk.bpf.h. */
 #define PINTLE_CHUNK_WORDS 32
 struct pintle_chunk_key {
 	__u64 chain[2];
@@ -981,7 +981,7 @@ struct pintle_override {
  */
 
 /* The key is a struct pintle_ref. The test is a row of blocks of the same length, in which the pool
- * is in mode enforce or baseline by turns: bpf/trial.bpf.h. Never changed once it is there. */
+ * is in mode enforce or baseline by turns: bpf/rule/trial.bpf.h. Never changed once it is there. */
 struct pintle_trial {
 	__u64 since_ns; /* when its first block begins */
 	__u64 until_ns; /* when its last block ends */
@@ -1467,7 +1467,7 @@ struct pintle_affinity {
 	__u32 idle;     /* of these, those without a request, as of the newest pass */
 	__u32 context_bytes; /* of the session's newest request and its answer; 0: not known yet */
 	__u32 sharing;       /* 1 + the class in whose `sharing` the session counts; 0: none */
-	/* What was seen of the session's newest prompt, in steps of bpf/prefix.bpf.h; 0: nothing */
+	/* What was seen of the session's newest prompt, in steps of prefix.bpf.h; 0: nothing */
 	__u32 prompt_steps;
 	__u32 zero;
 };
@@ -1589,7 +1589,7 @@ struct pintle_decision {
 	__u32 zeros;
 };
 
-/* Where the kernel counts the softirqs that run, or are disabled (bpf/question.bpf.h). */
+/* Where the kernel counts the softirqs that run, or are disabled (bpf/hooks/question.bpf.h). */
 enum pintle_count_of {
 	PINTLE_COUNT_UNKNOWN, /* nowhere that a program could read */
 	PINTLE_COUNT_OF_TASK, /* in the task: arm64, and all with PREEMPT_RT */
@@ -1702,7 +1702,7 @@ struct pintle_device {
  * kernel; daemon: until_ns. ---- */
 
 /* Hand-overs of which no socket became, to a pool's frontends of a family or, in
- * `rest_clients`, of one client there (pintle_learner_key). See bpf/rest.bpf.h. */
+ * `rest_clients`, of one client there (pintle_learner_key). See bpf/handoff/rest.bpf.h. */
 struct pintle_rest {
 	__u64 newest_ns; /* the newest failure */
 	__u64 since_ns;  /* when the first was handed over since a socket became of one; 0: none */
@@ -1719,7 +1719,7 @@ struct pintle_rest {
 #define PINTLE_RESTS          (2 * PINTLE_MAX_POOLS + 1)
 #define PINTLE_REST_CLIENTS   1024
 
-/* ---- hand_served: array of hashes. Writer: kernel. See bpf/served.bpf.h. ---- */
+/* ---- hand_served: array of hashes. Writer: kernel. See bpf/handoff/served.bpf.h. ---- */
 
 #define PINTLE_HAND_SERVED 65536
 
@@ -1749,7 +1749,7 @@ struct pintle_held {
 	__u32 busy;
 	__u16 decided; /* bytes that were handed over; 0: not yet. Kept until it is established */
 	__u8 marked;   /* 1: a segment met congestion (CE), and the client has not said CWR */
-	__u8 kept;     /* what the cookie keeps of the SYN's options: bpf/cookie.bpf.h */
+	__u8 kept;     /* what the cookie keeps of the SYN's options: bpf/handoff/cookie.bpf.h */
 	__u32 first;   /* sequence number of the first byte */
 	__u32 acknowledged; /* that of all segments, since the server has sent nothing */
 	__u64 since_ns;
@@ -1786,10 +1786,10 @@ struct pintle_sweeper {
 #define PINTLE_CONN_SESSION 0x10  /* counts as open in its session's binding */
 #define PINTLE_CONN_EARLIER 0x20  /* accepted before sockops was attached: counted nowhere */
 #define PINTLE_CONN_SEAT    0x40  /* the socket has an entry in `seats` */
-#define PINTLE_CONN_OTHER   0x80  /* speaks no HTTP/1: see bpf/sockops_first.bpf.h */
+#define PINTLE_CONN_OTHER   0x80  /* speaks no HTTP/1: see bpf/hooks/sockops_first.bpf.h */
 #define PINTLE_CONN_POD     0x100 /* is in `pod_flows` */
 
-/* How far sockops is on the way to an answer's first token; see bpf/sockops_first.bpf.h. */
+/* How far sockops is on the way to an answer's first token; see bpf/hooks/sockops_first.bpf.h. */
 enum pintle_first_step {
 	PINTLE_FIRST_NONE,
 	PINTLE_FIRST_ASKED,  /* the request was sent, or has come */
@@ -1806,7 +1806,7 @@ struct pintle_conn {
 	__u32 counted; /* 1: opened, not closed; the program that swaps 1 for 0 counts the end */
 	__u8 class_id;
 	__u8 outcome;
-	/* These follow the connection's first request; see bpf/sockops_first.bpf.h. */
+	/* These follow the connection's first request; see bpf/hooks/sockops_first.bpf.h. */
 	__u8 first_step; /* enum pintle_first_step */
 	__u8 zero;
 	__u32 first_in;  /* bytes of the request that came */
@@ -1824,7 +1824,7 @@ struct pintle_conn {
 #define PINTLE_CONNECT_SESSION    0x10 /* counts as open in its session's binding */
 #define PINTLE_CONNECT_DIVERTED   0x20 /* `address` is the overload responder's; no generation */
 #define PINTLE_CONNECT_SEAT       0x40 /* the socket has an entry in `seats` */
-#define PINTLE_CONNECT_OTHER      0x80 /* speaks no HTTP/1: see bpf/sockops_first.bpf.h */
+#define PINTLE_CONNECT_OTHER      0x80 /* speaks no HTTP/1: see bpf/hooks/sockops_first.bpf.h */
 
 struct pintle_hint {
 	__u8 session[16]; /* hash of the session's hint; 0: none */
@@ -2179,7 +2179,7 @@ struct pintle_follows {
 
 /* An endpoint that the rule looked at. */
 struct pintle_trace_candidate {
-	__u64 facts[12];    /* struct decide_facts (bpf/decide.bpf.h) */
+	__u64 facts[12];    /* struct decide_facts (bpf/rule/decide.bpf.h) */
 	__u64 candidate[3]; /* struct decide_candidate: the loads that were compared */
 	__u64 scraped_ns;   /* as in struct pintle_score, like the next five */
 	__u32 flags;
@@ -2187,8 +2187,8 @@ struct pintle_trace_candidate {
 	__u32 running;
 	__u32 kv_cache;
 	__u32 gpu;
-	__u16 ineligible; /* enum ineligible (bpf/eligible.bpf.h) */
-	__u16 adapter;    /* with pintle_trace.adapter: enum adapters_state (bpf/adapters.bpf.h) */
+	__u16 ineligible; /* enum ineligible (bpf/rule/eligible.bpf.h) */
+	__u16 adapter;    /* with pintle_trace.adapter: enum adapters_state (adapters.bpf.h) */
 	__u32 missing;    /* what the adapter, and the rest of the prompt, add; milli-requests */
 	__u32 have;       /* bytes of the prompt that are cached there */
 };
@@ -2207,7 +2207,7 @@ struct pintle_trace {
 	__u8 mode;
 	__u8 outcome;
 	__u8 class_id;
-	__u8 tier; /* enum tier (bpf/tiers.bpf.h) */
+	__u8 tier; /* enum tier (bpf/rule/tiers.bpf.h) */
 	__u8 zero;
 	__u16 adapter;                /* that the request names: its number; 0: none that counts */
 	__u32 prompt_bytes;           /* of the request's prompt; 0: it does not count */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * lab_policy_pintle.c - Pintle on each node: the rule of bpf/decide.bpf.h with the facts of
- * bpf/eligible.bpf.h, the load formulas of policy/score.h and policy/work.h and the homes of
- * policy/maglev.h, called in the order of bpf/choose.bpf.h.
+ * lab_policy_pintle.c - Pintle on each node: the rule of bpf/rule/decide.bpf.h with the facts of
+ * bpf/rule/eligible.bpf.h, the load formulas of policy/score.h and policy/work.h and the homes of
+ * policy/maglev.h, called in the order of bpf/rule/choose.bpf.h.
  *
  * A node counts only its own connections, and sees those of other nodes in the scrapes. Handshakes
  * take no time in the lab, so no connection is ever pending.
@@ -11,7 +11,7 @@
  * PASS_NS it sees which connections wait, are answered or are idle. Between two passes it knows
  * only that connections opened and closed. A token is LAB_BYTES_PER_TOKEN bytes on the wire.
  */
-#include <eligible.bpf.h>
+#include <rule/eligible.bpf.h>
 #include <stdlib.h>
 
 #include "../../userspace/config/config.h"

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lab_prefixes.h - what stands for the kernel's map in the text of bpf/prefix.bpf.h: each node's
- * table of prefixes, with exact LRU.
+ * lab_prefixes.h - what stands for the kernel's map in the text of bpf/rule/prefix.bpf.h: each
+ * node's table of prefixes, with exact LRU.
  */
 #ifndef PINTLE_SIM_LAB_PREFIXES_H
 #define PINTLE_SIM_LAB_PREFIXES_H
 
-#include <prefix.bpf.h>
+#include <rule/prefix.bpf.h>
 
 #include "lab_policy.h"
 

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 #include "../../userspace/base/util.h"
-#include "eligible.bpf.h"
+#include "rule/eligible.bpf.h"
 #include "../../userspace/maps/kernel.h"
 #include "pintle.skel.h"
 #include "../unit/support_random.h"

@@ -4,7 +4,7 @@
 #define PROGRAMS "pintle_lookup", "pintle_class"
 #include "support_world.h"
 
-#include "classes.bpf.h"
+#include "rule/classes.bpf.h"
 
 /* ---- whose class ----------------------------------------------------------------------- */
 

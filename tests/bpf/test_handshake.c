@@ -15,7 +15,7 @@
 
 #include "../../userspace/maps/kernel.h"
 #define hash_text hash_keyed /* there is another one in userspace/base */
-#include "cookie.bpf.h"
+#include "handoff/cookie.bpf.h"
 #undef hash_text
 #include "mix.bpf.h"
 #include "support_packet.h"

@@ -3,7 +3,7 @@
  * and counts. test_choice.c tests how loads decide. */
 #define PROGRAMS "pintle_lookup", "pintle_recount_pending"
 #include "support_world.h"
-#include "trial.bpf.h"
+#include "rule/trial.bpf.h"
 
 /* ---- which segments ------------------------------------------------------------------ */
 

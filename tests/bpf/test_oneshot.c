@@ -8,7 +8,7 @@
  */
 #include "support_bpf.h"
 #include "support_packet.h"
-#include "oneshot.bpf.h"
+#include "handoff/oneshot.bpf.h"
 
 #include <arpa/inet.h>
 #include <linux/pkt_cls.h>

@@ -4,7 +4,7 @@
 #define PROGRAMS "pintle_prefix"
 #include "support_loaded.h"
 
-#include "chunk.bpf.h"
+#include "rule/chunk.bpf.h"
 
 #define UNIT (1ULL << 32) /* of pintle_holder.used, in ns */
 #define NOW  (1000 * UNIT)

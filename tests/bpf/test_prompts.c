@@ -3,7 +3,7 @@
  * test_prefix.c tests the table, test_rule.c the rule. */
 #include "support_world.h"
 
-#include "prefix.bpf.h"
+#include "rule/prefix.bpf.h"
 
 /* What 400 bytes of a prompt weigh at an endpoint that has none of it: one request. */
 #define WEIGHT (1000 * PREFIX_CHUNK / PINTLE_REQUEST_BYTES)

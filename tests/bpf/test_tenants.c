@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 
-#include "quota.bpf.h"
+#include "rule/quota.bpf.h"
 
 static struct pintle_affinity_key tenant(uint64_t id)
 {

@@ -11,7 +11,7 @@
 #include <strings.h>
 
 #include "../../userspace/base/util.h"
-#include "hand.bpf.h"
+#include "handoff/hand.bpf.h"
 #include "fuzz.h"
 #include "support_http.h"
 

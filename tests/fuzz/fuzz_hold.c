@@ -14,8 +14,8 @@
 
 #include "../../userspace/base/util.h"
 #include "fuzz.h"
-#include "hand.bpf.h"
-#include "hold.bpf.h"
+#include "handoff/hand.bpf.h"
+#include "handoff/hold.bpf.h"
 
 #define PIECES     64
 #define PIECE_SIZE 8

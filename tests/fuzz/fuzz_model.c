@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "../../userspace/base/util.h"
-#include "model.bpf.h"
+#include "handoff/model.bpf.h"
 #include "fuzz.h"
 
 /* With all words, or without those that are skipped. */

@@ -21,7 +21,7 @@
 #include "../../userspace/net/netns.h"
 #include "../../userspace/maps/state.h"
 #include "../../userspace/base/util.h"
-#include "eligible.bpf.h"
+#include "rule/eligible.bpf.h"
 #include "pintle.skel.h"
 #include "support_netns.h"
 

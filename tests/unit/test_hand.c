@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "../../userspace/base/util.h"
-#include "hand.bpf.h"
+#include "handoff/hand.bpf.h"
 
 /* ---- requests ---------------------------------------------------------------------- */
 

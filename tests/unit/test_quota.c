@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A tenant's quota, by numbers: connections in flight, and a token bucket. */
-#include "quota.bpf.h"
+#include "rule/quota.bpf.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

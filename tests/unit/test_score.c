@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <decide.bpf.h>
+#include <rule/decide.bpf.h>
 #include <math.h>
 #include <string.h>
 

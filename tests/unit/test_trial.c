@@ -14,7 +14,7 @@
 #include "../../userspace/policy/trial.h"
 #include "buckets.bpf.h"
 #include "support_random.h"
-#include "trial.bpf.h"
+#include "rule/trial.bpf.h"
 
 #define SEC   NSEC_PER_SEC
 #define START (1000 * SEC)

@@ -4,7 +4,7 @@
 #include "support_pins.h"
 
 #include "../../userspace/pintled/trials.h"
-#include "trial.bpf.h"
+#include "rule/trial.bpf.h"
 
 #define SEC     NSEC_PER_SEC
 #define START   (1000 * SEC)

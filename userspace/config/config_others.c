@@ -4,7 +4,7 @@
 #include "config_internal.h"
 #include "../base/util.h"
 #include "../maps/names.h"
-#include "tiers.bpf.h"
+#include "rule/tiers.bpf.h"
 
 const char *config_other_name(const struct config_pool *p, size_t i)
 {

@@ -27,7 +27,7 @@ enum map_id {
 enum map_owner { MAP_OF_NONE, MAP_OF_POOLS, MAP_OF_ENDPOINTS };
 
 /* How a takeover carries a map over whose layout is not the same in both builds. Ring buffers and
- * arrays of maps begin empty, and sockets' storages have programs (bpf/carry.bpf.c). */
+ * arrays of maps begin empty, and sockets' storages have programs (bpf/pass/carry.bpf.c). */
 enum map_carry {
 	CARRY_ONCE,    /* before programs change over: the daemon alone writes it */
 	CARRY_CHANGES, /* what former programs, or a former `pintle`, wrote meanwhile, comes after

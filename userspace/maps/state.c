@@ -11,7 +11,7 @@
 #include <bpf/libbpf.h>
 #include <netinet/in.h>
 
-#include "eligible.bpf.h"
+#include "rule/eligible.bpf.h"
 #include "keys.h"
 
 /* A frontend that is deleted during the walk sends the walk back to its start. After so many steps

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* state_class.c - which class a session, or a client's connections, have, and whether the client
- * may connect, as the hooks find it (bpf/classes.bpf.h, bpf/access.bpf.h). */
+ * may connect, as the hooks find it (bpf/rule/classes.bpf.h, bpf/rule/access.bpf.h). */
 #include "state.h"
 
 #include <bpf/bpf.h>
@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "../base/util.h"
-#include "classes.bpf.h"
+#include "rule/classes.bpf.h"
 
-/* As class_know_pod() in bpf/connect.bpf.c. */
+/* As class_know_pod() in bpf/hooks/connect.bpf.c. */
 static void know_pod(const struct maps *m, const struct state_client *from, uint32_t family,
 		     struct class_client *c)
 {

@@ -5,9 +5,9 @@
 #include <assert.h>
 #include <bpf/bpf.h>
 
-#include "adapters.bpf.h"
+#include "rule/adapters.bpf.h"
 #include "mix.bpf.h"
-#include "prefix.bpf.h"
+#include "rule/prefix.bpf.h"
 #include "state_internal.h"
 
 const char *explain_preference_name(enum explain_preference p)
@@ -103,7 +103,7 @@ static void parts_take(struct explain_candidate *to, const struct decide_facts *
 	to->closed = facts->passed ? changes->closed : 0;
 }
 
-/* As prompt_missing() in bpf/prompt.bpf.h, beside what the adapter costs. */
+/* As prompt_missing() in bpf/rule/prompt.bpf.h, beside what the adapter costs. */
 static void prompt_take(const struct question *q, const struct state_raw *raw,
 			struct explain_candidate *to, const struct decide_candidate *c)
 {
@@ -118,7 +118,7 @@ static void prompt_take(const struct question *q, const struct state_raw *raw,
 				 DECIDE_MAX_MISSING);
 }
 
-/* As adapter_missing() in bpf/adapter.bpf.h. */
+/* As adapter_missing() in bpf/rule/adapter.bpf.h. */
 static int adapter_weigh(const struct question *q, struct explain_candidate *to)
 {
 	struct pintle_adapters row;
@@ -194,7 +194,7 @@ static bool binding_find(const struct question *q, const struct pintle_affinity_
 	       !bpf_map_lookup_elem(q->m->fd[MAP_affinity_beyond], key, a);
 }
 
-/* As share_judge() in bpf/choose.bpf.h. */
+/* As share_judge() in bpf/rule/choose.bpf.h. */
 static int share_read(struct question *q)
 {
 	const struct pintle_affinity_key key = {
@@ -225,7 +225,7 @@ static int share_read(struct question *q)
 	return 0;
 }
 
-/* As class_over() in bpf/choose.bpf.h. */
+/* As class_over() in bpf/rule/choose.bpf.h. */
 static int pool_sum(struct question *q)
 {
 	struct pintle_inflight counts;
@@ -306,7 +306,8 @@ struct bound_state {
 	bool other;  /* the prompt does not continue what the session said before */
 };
 
-/* As prompt_context() in bpf/prompt.bpf.h; a->context_bytes becomes what the prompt leaves of it.
+/* As prompt_context() in bpf/rule/prompt.bpf.h; a->context_bytes becomes what the prompt leaves of
+ * it.
  */
 static bool prompt_is_other(const struct question *q, const struct state_raw *raw,
 			    struct pintle_affinity *a)
@@ -349,7 +350,7 @@ static bool binding_read(const struct question *q, struct pintle_affinity *a)
 	return binding_find(q, &key, a);
 }
 
-/* As bound_find() in bpf/choose.bpf.h. */
+/* As bound_find() in bpf/rule/choose.bpf.h. */
 static int bound_read(struct question *q)
 {
 	struct explain_preferred *p = &q->out->bound;
@@ -405,7 +406,7 @@ int state_read_homes(const struct maps *m, const struct pintle_ref *pool, struct
 	return 0;
 }
 
-/* As home_find() in bpf/choose.bpf.h. */
+/* As home_find() in bpf/rule/choose.bpf.h. */
 static int home_read(struct question *q)
 {
 	_cleanup_free_ struct pintle_homes *homes = NULL;
@@ -454,7 +455,7 @@ static void candidate_consider(const struct question *q, struct decide_state *ru
 	decide_consider_missing(rule, &q->candidates[at], q->out->candidates[at].missing);
 }
 
-/* As holder_consider() in bpf/choose.bpf.h. */
+/* As holder_consider() in bpf/rule/choose.bpf.h. */
 static void holder_consider(const struct question *q, struct decide_state *rule, uint32_t id,
 			    uint32_t generation)
 {
@@ -496,7 +497,8 @@ static void rule_begin(const struct question *q, struct decide_state *rule, uint
 	decide_prefer_missing(rule, preferred_find, preferred_missing, q, &c);
 }
 
-/* As choose() in bpf/choose.bpf.h; the two random numbers are the kernel's bpf_get_prandom_u32().
+/* As choose() in bpf/rule/choose.bpf.h; the two random numbers are the kernel's
+ * bpf_get_prandom_u32().
  */
 static void decide_once(const struct question *q, uint32_t seed, uint32_t random,
 			struct decide_result *r)
@@ -695,8 +697,8 @@ static int loads_take(struct question *q)
 
 /* ---- the whole ----------------------------------------------------------------------- */
 
-/* As pool_mode(), daemon_silent() and responder_of() in bpf/choose.bpf.h, and what the hooks do
- * before they choose. */
+/* As pool_mode(), daemon_silent() and responder_of() in bpf/rule/choose.bpf.h, and what the hooks
+ * do before they choose. */
 static int circumstances_read(struct question *q)
 {
 	struct pintle_override o = {0};

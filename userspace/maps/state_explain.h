@@ -3,7 +3,7 @@
  * state_explain.h - the rule, run in user space on what the maps say: which endpoint a connection
  * would go to now, and why. The maps are only read.
  *
- * The steps are those of choose() in bpf/choose.bpf.h, by the text of eligible.bpf.h and
+ * The steps are those of choose() in bpf/rule/choose.bpf.h, by the text of eligible.bpf.h and
  * decide.bpf.h that the kernel runs. Where equal loads, or the sample of a large pool, leave the
  * choice to chance, many decisions are made, each with its own random numbers.
  */

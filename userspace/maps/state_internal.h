@@ -21,7 +21,7 @@
 
 #include "state.h"
 #include "../base/util.h"
-#include "eligible.bpf.h"
+#include "rule/eligible.bpf.h"
 
 /* A map may hold any number: counts are cut to this, so that no sum of them overflows. */
 #define STATE_MAX_COUNT 1000000000000000ULL /* 1e15 */

@@ -451,9 +451,9 @@ static int parse_opaque(const char *text, struct pintle_session_key *key)
 	return 0;
 }
 
-/* Makes the first half of the id as bpf/hint.bpf.c does. The second half depends on the client too
- * (of_client() in bpf/connect.bpf.c), so this key means the sessions of all clients with that
- * hint. */
+/* Makes the first half of the id as bpf/hooks/hint.bpf.c does. The second half depends on the
+ * client too (of_client() in bpf/hooks/connect.bpf.c), so this key means the sessions of all
+ * clients with that hint. */
 static int hash_hint(const char *text, const __u64 hint_key[2], struct pintle_session_key *key)
 {
 	struct hash_input in = {.size = (uint32_t)strnlen(text, PINTLE_HINT_MAX + 1)};
@@ -765,7 +765,7 @@ bool state_client_session(const struct state_pool *p, const struct state_client 
 	const struct pintle_session_key *asked = &c->session;
 	struct pintle_session_key one;
 
-	/* As asking_session() in bpf/asking.bpf.h. */
+	/* As asking_session() in bpf/handoff/asking.bpf.h. */
 	if (asked->kind == PINTLE_KEY_REQUEST && p->decide == PINTLE_DECIDE_REQUEST) {
 		*key = *asked;
 		return true;

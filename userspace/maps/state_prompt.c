@@ -2,8 +2,8 @@
 /* state_prompt.c - what of a prompt is cached where, by the text that the hand-off runs. */
 #include <bpf/bpf.h>
 
-#include "chunk.bpf.h"
-#include "model.bpf.h"
+#include "rule/chunk.bpf.h"
+#include "handoff/model.bpf.h"
 #include "state_internal.h"
 
 /* The table is an inner map without a pin, which only root may open by its id. */
@@ -30,7 +30,7 @@ static int table_open(const struct maps *m)
 	return bpf_map_get_fd_by_id(id);
 }
 
-/* As model_seek_prompt() in bpf/model.bpf.h: where the prompt begins in the body. */
+/* As model_seek_prompt() in bpf/handoff/model.bpf.h: where the prompt begins in the body. */
 static size_t prompt_seek(struct model_scan *scan, const char *body, size_t size)
 {
 	size_t end = MIN(size, (size_t)MODEL_PROMPT_WITHIN);
@@ -46,7 +46,7 @@ static size_t prompt_seek(struct model_scan *scan, const char *body, size_t size
 	return scan->state == MODEL_FOUND ? scan->length : 0;
 }
 
-/* As prompt_read() in bpf/learn.bpf.h. */
+/* As prompt_read() in bpf/handoff/learn.bpf.h. */
 static void prompt_hash(const struct pintle_chunk_key *k, uint64_t seed, const char *body,
 			size_t size, struct pintle_prompt *out)
 {
@@ -68,7 +68,7 @@ static void prompt_hash(const struct pintle_chunk_key *k, uint64_t seed, const c
 	}
 }
 
-/* As prompt_find_home() in bpf/learn.bpf.h. */
+/* As prompt_find_home() in bpf/handoff/learn.bpf.h. */
 static int home_find(const struct maps *m, const struct pintle_ref *pool,
 		     const struct pintle_pool *row, struct state_prompt *p)
 {

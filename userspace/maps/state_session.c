@@ -7,7 +7,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "decide.bpf.h"
+#include "rule/decide.bpf.h"
 
 /* ---- reading -------------------------------------------------------------------- */
 

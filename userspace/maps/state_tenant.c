@@ -4,7 +4,7 @@
 
 #include <bpf/bpf.h>
 
-#include "quota.bpf.h"
+#include "rule/quota.bpf.h"
 #include "rows.h"
 
 struct tenants {

@@ -4,7 +4,7 @@
 
 #include <bpf/bpf.h>
 
-#include "trial.bpf.h"
+#include "rule/trial.bpf.h"
 
 bool state_read_trial(const struct maps *m, uint32_t pool, const struct pintle_override *o,
 		      uint64_t now, struct pintle_trial *out)

@@ -8,7 +8,7 @@
 #include "../base/log.h"
 #include "../base/text.h"
 #include "../net/netns.h"
-#include "tiers.bpf.h"
+#include "rule/tiers.bpf.h"
 #include "traits.bpf.h"
 
 /* ---- the maps ------------------------------------------------------------------- */

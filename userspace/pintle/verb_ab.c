@@ -9,7 +9,7 @@
 #include "../policy/trial.h"
 #include "cli.h"
 #include "output.h"
-#include "trial.bpf.h"
+#include "rule/trial.bpf.h"
 
 #define DEFAULT_WASHOUT_NS (30 * NSEC_PER_SEC)
 #define DEFAULT_BLOCKS     24

@@ -11,19 +11,19 @@
 #include "../maps/state_explain.h"
 #include "../net/cgroup2.h"
 #include "../net/routes.h"
-#include "adapters.bpf.h"
+#include "rule/adapters.bpf.h"
 #include "client_netns.h"
-#include "eligible.bpf.h"
+#include "rule/eligible.bpf.h"
 #include "explain.h"
-#include "hold.bpf.h"
-#include "prefix.bpf.h"
-#include "tiers.bpf.h"
+#include "handoff/hold.bpf.h"
+#include "rule/prefix.bpf.h"
+#include "rule/tiers.bpf.h"
 #include "traits.bpf.h"
 
 #define MILLI   1000.0
 #define MILLION 1000000.0
 
-/* The outcome as the hooks count it (bpf/tiers.bpf.h). */
+/* The outcome as the hooks count it (bpf/rule/tiers.bpf.h). */
 static uint32_t outcome_counted(const struct explanation *e, uint32_t outcome)
 {
 	if (e->made)
@@ -1409,7 +1409,7 @@ static bool canary_takes(struct explanation *e, const struct pintle_session_key 
 }
 
 /* Runs the rule of the pool that is asked, and of the others to which the connection may go, as
- * tier_next() in bpf/tiers.bpf.h. */
+ * tier_next() in bpf/rule/tiers.bpf.h. */
 static int explain_pool(struct explanation *e, const struct maps *m, const struct state_client *c,
 			struct explain_asked *asked)
 {

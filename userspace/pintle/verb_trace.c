@@ -11,7 +11,7 @@
 #include "../maps/names.h"
 #include "explain.h"
 #include "following.h"
-#include "tiers.bpf.h"
+#include "rule/tiers.bpf.h"
 #include "traits.bpf.h"
 
 #define RATE     100

@@ -5,7 +5,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../policy/adapter_list.h"
-#include "adapters.bpf.h"
+#include "rule/adapters.bpf.h"
 #include "model_pools.h"
 
 #define WORDS PINTLE_ADAPTER_WORDS

@@ -7,7 +7,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../policy/failing.h"
-#include "eligible.bpf.h"
+#include "rule/eligible.bpf.h"
 
 /* So many pages in a row must be answered with an error of the server. */
 #define PAGES_BAD 2

@@ -5,7 +5,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 
-#include "decide.bpf.h"
+#include "rule/decide.bpf.h"
 #include "../net/addr.h"
 #include "../base/log.h"
 #include "../maps/state.h"

@@ -18,7 +18,7 @@
 #include "cluster.h"
 #include "devices.h"
 #include "earlier.h"
-#include "eligible.bpf.h"
+#include "rule/eligible.bpf.h"
 #include "exporter.h"
 #include "hosts.h"
 #include "history.h"

@@ -5,8 +5,8 @@
 
 #include "attach.h"
 
-/** Gives each such connection its record (bpf/earlier.bpf.c), if a pool of the lookup hook in `c`
- * is followed. To be called after each publication; connections that have a record keep it. A
+/** Gives each such connection its record (bpf/pass/earlier.bpf.c), if a pool of the lookup hook in
+ * `c` is followed. To be called after each publication; connections that have a record keep it. A
  * failure is logged: without records these connections are not seen, and nothing else is missed. */
 void earlier_find(struct attachment *a, const struct config *c);
 

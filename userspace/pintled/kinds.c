@@ -7,7 +7,7 @@
 
 #include "../base/log.h"
 #include "../base/util.h"
-#include "carry.bpf.h"
+#include "pass/carry.bpf.h"
 #include "pintle.skel.h"
 #include "../maps/pin.h"
 #include "programs.h"

@@ -7,7 +7,7 @@
 #include "../base/log.h"
 #include "../policy/reserve.h"
 #include "../base/util.h"
-#include "eligible.bpf.h"
+#include "rule/eligible.bpf.h"
 
 struct orders {
 	struct pintle_pool pool, former;

@@ -14,7 +14,7 @@
 #include "../net/netns.h"
 #include "../policy/retry.h"
 #include "../responder/responder.h"
-#include "decide.bpf.h"
+#include "rule/decide.bpf.h"
 
 #define PORT     9465         /* where none is configured */
 #define READY_MS 10           /* so often a new responder is looked at */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pass.h - the pass: looks at the steered sockets every PASS_MS, by the iterators of
- * bpf/pass.bpf.c, and publishes what the endpoints have to do: `works` for people, and what the
- * rule wants of it in `scores`.
+ * bpf/pass/pass.bpf.c, and publishes what the endpoints have to do: `works` for people, and what
+ * the rule wants of it in `scores`.
  */
 #ifndef PINTLE_PASS_H
 #define PINTLE_PASS_H

@@ -22,7 +22,7 @@
 #include "../policy/locality.h"
 #include "../policy/score.h"
 #include "../policy/warm_up.h"
-#include "eligible.bpf.h"
+#include "rule/eligible.bpf.h"
 #include "traits.bpf.h"
 #include "scores.h"
 #include "vouch.h"

@@ -17,7 +17,7 @@
 #include "destinations.h"
 #include "frontends.h"
 #include "homes.h"
-#include "prefix.bpf.h"
+#include "rule/prefix.bpf.h"
 #include "prefixes.h"
 #include "ids.h"
 #include "members.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* recount.h - counts open connections and pending placements, by the iterators of
- * bpf/reconcile.bpf.c. */
+ * bpf/pass/reconcile.bpf.c. */
 #ifndef PINTLE_RECOUNT_H
 #define PINTLE_RECOUNT_H
 

@@ -9,7 +9,7 @@
 #include "../base/log.h"
 #include "../maps/state.h"
 #include "../base/util.h"
-#include "listener.bpf.h"
+#include "hooks/listener.bpf.h"
 
 /* A listener, and the endpoint it serves. */
 struct claim {
@@ -83,7 +83,7 @@ static struct slots *slots_of(struct registration *r, uint32_t endpoint)
 	return r->slots[endpoint].read ? &r->slots[endpoint] : slots_load(r, endpoint);
 }
 
-/* One socket may hold several slots: see listener_register() in bpf/sockops_server.bpf.h. */
+/* One socket may hold several slots: see listener_register() in bpf/hooks/sockops_server.bpf.h. */
 static uint32_t count_sockets(const uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT])
 {
 	uint32_t n = 0;
@@ -98,7 +98,7 @@ static uint32_t count_sockets(const uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT
 	return n;
 }
 
-/* The same search as listener_endpoint() in bpf/sockops_server.bpf.h. */
+/* The same search as listener_endpoint() in bpf/hooks/sockops_server.bpf.h. */
 static bool find_endpoint(const struct maps *m, uint32_t scope, const struct listener *l,
 			  struct pintle_address *to, bool *elsewhere)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * rests.h - pools whose hand-off rests, because no socket becomes of what it hands over. The
- * programs find out that hand-overs fail (bpf/rest.bpf.h), each by a client that fails. Where
- * chains of nat stand, pintled knows it in advance, and lets the hand-off rest before anybody
+ * programs find out that hand-overs fail (bpf/handoff/rest.bpf.h), each by a client that fails.
+ * Where chains of nat stand, pintled knows it in advance, and lets the hand-off rest before anybody
  * fails.
  */
 #ifndef PINTLE_RESTS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * seats.h - compares the counts of tenants with the sockets that exist, and corrects them: by the
- * iterator over `seats` of bpf/reconcile.bpf.c.
+ * iterator over `seats` of bpf/pass/reconcile.bpf.c.
  */
 #ifndef PINTLE_SEATS_H
 #define PINTLE_SEATS_H

@@ -11,7 +11,7 @@
 #include "../base/log.h"
 #include "../base/util.h"
 #include "../net/tc.h"
-#include "carry.bpf.h"
+#include "pass/carry.bpf.h"
 #include "carry.h"
 #include "in_pods.h"
 #include "kinds.h"

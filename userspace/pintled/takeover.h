@@ -14,9 +14,9 @@
  *
  * A map that means the same in both builds (kinds.h) is kept, and pinned twice meanwhile. The
  * others are carried over by carry.h and, where they hold sockets or their records, by
- * bpf/carry.bpf.c: all of it before the first link is moved, what was written meanwhile after the
- * last one, and once more when the programs of devices were replaced. Then nothing uses the former
- * maps.
+ * bpf/pass/carry.bpf.c: all of it before the first link is moved, what was written meanwhile after
+ * the last one, and once more when the programs of devices were replaced. Then nothing uses the
+ * former maps.
  */
 #ifndef PINTLE_TAKEOVER_H
 #define PINTLE_TAKEOVER_H

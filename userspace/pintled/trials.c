@@ -8,7 +8,7 @@
 #include "../maps/state.h"
 #include "../policy/minute.h"
 #include "../policy/trial.h"
-#include "trial.bpf.h"
+#include "rule/trial.bpf.h"
 
 #define MAX_STEPS (4 * PINTLE_MAX_TRIALS)
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * trials.h - measures the A/B tests of pools, and ends those that are over. Which mode holds when,
- * the kernel knows by itself (bpf/trial.bpf.h).
+ * the kernel knows by itself (bpf/rule/trial.bpf.h).
  *
  * Everything is in the maps, so that a daemon goes on where the one before it ended.
  */

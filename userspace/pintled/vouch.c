@@ -84,8 +84,8 @@ bool vouch_hear(struct vouch *v, struct pintle_health *h, const struct config_ej
 
 /* ---- the daemon as a client that fails --------------------------------------------- */
 
-/* What follows does for the daemon what bpf/sockops_client.bpf.h does for clients, which may fail
- * and be served at the same time. */
+/* What follows does for the daemon what bpf/hooks/sockops_client.bpf.h does for clients, which may
+ * fail and be served at the same time. */
 
 static bool vouch_of_the_row(const struct pintle_health *h, const struct pintle_pool *pool,
 			     uint64_t now)

@@ -57,7 +57,7 @@
  * since. The engines that show it (vLLM, SGLang, TensorRT-LLM) write a head and a body apart, so
  * that a whole answer is seldom taken for a head. Elsewhere an error may be an answer of one
  * segment, for which no token is counted. The wait must end before a pass takes the head for a
- * whole answer (REQUEST_FORGOTTEN_NS in bpf/pass.bpf.c, 120 s).
+ * whole answer (REQUEST_FORGOTTEN_NS in bpf/pass/pass.bpf.c, 120 s).
  */
 #define PROGRESS_LONE_NS      (10 * NSEC_PER_SEC)
 #define PROGRESS_LONE_BYTE_NS (NSEC_PER_SEC / 500)

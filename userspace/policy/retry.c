@@ -2,7 +2,7 @@
 #include "retry.h"
 
 #include "../base/util.h"
-#include "decide.bpf.h"
+#include "rule/decide.bpf.h"
 
 void retry_look(struct retry_pace *p, uint64_t begun, double under_way, double seconds)
 {

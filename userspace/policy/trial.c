@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "../base/util.h"
-#include "trial.bpf.h"
+#include "rule/trial.bpf.h"
 
 /* ---- names -------------------------------------------------------------------------- */
 

@@ -7,12 +7,12 @@
  * Here a decision only counts as placed. sockops sees whether a SYN is sent, and follows the
  * connection to its end.
  */
-#include "access.bpf.h"
-#include "classes.bpf.h"
+#include "rule/access.bpf.h"
+#include "rule/classes.bpf.h"
 #include "client.bpf.h"
 #include "decided.bpf.h"
-#include "shadow.bpf.h"
-#include "tiers.bpf.h"
+#include "rule/shadow.bpf.h"
+#include "rule/tiers.bpf.h"
 
 #include <linux/in6.h>
 

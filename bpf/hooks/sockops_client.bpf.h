@@ -19,7 +19,7 @@
 #define PINTLE_SOCKOPS_CLIENT_BPF_H
 
 #include "client.bpf.h"
-#include "daemon.bpf.h"
+#include "rule/daemon.bpf.h"
 #include "sockops_first.bpf.h"
 
 static __always_inline void event_of(struct pintle_event *e, const struct pintle_connect *c)

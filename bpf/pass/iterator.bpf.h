@@ -3,8 +3,8 @@
 #ifndef PINTLE_ITERATOR_BPF_H
 #define PINTLE_ITERATOR_BPF_H
 
-#include "client.bpf.h"
-#include "hand_flow.bpf.h"
+#include "hooks/client.bpf.h"
+#include "handoff/hand_flow.bpf.h"
 
 #include <bpf/bpf_core_read.h>
 

@@ -7,18 +7,18 @@
  * does not see the flags. So it remembers a decision by 4-tuple, only counts it as placed, and
  * binds no session. sockops does the rest when the connection is established.
  */
-#include "access.bpf.h"
-#include "asking.bpf.h"
-#include "classes.bpf.h"
+#include "rule/access.bpf.h"
+#include "handoff/asking.bpf.h"
+#include "rule/classes.bpf.h"
 #include "decided.bpf.h"
-#include "hand_flow.bpf.h"
-#include "held.bpf.h"
-#include "oneshot_pool.bpf.h"
+#include "handoff/hand_flow.bpf.h"
+#include "handoff/held.bpf.h"
+#include "handoff/oneshot_pool.bpf.h"
 #include "question.bpf.h"
-#include "rest.bpf.h"
-#include "shadow.bpf.h"
-#include "tenants.bpf.h"
-#include "tiers.bpf.h"
+#include "handoff/rest.bpf.h"
+#include "rule/shadow.bpf.h"
+#include "rule/tenants.bpf.h"
+#include "rule/tiers.bpf.h"
 
 /* How many decisions are made: one for each pool, twice in mode shadow, and further ones when the
  * chosen endpoint's listener has just closed. */

@@ -32,12 +32,12 @@
 #ifndef PINTLE_SOCKOPS_FIRST_BPF_H
 #define PINTLE_SOCKOPS_FIRST_BPF_H
 
-#include "answer.bpf.h"
-#include "answered.bpf.h"
+#include "pass/answer.bpf.h"
+#include "pass/answered.bpf.h"
 #include "buckets.bpf.h"
-#include "evidence.bpf.h"
+#include "pass/evidence.bpf.h"
 #include "sockops_trace.bpf.h"
-#include "trial.bpf.h"
+#include "rule/trial.bpf.h"
 
 #define ANSWER_LATE_NS 500000000ULL
 

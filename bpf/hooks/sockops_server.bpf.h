@@ -18,14 +18,14 @@
 #ifndef PINTLE_SOCKOPS_SERVER_BPF_H
 #define PINTLE_SOCKOPS_SERVER_BPF_H
 
-#include "hand_flow.bpf.h"
-#include "held.bpf.h"
-#include "in_pod.bpf.h"
+#include "handoff/hand_flow.bpf.h"
+#include "handoff/held.bpf.h"
+#include "handoff/in_pod.bpf.h"
 #include "listener.bpf.h"
-#include "oneshot_pool.bpf.h"
+#include "handoff/oneshot_pool.bpf.h"
 #include "seats.bpf.h"
-#include "rest.bpf.h"
-#include "served.bpf.h"
+#include "handoff/rest.bpf.h"
+#include "handoff/served.bpf.h"
 #include "sockops_first.bpf.h"
 
 /* ---- listeners ------------------------------------------------------------------ */

@@ -4,7 +4,7 @@
 #define PINTLE_SOCKOPS_TRACE_BPF_H
 
 #include "sockops.bpf.h"
-#include "trace.bpf.h"
+#include "rule/trace.bpf.h"
 
 /* The socket's traced decision; NULL: there is none. A follower that was killed leaves a time that
  * is past, which costs a look-up more. */

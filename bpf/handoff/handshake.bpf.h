@@ -8,7 +8,7 @@
 #define PINTLE_HANDSHAKE_BPF_H
 
 #include "asking.bpf.h"
-#include "choose.bpf.h"
+#include "rule/choose.bpf.h"
 #include "cookie.bpf.h"
 #include "held.bpf.h"
 #include "hold.bpf.h"

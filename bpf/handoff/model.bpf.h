@@ -458,7 +458,7 @@ static __always_inline bool model_end(struct model_scan *s)
 
 #ifdef __bpf__
 #include "asking.bpf.h"
-#include "choose.bpf.h"
+#include "rule/choose.bpf.h"
 
 /* ---- out of a segment -------------------------------------------------------------- */
 

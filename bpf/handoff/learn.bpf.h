@@ -14,9 +14,9 @@
 #ifndef PINTLE_LEARN_BPF_H
 #define PINTLE_LEARN_BPF_H
 
-#include "chunk.bpf.h"
+#include "rule/chunk.bpf.h"
 #include "model.bpf.h"
-#include "prompt.bpf.h"
+#include "rule/prompt.bpf.h"
 #include "request.bpf.h"
 
 struct prompt_scratch {

@@ -9,7 +9,7 @@
 #ifndef PINTLE_ASKING_BPF_H
 #define PINTLE_ASKING_BPF_H
 
-#include "choose.bpf.h"
+#include "rule/choose.bpf.h"
 
 static __always_inline struct pintle_asking *asking_find(void)
 {

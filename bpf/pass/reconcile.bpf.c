@@ -6,9 +6,9 @@
  * connections; one over `seats` counts the live connections of each tenant. The iterators walk the
  * sockets of every network namespace, without a scan of the socket table.
  */
-#include "client.bpf.h"
+#include "hooks/client.bpf.h"
 #include "iterator.bpf.h"
-#include "rest.bpf.h"
+#include "handoff/rest.bpf.h"
 
 static __always_inline void count_one(__u32 endpoint, __u32 class_id, __u64 one)
 {

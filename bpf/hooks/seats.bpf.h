@@ -3,7 +3,7 @@
 #ifndef PINTLE_SEATS_BPF_H
 #define PINTLE_SEATS_BPF_H
 
-#include "tenants.bpf.h"
+#include "rule/tenants.bpf.h"
 
 /* Counts the end of a connection that tenant_enter() counted. */
 static __always_inline void tenant_leave(const struct pintle_affinity_key *tenant)

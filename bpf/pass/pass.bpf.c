@@ -21,7 +21,7 @@
  */
 #include "answer.bpf.h"
 #include "answered.bpf.h"
-#include "client.bpf.h"
+#include "hooks/client.bpf.h"
 #include "evidence.bpf.h"
 #include "iterator.bpf.h"
 
