@@ -6,6 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
+import yaml as pyyaml
+
 from clients import FRONTEND
 from daemon import METRICS
 from harness import case
@@ -180,6 +182,24 @@ def test_named_files_exist(node):
                                path.read_text()):
             if name.startswith("tests/bench/out") or "NAME" in name or "TOPIC" in name:
                 continue
+            assert (TOP / name).exists(), (path.name, name)
+
+
+@case(san=False)
+def test_issue_forms(node):
+    """GitHub shows a form only if it has a name, a description, and fields with labels and different ids; what the forms
+    name is there."""
+    del node
+    forms = [p for p in (TOP / ".github/ISSUE_TEMPLATE").glob("*.yml") if p.name != "config.yml"]
+    assert forms
+    for path in forms:
+        form = pyyaml.safe_load(path.read_text())
+        assert form["name"] and form["description"], path.name
+        fields = [f for f in form["body"] if f["type"] != "markdown"]
+        assert fields and all(f["type"] in ("textarea", "input", "dropdown", "checkboxes") and f["attributes"]["label"]
+                              for f in fields), path.name
+        assert len({f["id"] for f in fields}) == len(fields), path.name
+        for name in re.findall(r"(?:docs/)?[\w-]+\.md\b", path.read_text()):
             assert (TOP / name).exists(), (path.name, name)
 
 
