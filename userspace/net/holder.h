@@ -27,7 +27,7 @@ struct holder {
 bool holder_find(int cgroup_fd, enum bpf_attach_type type, struct holder *out);
 
 #define HOLDER_CURE                                                                                \
-	"detach it (bpftool cgroup detach), or have whoever attaches it use links or "             \
-	"BPF_F_ALLOW_MULTI"
+	"detach it (bpftool cgroup detach), or have its owner attach it by links or "              \
+	"with BPF_F_ALLOW_MULTI"
 
 #endif
