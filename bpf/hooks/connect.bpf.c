@@ -10,7 +10,7 @@
 #include "rule/access.bpf.h"
 #include "rule/classes.bpf.h"
 #include "client.bpf.h"
-#include "decided.bpf.h"
+#include "rule/decided.bpf.h"
 #include "rule/shadow.bpf.h"
 #include "rule/tiers.bpf.h"
 

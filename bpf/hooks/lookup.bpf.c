@@ -10,7 +10,7 @@
 #include "rule/access.bpf.h"
 #include "handoff/asking.bpf.h"
 #include "rule/classes.bpf.h"
-#include "decided.bpf.h"
+#include "rule/decided.bpf.h"
 #include "handoff/hand_flow.bpf.h"
 #include "handoff/held.bpf.h"
 #include "handoff/oneshot_pool.bpf.h"
