@@ -64,7 +64,7 @@ objects  = $(patsubst %.c,$(O)/%.o,$(wildcard $(addsuffix /*.c,$(1))))
 COMMON  := $(call objects,$(addprefix userspace/,base yaml config net maps))
 POLICY  := $(call objects,userspace/policy)
 FETCH   := $(call objects,$(addprefix userspace/,fetch kubernetes responder))
-PINTLED := $(call objects,userspace/pintled)
+PINTLED := $(call objects,$(addprefix userspace/pintled/,core attach devices publish observe))
 PINTLE  := $(call objects,userspace/pintle)
 REFERENCE := $(call objects,docs/reference)
 LAB     := $(call objects,$(addprefix lab/,base engine sim load policies fleet))
@@ -114,7 +114,7 @@ $(O)/commit: says = $(COMMIT)
 $(O)/version $(O)/commit: always
 	$(Q)mkdir -p $(@D)
 	$(Q)echo '$(says)' | cmp -s - $@ || echo '$(says)' > $@
-$(patsubst %.c,$(O)/%.o,$(shell grep -l PINTLE_VERSION userspace/*/*.c lab/*/*.c)): $(O)/version
+$(patsubst %.c,$(O)/%.o,$(shell grep -rl --include='*.c' PINTLE_VERSION userspace lab)): $(O)/version
 
 # Objects that include the skeleton are built after it.
 $(PINTLED) $(REFERENCE): | $(O)/pintle.skel.h
@@ -133,7 +133,7 @@ $(O)/build.o: userspace/base/build.c userspace/base/build.h $(O)/version $(O)/co
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(if $(COMMIT),-DPINTLE_COMMIT='"$(COMMIT)"') -c $< -o $@
 
-$(O)/pintled: $(O)/userspace/pintled/main.o $(O)/build.o $(O)/libpintled.a $(O)/libpintle.a
+$(O)/pintled: $(O)/userspace/pintled/core/main.o $(O)/build.o $(O)/libpintled.a $(O)/libpintle.a
 $(O)/pintle: $(PINTLE) $(O)/build.o $(O)/userspace/policy/trial.o $(O)/libpintle.a
 $(O)/pintle: LDLIBS = $(shell pkg-config --libs $(PINTLE_PACKAGES) ncursesw) -lm
 $(O)/pintled $(O)/pintle:
@@ -202,7 +202,7 @@ $(O)/tests/unit/test_lab: | $(O)/pintle-lab
 FUZZ_CFLAGS = $(filter-out $(SANFLAGS),$(ALL_CFLAGS)) -Wno-missing-prototypes -g -O1 \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 # Fuzzers are built from source by clang, as one program each.
-$(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h bpf/*/*.h userspace/*/*.[ch] lab/*/*.[ch])
+$(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h bpf/*/*.h userspace/*/*.[ch] userspace/*/*/*.[ch] lab/*/*.[ch])
 	$(call say,FUZZ,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) $< $$(sed -n 's/^ \* sources: //p' $<) -o $@ $(LAB_LIBS) $(LDLIBS)

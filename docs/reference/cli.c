@@ -7,7 +7,7 @@
 #include "../../userspace/base/util.h"
 #include "../../userspace/pintle/cli.h"
 #include "../../userspace/pintle/output.h"
-#include "../../userspace/pintled/options.h"
+#include "../../userspace/pintled/core/options.h"
 
 static void write_sentence(FILE *f, const char *text)
 {

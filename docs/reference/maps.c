@@ -8,7 +8,7 @@
 #include "../../userspace/base/util.h"
 #include "../../userspace/maps/links.h"
 #include "../../userspace/maps/maps.h"
-#include "../../userspace/pintled/memory.h"
+#include "../../userspace/pintled/attach/memory.h"
 #include "pintle.skel.h"
 
 static int pin_compare(const void *a, const void *b)

@@ -4,7 +4,7 @@
 
 #include "../../userspace/base/text.h"
 #include "../../userspace/base/util.h"
-#include "../../userspace/pintled/metrics_page.h"
+#include "../../userspace/pintled/observe/metrics_page.h"
 
 #define CELL_SIZE 1024
 

@@ -16,7 +16,7 @@
 
 #include "../../userspace/config/config.h"
 #include "../../userspace/base/util.h"
-#include "../../userspace/pintled/publish.h"
+#include "../../userspace/pintled/publish/publish.h"
 #include "../../userspace/policy/maglev.h"
 #include "../../userspace/policy/score.h"
 #include "../../userspace/policy/others.h"

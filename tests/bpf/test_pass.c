@@ -10,7 +10,7 @@
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 
-#include "../../userspace/pintled/walk.h"
+#include "../../userspace/pintled/attach/walk.h"
 
 #define FRONTEND "127.77.0.1" /* every address of 127/8 is local, so no route is needed */
 #define PORT     8000

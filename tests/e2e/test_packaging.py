@@ -202,7 +202,7 @@ def test_daemonset_is_whole(node):
     host, port = config["node"]["metrics"].rsplit(":", 1)
     for probe, path in (("startup", "/healthz"), ("liveness", "/healthz"), ("readiness", "/readyz")):
         assert container[f"{probe}Probe"]["httpGet"] == {"host": host, "port": int(port), "path": path}
-    default = re.search(r"#define PORT +(\d+)", (TOP / "userspace/pintled/overload.c").read_text())[1]
+    default = re.search(r"#define PORT +(\d+)", (TOP / "userspace/pintled/publish/overload.c").read_text())[1]
     assert {p["name"]: p["containerPort"] for p in container["ports"]} == {
         "metrics": int(port), "overload": int(default)}
     assert spec["hostNetwork"] and spec["hostPID"]
@@ -474,7 +474,7 @@ def test_changed_version(node):
     """With another VERSION make compiles anew what names it, and with it each program."""
     said = node.run("env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "make", "-C", TOP, "-n", "V=1", "VERSION=9.9.9", "all",
                     timeout=60).stdout
-    names = [path for path in (TOP / "userspace").glob("*/*.c") if "PINTLE_VERSION" in path.read_text()]
+    names = [path for path in (TOP / "userspace").rglob("*.c") if "PINTLE_VERSION" in path.read_text()]
     assert len(names) > 3, names
     for path in names:
         assert re.search(rf"9\.9\.9.* -c {path.relative_to(TOP)} ", said), path

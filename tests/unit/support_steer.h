@@ -18,9 +18,9 @@
 #include "../../userspace/config/config.h"
 #include "../../userspace/base/log.h"
 #include "../../userspace/base/util.h"
-#include "../../userspace/pintled/attach.h"
-#include "../../userspace/pintled/pins.h"
-#include "../../userspace/pintled/publish.h"
+#include "../../userspace/pintled/attach/attach.h"
+#include "../../userspace/pintled/attach/pins.h"
+#include "../../userspace/pintled/publish/publish.h"
 #include "../../userspace/net/routes.h"
 #include "support_netns.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pins in every state that a crash, an unfinished detach or an operator may leave: what a start
  * makes of them, and that a detach leaves nothing. */
-#include "../../userspace/pintled/tend.h"
+#include "../../userspace/pintled/attach/tend.h"
 #include "support_steer.h"
 
 #define ANNOUNCED                                                                                  \

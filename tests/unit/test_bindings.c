@@ -3,7 +3,7 @@
 #include "support_steer.h"
 
 #include "../../userspace/maps/state.h"
-#include "../../userspace/pintled/bindings.h"
+#include "../../userspace/pintled/observe/bindings.h"
 
 #define ONE POOL("a", FRONTEND, SERVERS(AT("e0", 8001)))
 

@@ -4,7 +4,7 @@
 
 #include "../../userspace/maps/names.h"
 #include "../../userspace/maps/pod_cgroup.h"
-#include "../../userspace/pintled/clients.h"
+#include "../../userspace/pintled/publish/clients.h"
 
 #define UID       "7d1c0a1e-0000-4000-8000-00000000beef"
 #define UID_SLICE "7d1c0a1e_0000_4000_8000_00000000beef"

@@ -2,7 +2,7 @@
 /* The daemon as a process: signals at any time, many reloads, reloads that fail. */
 #include "support_steer.h"
 
-#include "../../userspace/pintled/daemon.h"
+#include "../../userspace/pintled/core/daemon.h"
 
 static char config_path[64];
 

@@ -13,7 +13,7 @@
 
 #include "../../userspace/base/log.h"
 #include "../../userspace/base/util.h"
-#include "../../userspace/pintled/exporter.h"
+#include "../../userspace/pintled/observe/exporter.h"
 
 #define LOOK_MS        10
 #define PATIENCE_LOOKS 3000 /* after so many, a missing answer is a failure */

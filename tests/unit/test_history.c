@@ -8,7 +8,7 @@
 #include "support_pins.h"
 
 #include "../../userspace/maps/state_history.h"
-#include "../../userspace/pintled/history.h"
+#include "../../userspace/pintled/observe/history.h"
 
 static struct config_pool pools[] = {{.name = "llama-8b", .mode = PINTLE_MODE_ENFORCE},
 				     {.name = "qwen", .mode = PINTLE_MODE_BASELINE}};

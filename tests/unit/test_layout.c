@@ -11,7 +11,7 @@
 
 #include "../../userspace/base/util.h"
 #include "../../userspace/maps/layout.h"
-#include "../../userspace/pintled/kinds.h"
+#include "../../userspace/pintled/attach/kinds.h"
 
 #define RECORD "tests/data/layouts"
 

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "../../userspace/base/util.h"
-#include "../../userspace/pintled/notify.h"
+#include "../../userspace/pintled/core/notify.h"
 
 /* A manager at a path, or with '@' in the abstract namespace; the caller closes it. */
 static int manager(const char *name)

@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <uv.h>
 
-#include "../../userspace/pintled/poll.h"
+#include "../../userspace/pintled/observe/poll.h"
 #include "health.bpf.h"
 
 #define FAST "scrape: {interval: 10ms, idle: 10ms, timeout: 1s}, "

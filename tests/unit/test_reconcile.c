@@ -8,8 +8,8 @@
 #include <sys/resource.h>
 
 #include "../../userspace/maps/rows.h"
-#include "../../userspace/pintled/reconcile.h"
-#include "../../userspace/pintled/seats.h"
+#include "../../userspace/pintled/observe/reconcile.h"
+#include "../../userspace/pintled/observe/seats.h"
 
 #define ONE POOL("a", FRONTEND, SERVERS(AT("e0", 8001)))
 

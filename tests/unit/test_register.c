@@ -5,7 +5,7 @@
 
 #include <sys/fsuid.h>
 
-#include "../../userspace/pintled/register.h"
+#include "../../userspace/pintled/publish/register.h"
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262

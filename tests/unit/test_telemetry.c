@@ -2,7 +2,7 @@
 /* What the daemon logs of ejections. */
 #include "support_steer.h"
 
-#include "../../userspace/pintled/telemetry.h"
+#include "../../userspace/pintled/observe/telemetry.h"
 
 /* No server listens at port 8002. */
 #define PODS                                                                                       \

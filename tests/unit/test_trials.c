@@ -3,7 +3,7 @@
  * maps are real, and the clock is the test's. */
 #include "support_pins.h"
 
-#include "../../userspace/pintled/trials.h"
+#include "../../userspace/pintled/observe/trials.h"
 #include "rule/trial.bpf.h"
 
 #define SEC     NSEC_PER_SEC

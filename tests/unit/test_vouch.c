@@ -8,7 +8,7 @@
 #include <health.bpf.h>
 
 #include "../../userspace/base/util.h"
-#include "../../userspace/pintled/vouch.h"
+#include "../../userspace/pintled/observe/vouch.h"
 
 static const struct config_ejection ejection = {
 	.failures = 3, .time_ns = 10 * NSEC_PER_SEC, .max_time_ns = 35 * NSEC_PER_SEC};

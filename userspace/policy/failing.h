@@ -24,7 +24,8 @@
  *   - what the page counts as done or refused speaks against it
  *   - the probe's word outweighs both
  *
- * A server that counts as failing is ejected for a time that doubles: userspace/pintled/answers.h.
+ * A server that counts as failing is ejected for a time that doubles:
+ * userspace/pintled/observe/answers.h.
  */
 #ifndef PINTLE_FAILING_H
 #define PINTLE_FAILING_H

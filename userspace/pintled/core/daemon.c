@@ -1,0 +1,887 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <uv.h>
+
+#include "../../base/files.h"
+#include "../../base/hash.h"
+#include "../../base/log.h"
+#include "../../base/util.h"
+#include "../../config/config_here.h"
+#include "../../maps/follow.h"
+#include "../attach/attach.h"
+#include "../observe/audit.h"
+#include "../observe/bindings.h"
+#include "../publish/clients.h"
+#include "cluster.h"
+#include "../devices/devices.h"
+#include "../observe/earlier.h"
+#include "rule/eligible.bpf.h"
+#include "../observe/exporter.h"
+#include "hosts.h"
+#include "../observe/history.h"
+#include "../observe/judge.h"
+#include "notify.h"
+#include "../observe/pass.h"
+#include "../devices/hand.h"
+#include "../devices/in_pods.h"
+#include "../devices/oneshot.h"
+#include "../publish/order.h"
+#include "../observe/models.h"
+#include "../publish/overload.h"
+#include "../publish/pods.h"
+#include "../observe/poll.h"
+#include "../observe/metrics_page.h"
+#include "../observe/process.h"
+#include "../publish/publish.h"
+#include "../attach/restore.h"
+#include "../observe/reconcile.h"
+#include "../publish/register.h"
+#include "../observe/seats.h"
+#include "settings.h"
+#include "../observe/telemetry.h"
+#include "../observe/tenant_minutes.h"
+#include "../publish/tenants.h"
+#include "../observe/trials.h"
+
+/* The heartbeat must always be much younger than any pool's staleness limit; and readers take a
+ * heartbeat older than STATE_HEARTBEAT_NS for a dead daemon. */
+#define HEARTBEAT_MAX_MS 500
+#define HEARTBEAT_MIN_MS 20
+#define HOUSEKEEPING_MS  2000
+#define TEND_MS          300 /* so soon `pintle set` is noticed */
+#define FIRST_BEAT_NS    (2 * NSEC_PER_SEC)
+/* So long a start may wait for the API server before it is called ready without. */
+#define CLUSTER_WAIT_NS  (30 * NSEC_PER_SEC)
+#define RECONCILE_ROUNDS 5           /* of housekeeping */
+#define FILL_ROUNDS      30          /* of housekeeping */
+#define LOOK_ROUNDS      15          /* of housekeeping */
+#define PODS_SETTLE_MS   50          /* a pod's objects change several times in a row */
+#define LARGE            (128 << 10) /* bytes; freeing so much gives it back to the kernel */
+/* Open files: maps, programs and links during the start, clients of /metrics; and for each endpoint
+ * a connection to its metrics page and to its GPU's. */
+#define FILES_LEAST        256
+#define FILES_PER_ENDPOINT 2
+
+struct daemon {
+	uv_loop_t loop;
+	uv_timer_t heartbeat, housekeeping, tending, reload, pods_settle;
+	uv_signal_t sigterm, sigint, sighup;
+	struct settings *settings;
+	struct config *config; /* made by `settings` */
+	struct publication *publication;
+	struct attachment *attachment;
+	struct maps *maps; /* the attachment's */
+	struct poller *poller;
+	struct telemetry *telemetry;
+	struct tenant_minutes *tenant_minutes;
+	struct bindings *bindings;
+	struct pods *pods;
+	struct clients *clients;
+	struct audit *audit;
+	struct exporter *exporter;
+	struct judge *judge;
+	struct hosts *hosts;
+	struct keeper *keeper; /* of the history */
+	struct oneshot *oneshot;
+	struct hand *hand;
+	struct in_pods *in_pods;
+	struct orders *orders;
+	struct models *models;
+	struct overload *overload;
+	struct cluster *cluster; /* NULL: no Kubernetes */
+	uint64_t found_hash;     /* of the cluster's pools in the current configuration */
+	bool behind;             /* the cluster's pools could not be applied */
+	struct process process;
+	bool attached, ready_told, removed;
+	uint64_t rounds, started_ns, watchdog_ns, watchdog_told_ns;
+};
+
+/* ---- open files ------------------------------------------------------------------ */
+
+#define FILES_CURE "raise LimitNOFILE= of its unit, or ulimit -n"
+
+/* Returns -EMFILE where so few files may be open that even the start would fail half-way. */
+static int look_at_files(const struct config *c)
+{
+	uint64_t limit = files_raise_limit(), wanted = FILES_LEAST;
+
+	for (size_t i = 0; i < c->pool_count; i++)
+		wanted += FILES_PER_ENDPOINT * c->pools[i].endpoint_count;
+	if (limit < FILES_LEAST) {
+		log_error("only %ju files may be open, and pintled needs %d; " FILES_CURE,
+			  (uintmax_t)limit, FILES_LEAST);
+		return -EMFILE;
+	}
+	if (limit < wanted)
+		log_warn("only %ju files may be open, and the endpoints may need %ju; " FILES_CURE,
+			 (uintmax_t)limit, (uintmax_t)wanted);
+	return 0;
+}
+
+/* ---- turning --------------------------------------------------------------------- */
+
+static uint64_t heartbeat_ms(const struct config *c)
+{
+	uint64_t ms = HEARTBEAT_MAX_MS;
+
+	for (size_t i = 0; i < c->pool_count; i++)
+		ms = MIN(ms, c->pools[i].saturation.staleness_ns / NSEC_PER_MSEC / 4);
+	return MAX(ms, (uint64_t)HEARTBEAT_MIN_MS);
+}
+
+static void tell_ready(struct daemon *d)
+{
+	if (d->ready_told || !poller_first_round_over(d->poller) ||
+	    !hosts_first_round_over(d->hosts))
+		return;
+	d->ready_told = true;
+	log_info("ready: %zu pool%s", d->config->pool_count, plural(d->config->pool_count));
+	notify_ready(NULL);
+	/* The first round scrapes all endpoints at once, and took memory that no later round
+	 * needs. */
+	malloc_trim(0);
+}
+
+/* While the heartbeat is fresh, the kernel chooses an endpoint only with a score from after its
+ * listen(). Over pins that steered without a daemon, the first heartbeat would leave out every
+ * server that was restarted meanwhile. So it waits until each endpoint was scraped, but no longer
+ * than FIRST_BEAT_NS for endpoints that do not answer. */
+static bool may_beat(const struct daemon *d, uint64_t now)
+{
+	return !attachment_resumed(d->attachment) || poller_first_round_over(d->poller) ||
+	       now - d->started_ns >= FIRST_BEAT_NS;
+}
+
+static void on_heartbeat(uv_timer_t *timer)
+{
+	struct daemon *d = timer->data;
+	uint64_t now = monotonic_ns();
+
+	if (may_beat(d, now)) {
+		trials_look(d->maps, now);
+		__atomic_store_n(&d->maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
+	}
+	poller_count(d->poller);
+	telemetry_look(d->telemetry);
+	oneshot_look(d->oneshot);
+	tell_ready(d);
+	if (d->watchdog_ns && now - d->watchdog_told_ns >= d->watchdog_ns / 2) {
+		d->watchdog_told_ns = now;
+		notify_watchdog();
+	}
+}
+
+static void on_cluster(void *arg);
+static void tell_cluster(struct daemon *d);
+
+static void daemon_reconcile(struct daemon *d)
+{
+	if (reconcile(d->attachment))
+		bindings_forget_open(d->bindings);
+	seats_look(attachment_seats(d->attachment));
+}
+
+static void on_housekeeping(uv_timer_t *timer)
+{
+	struct daemon *d = timer->data;
+
+	d->rounds++;
+	keeper_look(d->keeper);
+	tenant_minutes_look(d->tenant_minutes, d->config, d->publication);
+	if (cluster_is_judged(d->cluster))
+		tell_cluster(d);
+	else
+		cluster_show(d->cluster, d->maps->node);
+	if (d->behind)
+		on_cluster(d);
+	hand_look(d->hand);
+	in_pods_look(d->in_pods);
+	attachment_trim(d->attachment, d->config);
+	if (poller_suspects_listener(d->poller) || register_has_room(d->maps))
+		register_listeners(d->maps, attachment_netns(d->attachment));
+	else
+		register_tell(d->maps);
+	if (d->rounds % RECONCILE_ROUNDS == 0) {
+		daemon_reconcile(d);
+		bindings_walk(d->bindings);
+		tenants_settle(d->maps);
+		follow_tend(d->maps);
+	}
+	if (d->rounds % LOOK_ROUNDS == 0) {
+		oneshot_refresh(d->oneshot);
+		hand_refresh(d->hand);
+		clients_rescan(d->clients);
+		pods_look(d->pods, d->cluster, d->clients);
+	}
+	if (d->rounds % FILL_ROUNDS == 1) {
+		telemetry_check_fill(d->telemetry);
+		malloc_trim(0);
+	}
+}
+
+static void start_heartbeat(struct daemon *d)
+{
+	uint64_t ms = heartbeat_ms(d->config);
+
+	uv_timer_start(&d->heartbeat, on_heartbeat, 0, ms);
+}
+
+/* ---- serving --------------------------------------------------------------------- */
+
+static void render(struct metrics_text *out, void *arg)
+{
+	const struct daemon *d = arg;
+	const struct metrics_sources from = {
+		.maps = d->maps,
+		.config = d->config,
+		.poller = d->poller,
+		.telemetry = d->telemetry,
+		.attachment = d->attachment,
+		.process = &d->process,
+		.overload = d->overload,
+		.cluster = d->cluster,
+		.clients = clients_count(d->clients),
+		.judge = d->judge,
+		.keeper = d->keeper,
+	};
+
+	metrics_page(&from, out);
+}
+
+/* Its pools are those that are pinned until then, if any. */
+static bool waits_for_cluster(const struct daemon *d)
+{
+	const struct cluster_figures f = cluster_figures(d->cluster);
+
+	return f.there && !f.listed && monotonic_ns() - d->started_ns < CLUSTER_WAIT_NS;
+}
+
+static bool ready(void *arg, const char **why)
+{
+	struct daemon *d = arg;
+
+	if (!d->attached)
+		*why = "not attached";
+	else if (attachment_lost(d->attachment))
+		*why = attachment_lost(d->attachment);
+	else if (attachment_part(d->attachment))
+		*why = attachment_part(d->attachment);
+	else if (!hosts_first_round_over(d->hosts))
+		*why = "not all names of endpoints were asked for";
+	else if (!poller_first_round_over(d->poller))
+		*why = "the first round of scrapes is not over";
+	else if (waits_for_cluster(d))
+		*why = "the API server has not listed all yet; pools are as they are pinned";
+	else
+		return true;
+	return false;
+}
+
+static const struct exporter_callbacks exporter_callbacks = {.render = render, .ready = ready};
+
+/* ---- configuration --------------------------------------------------------------- */
+
+static bool differs(const char *a, const char *b)
+{
+	return (a || b) && (!a || !b || strcmp(a, b));
+}
+
+/* What is under `node` is fixed from attaching to detaching. */
+static void warn_of_node(const struct config *old, const struct config *new)
+{
+	if (differs(old->bpffs, new->bpffs) || differs(old->netns, new->netns) ||
+	    differs(old->cgroup, new->cgroup) || differs(old->metrics, new->metrics) ||
+	    differs(old->group, new->group) || differs(old->key_file, new->key_file))
+		log_warn("a change under node: takes effect at the next start of pintled; "
+			 "pools are reloaded now");
+	if (old->kubernetes != new->kubernetes || differs(old->kubeconfig, new->kubeconfig) ||
+	    differs(old->kube_node, new->kube_node) ||
+	    differs(old->gpu_exporter.space, new->gpu_exporter.space) ||
+	    differs(old->gpu_exporter.name, new->gpu_exporter.name))
+		log_warn("a change of kubernetes takes effect at the next start of pintled");
+}
+
+static void tell_lack(void *arg, int line, const char *what)
+{
+	const struct config *c = arg;
+
+	log_warn("%s:%d: %s", c->path, line, what);
+}
+
+/* Such a configuration runs: an address may come, and go, while pintled runs. */
+static void tell_unserved(const struct daemon *d)
+{
+	config_here(d->config, attachment_netns(d->attachment), d->cluster, tell_lack, d->config);
+}
+
+/* Takes `c` and `p`. The former ones are freed only after poller_configure(), because the poller
+ * refers to them until then. */
+static int run_by(struct daemon *d, struct config *c, struct publication *p)
+{
+	int err = poller_configure(d->poller, c, p);
+
+	oneshot_configure(d->oneshot, c, p);
+	hand_configure(d->hand, c);
+	in_pods_configure(d->in_pods, c, p);
+	clients_configure(d->clients, c);
+	overload_configure(d->overload, c, p, d->orders);
+	models_configure(d->models, c, p);
+	audit_configure(d->audit, c, p);
+	pass_configure(attachment_pass(d->attachment), c, p);
+	judge_configure(d->judge, c, p);
+	hosts_configure(d->hosts, c, p);
+	publication_free(d->publication);
+	d->publication = p;
+	if (d->config != c)
+		config_free(d->config);
+	d->config = c;
+	start_heartbeat(d);
+	return err;
+}
+
+/* Replaces the current configuration by `c`, or leaves it as it is. Takes `c`. */
+static int daemon_apply(struct daemon *d, struct config *c)
+{
+	struct publication *p = NULL;
+	int err = hand_check(c, NULL);
+
+	if (!err)
+		err = attachment_extend(d->attachment, c);
+	if (!err)
+		err = publish(d->maps, attachment_netns(d->attachment), c, d->publication, &p);
+	if (!err) {
+		attachment_trim(d->attachment, c);
+		earlier_find(d->attachment, c);
+		return run_by(d, c, p);
+	}
+	config_free(c);
+	/* A part of `c` may be in the maps: publish the current configuration over it. */
+	if (!publish(d->maps, attachment_netns(d->attachment), d->config, NULL, &p))
+		run_by(d, d->config, p);
+	attachment_trim(d->attachment, d->config);
+	return err;
+}
+
+/* Keeps the first error for the verdict, which `pintle reload` shows. */
+static void tell_error(void *arg, const char *file, int line, int column, const char *message)
+{
+	char *first = arg;
+
+	if (!first[0])
+		snprintf(first, PINTLE_WHY_SIZE, "%s:%d:%d: %s", file, line, column, message);
+	yaml_sink_stderr.error(NULL, file, line, column, message);
+}
+
+static int reload_by(struct daemon *d, char why[PINTLE_WHY_SIZE])
+{
+	const struct yaml_sink sink = {tell_error, yaml_sink_stderr.warning, why};
+	struct config *c = NULL;
+	int err = settings_reload(d->settings, &sink, &c);
+
+	if (!err) {
+		err = hand_check(c, why);
+		if (err)
+			config_free(c);
+	}
+	if (err) {
+		log_error("the configuration was not reloaded; the current one stays");
+		return err;
+	}
+	warn_of_node(d->config, c);
+	look_at_files(c);
+	err = daemon_apply(d, c);
+	if (err)
+		log_error("%s was reloaded only in part; see above", d->config->path);
+	else
+		log_info("reloaded %s: %zu pool%s", d->config->path, d->config->pool_count,
+			 plural(d->config->pool_count));
+	tell_unserved(d);
+	return err;
+}
+
+static void daemon_reload(struct daemon *d)
+{
+	char why[PINTLE_WHY_SIZE];
+	int err;
+
+	log_keep(why, sizeof(why));
+	err = reload_by(d, why);
+	log_keep(NULL, 0);
+	process_reloaded(&d->process, !err);
+	settings_done(d->settings, err ? why : NULL);
+	if (d->cluster)
+		on_cluster(d); /* there may be more room, or less */
+}
+
+static void on_reload(uv_timer_t *timer)
+{
+	notify_reloading();
+	daemon_reload(timer->data);
+	malloc_trim(0);
+	notify_ready(NULL);
+}
+
+/* Settings that could not be applied are left out, so that the others are. Returns 0 or -errno,
+ * logged. */
+static int apply_settings(struct daemon *d)
+{
+	char why[PINTLE_WHY_SIZE];
+	int err;
+
+	do {
+		struct config *c = NULL;
+
+		err = settings_configure(d->settings, &c);
+		if (err)
+			return err;
+		log_keep(why, sizeof(why));
+		err = daemon_apply(d, c);
+		log_keep(NULL, 0);
+	} while (err && settings_leave_out(d->settings, why));
+	settings_done(d->settings, err ? why : NULL);
+	malloc_trim(0);
+	return err;
+}
+
+static uint64_t hash_found(const struct config_founds *f)
+{
+	uint64_t hash = HASH_START;
+
+	for (size_t i = 0; i < f->count; i++)
+		hash = hash_bytes(hash, f->all[i].text, strlen(f->all[i].text));
+	return hash;
+}
+
+/* Whether a page of one of the servers of that pool was read, or one of them has none. */
+static bool is_read(void *arg, const char *pool)
+{
+	const struct daemon *d = arg;
+
+	for (size_t i = 0; d->publication && i < d->config->pool_count; i++) {
+		const struct config_pool *p = &d->config->pools[i];
+
+		for (size_t k = 0; !strcmp(p->name, pool) && k < p->endpoint_count; k++) {
+			const struct pintle_ref *e = &d->publication->pools[i].endpoints[k];
+
+			if (p->endpoints[k].metrics_none ||
+			    eligible_scraped_ns(&d->maps->scores[e->id], e->generation))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Lets the cluster, and `pintle status`, know what became of its pools. */
+static void tell_cluster(struct daemon *d)
+{
+	cluster_judged(d->cluster, settings_found(d->settings), !d->behind, is_read, d);
+	cluster_show(d->cluster, d->maps->node);
+}
+
+/* Most changes of a Service or a slice change no pool. */
+static void on_cluster(void *arg)
+{
+	struct daemon *d = arg;
+	_cleanup_(config_founds_free) struct config_founds f = {0};
+	uint64_t hash;
+
+	cluster_room(d->cluster, d->config);
+	if (cluster_pools(d->cluster, &f))
+		return;
+	hash = hash_found(&f);
+	if (hash == d->found_hash && !d->behind) {
+		tell_cluster(d);
+		return;
+	}
+	settings_find(d->settings, &f);
+	d->found_hash = hash;
+	/* There may be no room while connections of former endpoints are open: housekeeping tries
+	 * again. */
+	d->behind = apply_settings(d);
+	tell_cluster(d);
+}
+
+/* There may be no room for new addresses while connections to former ones are open. */
+static void on_hosts(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (apply_settings(d))
+		hosts_refused(d->hosts);
+	cluster_room(d->cluster, d->config);
+}
+
+static void settle_pods(struct daemon *d)
+{
+	pods_update(d->pods, d->cluster);
+	clients_name_pods(d->clients, pods_left_alone(d->pods));
+}
+
+static void on_pods_settle(uv_timer_t *timer)
+{
+	settle_pods(timer->data);
+}
+
+static void on_pods(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (!uv_is_active((uv_handle_t *)&d->pods_settle))
+		uv_timer_start(&d->pods_settle, on_pods_settle, PODS_SETTLE_MS, 0);
+}
+
+static void on_removal(void *arg)
+{
+	struct daemon *d = arg;
+
+	d->removed = cluster_removed(d->cluster);
+	uv_stop(&d->loop);
+}
+
+static void look_at_settings(struct daemon *d)
+{
+	unsigned int news = settings_look(d->settings);
+
+	/* A reload reads the settings, too, so it comes first. */
+	if (news & SETTINGS_RELOAD)
+		uv_timer_start(&d->reload, on_reload, 0, 0);
+	else if (news & SETTINGS_CHANGED)
+		apply_settings(d);
+}
+
+static void on_tending(uv_timer_t *timer)
+{
+	struct daemon *d = timer->data;
+
+	look_at_settings(d);
+	orders_update(d->orders, d->maps, d->publication, poller_others(d->poller));
+	overload_look(d->overload, d->orders);
+	keeper_tend(d->keeper, d->config, d->publication);
+	if (!attachment_tend(d->attachment, d->config))
+		return;
+	/* While a hook was lost, nothing noticed sockets that listened, connected or closed. */
+	register_listeners(d->maps, attachment_netns(d->attachment));
+	daemon_reconcile(d);
+}
+
+/* The timer makes one reload of many signals. */
+static void on_hangup(uv_signal_t *s, int number)
+{
+	struct daemon *d = s->data;
+
+	(void)number;
+	uv_timer_start(&d->reload, on_reload, 0, 0);
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+static void on_terminate(uv_signal_t *s, int number)
+{
+	struct daemon *d = s->data;
+
+	log_info("%s: exiting; connections are still steered (pintled --detach ends that)",
+		 number == SIGTERM ? "SIGTERM" : "SIGINT");
+	notify_stopping(NULL);
+	uv_stop(&d->loop);
+}
+
+static int daemon_configure(struct daemon *d)
+{
+	int err =
+		publish(d->maps, attachment_netns(d->attachment), d->config, NULL, &d->publication);
+
+	if (err)
+		return err;
+	err = poller_configure(d->poller, d->config, d->publication);
+	clients_name_pods(d->clients, pods_left_alone(d->pods));
+	clients_configure(d->clients, d->config);
+	overload_configure(d->overload, d->config, d->publication, d->orders);
+	models_configure(d->models, d->config, d->publication);
+	audit_configure(d->audit, d->config, d->publication);
+	pass_configure(attachment_pass(d->attachment), d->config, d->publication);
+	judge_configure(d->judge, d->config, d->publication);
+	hosts_configure(d->hosts, d->config, d->publication);
+	return err;
+}
+
+/* attach.h says why publishing comes before or after the commit. */
+static int daemon_steer(struct daemon *d)
+{
+	bool resumed = attachment_resumed(d->attachment);
+	bool first = !resumed || attachment_takes_over(d->attachment);
+	int err = first ? daemon_configure(d) : attachment_commit(d->attachment, d->config);
+
+	if (!err)
+		err = first ? attachment_commit(d->attachment, d->config) : daemon_configure(d);
+	if (!err && attachment_takes_over(d->attachment))
+		err = attachment_extend(d->attachment, d->config);
+	if (err)
+		return err;
+	attachment_trim(d->attachment, d->config);
+	d->attached = true;
+	/* Some servers began to listen after publish() looked, and before sockops was attached. */
+	register_listeners(d->maps, attachment_netns(d->attachment));
+	earlier_find(d->attachment, d->config);
+	daemon_reconcile(d);
+	bindings_walk(d->bindings);
+	tenant_minutes_look(d->tenant_minutes, d->config, d->publication);
+	devices_sweep(d->attachment);
+	err = oneshot_new(&d->loop, d->attachment, &d->oneshot);
+	if (!err)
+		err = hand_new(&d->loop, d->attachment, &d->hand);
+	if (!err)
+		err = in_pods_new(d->attachment, d->hand, &d->in_pods);
+	if (err)
+		return err;
+	oneshot_configure(d->oneshot, d->config, d->publication);
+	hand_configure(d->hand, d->config);
+	in_pods_configure(d->in_pods, d->config, d->publication);
+	err = attachment_settle(d->attachment);
+	if (err)
+		return err;
+	settings_done(d->settings, NULL);
+	log_info("%s; steering in %s, pinned under %s",
+		 resumed ? "took over what was pinned" : "attached", d->config->netns,
+		 d->config->bpffs);
+	return 0;
+}
+
+static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int number)
+{
+	uv_signal_init(&d->loop, s);
+	s->data = d;
+	uv_signal_start(s, cb, number);
+}
+
+static int find_pools(struct daemon *d, const struct state *s)
+{
+	_cleanup_(config_founds_free) struct config_founds f = {0};
+	int err = cluster_restore(d->cluster, s) ?: cluster_pools(d->cluster, &f);
+
+	if (err || !f.count)
+		return err;
+	d->found_hash = hash_found(&f);
+	settings_find(d->settings, &f);
+	return 0;
+}
+
+/* Until the API server and DNS have answered, the cluster's pools and hosts' addresses are those
+ * that are pinned. */
+static int daemon_find(struct daemon *d, const struct state *s, bool again)
+{
+	struct config *c = NULL;
+	size_t answers = 0;
+	int err = d->cluster ? find_pools(d, s) : 0;
+
+	if (err)
+		return err;
+	hosts_restore(d->hosts, d->config, s);
+	settings_resolve(d->settings, d->hosts);
+	hosts_answers(d->hosts, &answers);
+	if (!again && !settings_found(d->settings)->count && !answers)
+		return 0;
+	err = settings_configure(d->settings, &c);
+	if (err)
+		return err;
+	config_free(d->config);
+	d->config = c;
+	return 0;
+}
+
+static int daemon_find_first(struct daemon *d)
+{
+	struct state *s = NULL;
+	int err = restore_state(d->config->bpffs, &s);
+
+	if (err)
+		return log_err_r(err, "failed to read what is pinned under %s", d->config->bpffs);
+	err = cluster_new(d->config, &d->cluster) ?: hosts_new(&d->hosts);
+	if (!err)
+		err = daemon_find(d, s, false);
+	state_free(s);
+	return err;
+}
+
+/* What another build pinned, settings among it, can be read only now. */
+static int daemon_find_carried(struct daemon *d)
+{
+	struct state *s = NULL;
+	int err = state_read(d->maps, &s);
+
+	if (err)
+		return log_err_r(err, "failed to read what was carried over");
+	err = daemon_find(d, s, true);
+	state_free(s);
+	return err;
+}
+
+/* Whatever is likely to fail comes before the first change to what steers. */
+static int daemon_start(struct daemon *d)
+{
+	int err = daemon_find_first(d);
+
+	if (!err)
+		err = hand_check(d->config, NULL);
+	if (!err)
+		err = look_at_files(d->config);
+	if (!err)
+		err = attachment_prepare(d->config, &d->attachment);
+	if (err)
+		return err;
+	d->maps = attachment_maps(d->attachment);
+	settings_use(d->settings, d->maps);
+	if (attachment_takes_over(d->attachment))
+		err = daemon_find_carried(d);
+	if (err)
+		return err;
+	d->bindings = bindings_new(d->maps);
+	err = d->bindings ? telemetry_new(d->maps, &d->telemetry) : log_err_r(ENOMEM, "bindings");
+	err = err ?: tenant_minutes_new(d->maps, &d->tenant_minutes);
+	if (!err)
+		err = clients_new(&d->loop, d->maps, &d->clients);
+	if (!err) {
+		d->pods = pods_new(d->maps);
+		err = d->pods ? 0 : -ENOMEM;
+	}
+	if (!err)
+		err = audit_new(&d->loop, d->maps, &d->audit);
+	if (!err)
+		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
+	if (!err)
+		err = models_new(&d->loop, attachment_netns(d->attachment), d->maps,
+				 poller_adapters(d->poller), &d->models);
+	if (!err)
+		err = hosts_start(d->hosts, &d->loop, attachment_netns(d->attachment), d->maps,
+				  on_hosts, d);
+	if (!err)
+		err = orders_new(&d->orders);
+	if (!err)
+		err = overload_new(&d->loop, d->maps, attachment_netns(d->attachment),
+				   &d->overload);
+	if (!err)
+		err = judge_new(&d->loop, d->maps, &d->judge);
+	if (!err)
+		err = keeper_new(d->maps, d->poller, &d->keeper);
+	if (!err && d->config->metrics)
+		err = exporter_new(&d->loop, d->config->metrics, &exporter_callbacks, d,
+				   &d->exporter);
+	if (!err)
+		err = daemon_steer(d);
+	if (err)
+		return err;
+	tell_unserved(d);
+	if (attachment_pass(d->attachment))
+		pass_start(attachment_pass(d->attachment), &d->loop, d->poller);
+	poller_tell(d->poller, attachment_pass(d->attachment));
+	if (d->cluster)
+		err = cluster_start(d->cluster, &d->loop, on_cluster, d);
+	else
+		settle_pods(d);
+	if (!err && d->cluster)
+		err = cluster_watch_pods(d->cluster, on_pods, d);
+	if (!err && d->cluster)
+		err = cluster_watch_removal(d->cluster, &d->loop, false, on_removal, d);
+	if (err)
+		return err;
+	if (d->cluster && attachment_part(d->attachment))
+		cluster_tell_node(d->cluster, attachment_part(d->attachment));
+	cluster_show(d->cluster, d->maps->node);
+	d->started_ns = monotonic_ns();
+	d->watchdog_ns = notify_watchdog_interval_ns();
+	start_heartbeat(d);
+	uv_timer_start(&d->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS);
+	uv_timer_start(&d->tending, on_tending, TEND_MS, TEND_MS);
+	return 0;
+}
+
+static void init_timer(struct daemon *d, uv_timer_t *timer)
+{
+	uv_timer_init(&d->loop, timer);
+	timer->data = d;
+}
+
+static void daemon_init(struct daemon *d)
+{
+	init_timer(d, &d->heartbeat);
+	init_timer(d, &d->housekeeping);
+	init_timer(d, &d->tending);
+	init_timer(d, &d->reload);
+	init_timer(d, &d->pods_settle);
+	/* From here on a signal waits for the loop, and so cannot interrupt the attaching. */
+	watch_signal(d, &d->sigterm, on_terminate, SIGTERM);
+	watch_signal(d, &d->sigint, on_terminate, SIGINT);
+	watch_signal(d, &d->sighup, on_hangup, SIGHUP);
+	/* A client of /metrics that disconnects must not end the daemon. */
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* The exporter, the poller and others close their own handles; the daemon's are closed here. The
+ * loop then runs until no handle is left. */
+static void daemon_stop(struct daemon *d)
+{
+	uv_handle_t *ours[] = {
+		(uv_handle_t *)&d->heartbeat, (uv_handle_t *)&d->housekeeping,
+		(uv_handle_t *)&d->tending,   (uv_handle_t *)&d->reload,
+		(uv_handle_t *)&d->sigterm,   (uv_handle_t *)&d->sigint,
+		(uv_handle_t *)&d->sighup,    (uv_handle_t *)&d->pods_settle,
+	};
+
+	exporter_free(d->exporter);
+	cluster_free(d->cluster);
+	oneshot_free(d->oneshot);
+	hand_free(d->hand);
+	in_pods_free(d->in_pods);
+	models_free(d->models);
+	poller_free(d->poller);
+	hosts_free(d->hosts);
+	orders_free(d->orders);
+	overload_free(d->overload);
+	clients_free(d->clients);
+	audit_free(d->audit);
+	judge_stop(d->judge);
+	if (d->attachment)
+		pass_stop(attachment_pass(d->attachment));
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+		uv_close(ours[i], NULL);
+	/* uv_close() restores the default action: without this, a second SIGTERM or SIGINT would
+	 * kill the daemon in the middle of its clean end. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	uv_run(&d->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&d->loop);
+	judge_free(d->judge);
+	keeper_free(d->keeper);
+	telemetry_free(d->telemetry);
+	tenant_minutes_free(d->tenant_minutes);
+	bindings_free(d->bindings);
+	pods_free(d->pods);
+	publication_free(d->publication);
+	attachment_free(d->attachment);
+	config_free(d->config);
+	settings_free(d->settings);
+}
+
+int daemon_run(struct settings *s, struct config *c)
+{
+	struct daemon d = {.settings = s, .config = c};
+	int err = uv_loop_init(&d.loop);
+
+	if (err) {
+		config_free(c);
+		settings_free(s);
+		return log_err_r(err, "event loop");
+	}
+	/* Setting the threshold also fixes it. Otherwise glibc raises it with each large piece that
+	 * is freed, and then keeps the next ones, such as a page of /metrics. */
+	mallopt(M_MMAP_THRESHOLD, LARGE);
+	daemon_init(&d);
+	process_begin(&d.process);
+	err = daemon_start(&d);
+	if (!err)
+		uv_run(&d.loop, UV_RUN_DEFAULT);
+	daemon_stop(&d);
+	return !err && d.removed ? DAEMON_REMOVED : err;
+}

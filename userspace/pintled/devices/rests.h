@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rests.h - pools whose hand-off rests, because no socket becomes of what it hands over. The
+ * programs find out that hand-overs fail (bpf/handoff/rest.bpf.h), each by a client that fails.
+ * Where chains of nat stand, pintled knows it in advance, and lets the hand-off rest before anybody
+ * fails.
+ */
+#ifndef PINTLE_RESTS_H
+#define PINTLE_RESTS_H
+
+#include "../attach/attach.h"
+#include "../publish/publish.h"
+
+struct rests;
+
+/** Before pools are published: lets the hand-off of those rest whose sockets nat of the namespace
+ * would take off. */
+void rests_begin(const struct maps *m, int netns_fd, const struct config *c,
+		 const struct publication *p);
+
+/** The attachment must outlive it. Returns 0 and *out (rests_free() it), or -ENOMEM, logged. */
+int rests_new(struct attachment *a, struct rests **out);
+/** Looks at what the programs found, and at nat; begins and ends rests, and logs both. To be called
+ * each second. */
+void rests_look(struct rests *r, const struct config *c);
+/** NULL is fine. */
+void rests_free(struct rests *r);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * adapters.h - which LoRA adapters the endpoints have loaded, for the hand-off (`adapters`).
+ *
+ * Only names that some pool's `models` has are known: an adapter becomes one when an endpoint of
+ * the pool that serves it says that it is one, by its metrics page or its list of models.
+ */
+#ifndef PINTLE_ADAPTERS_H
+#define PINTLE_ADAPTERS_H
+
+#include "../../config/config.h"
+#include "../../maps/maps.h"
+#include "../../policy/model_list.h"
+#include "../publish/publish.h"
+
+struct adapters;
+
+/** `m` must outlive it. Returns 0 and *out (adapters_free() it), or -errno, logged. */
+int adapters_new(const struct maps *m, struct adapters **out);
+/** From now on the names of `c`, which are published. Without memory none is known, which is
+ * logged. */
+void adapters_configure(struct adapters *a, const struct config *c, const struct publication *pub);
+/** Whether requests go to the pool, an index into the configuration, by their model, and adapters
+ * weigh something there. */
+bool adapters_concern(const struct adapters *a, size_t pool);
+/** The endpoint's page is asked for now. */
+void adapters_begin(struct adapters *a, struct pintle_ref endpoint);
+/** Its page came, which was asked for at the newest adapters_begin(). */
+void adapters_page(struct adapters *a, struct pintle_ref endpoint, size_t pool, const char *page,
+		   size_t size);
+/** Its list of models came. */
+void adapters_list(struct adapters *a, struct pintle_ref endpoint, size_t pool,
+		   const struct model_list *list);
+void adapters_free(struct adapters *a);
+
+#endif

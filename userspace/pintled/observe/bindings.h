@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bindings.h - walks over the bindings of sessions: deletes those that are too old, counts the
+ * others. */
+#ifndef PINTLE_BINDINGS_H
+#define PINTLE_BINDINGS_H
+
+#include "../../maps/maps.h"
+
+struct bindings;
+
+/** `m` must outlive it. Returns NULL without memory; otherwise bindings_free() it. */
+struct bindings *bindings_new(const struct maps *m);
+
+/** Walks over all bindings. Deletes the binding of a session that was away for longer than its
+ * pool's ttl, or whose pool or endpoint is gone. Sets `shares` to the number of bindings of each
+ * client, and counts in the map `bindings` how many are held and how many were evicted. Logs a
+ * pool's first eviction. Returns 0 or -errno, logged. */
+int bindings_walk(struct bindings *b);
+
+/** After ends of connections were missed: says of each session that nothing of it is open. What is
+ * open, and was counted before, takes nothing off when it ends, for no count goes below 0. Until
+ * then the session counts as smaller than it is, so that it is sticky; a count that never falls
+ * would make a crowd of it. Returns 0 or -errno, logged. */
+int bindings_forget_open(struct bindings *b);
+
+void bindings_free(struct bindings *b);
+
+#endif

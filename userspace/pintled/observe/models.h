@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * models.h - whether a pool and the others to which its connections may go (its canary, its
+ * fallbacks) serve the same model.
+ *
+ * Every MODELS_INTERVAL_NS each of their servers is asked for /v1/models. Where the lists of two
+ * pools are known and have no model in common, nothing goes from the one to the other. A pool of
+ * which no list is known is taken to fit: many servers have none, or want a key.
+ *
+ * The servers of pools that others name in their `models` are asked, too: their lists say which
+ * LoRA adapters they have (adapters.h).
+ */
+#ifndef PINTLE_MODELS_H
+#define PINTLE_MODELS_H
+
+#include <uv.h>
+
+#include "../../config/config.h"
+#include "../../maps/maps.h"
+#include "adapters.h"
+#include "../publish/publish.h"
+
+#define MODELS_INTERVAL_NS 10000000000ULL
+
+struct models;
+
+/** Asks from within the namespace `netns_fd`; it, the loop, `m` and `adapters` must outlive the
+ * models. Returns 0 and *out (models_free() it), or -errno, logged. */
+int models_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct adapters *adapters,
+	       struct models **out);
+/** From now on asks the servers of those pools of `c`, which `adapters` knows already. `c` and
+ * `pub` are kept by reference until the next call. Without memory some servers are not asked, which
+ * is logged. */
+void models_configure(struct models *models, const struct config *c, const struct publication *pub);
+void models_free(struct models *models);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tenant_minutes.h - how long the clients of each tenant waited for first tokens in the last
+ * minute: from the map `tenant_firsts` into the map `tenant_minutes`, for people.
+ */
+#ifndef PINTLE_TENANT_MINUTES_H
+#define PINTLE_TENANT_MINUTES_H
+
+#include "../../config/config.h"
+#include "../../maps/maps.h"
+#include "../publish/publish.h"
+
+struct tenant_minutes;
+
+/** `m` must be open for writing and outlive it. Returns 0 and *out (tenant_minutes_free() it), or
+ * -errno, logged. */
+int tenant_minutes_new(const struct maps *m, struct tenant_minutes **out);
+
+/** To be called when the daemon begins, and then every few seconds: takes in what came since,
+ * publishes the percentiles, and deletes the entries of tenants that are gone. Costs next to
+ * nothing where there are none. */
+void tenant_minutes_look(struct tenant_minutes *t, const struct config *c,
+			 const struct publication *published);
+
+/** NULL is ignored. */
+void tenant_minutes_free(struct tenant_minutes *t);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * overload.h - keeps the overload responder (responder/responder.h) running while a pool's class
+ * has `admission: divert`: makes its listeners, starts it, tells the programs in the kernel where
+ * it is, and tells it when clients should come back.
+ */
+#ifndef PINTLE_OVERLOAD_H
+#define PINTLE_OVERLOAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "../../config/config.h"
+#include "../../maps/maps.h"
+#include "../../responder/board.h"
+#include "order.h"
+#include "publish.h"
+
+struct overload;
+
+/** The listeners will be in the network namespace `netns_fd`, which the caller keeps open. Returns
+ * 0 and *out (overload_free() it); or -errno, logged. */
+int overload_new(uv_loop_t *loop, const struct maps *m, int netns_fd, struct overload **out);
+
+/** Goes by this configuration, which must stay until the next call. */
+void overload_configure(struct overload *o, const struct config *c, const struct publication *p,
+			const struct orders *orders);
+
+/** Looks at the load, and mends what is missing; to be called a few times a second, after
+ * orders_update(). */
+void overload_look(struct overload *o, const struct orders *orders);
+
+/** Whether a responder is wanted; *up: whether it takes connections. */
+bool overload_wanted(const struct overload *o, bool *up);
+/** Its counts; NULL: none was ever wanted. Owned by `o`. */
+const struct board *overload_board(const struct overload *o);
+
+/** Lets the responder end once its clients are answered. NULL is fine. */
+void overload_free(struct overload *o);
+
+#endif
