@@ -69,7 +69,7 @@ def test_a_start_without_memory_for_types(node):
     """A limit of the process itself is named where it leaves too little for the types of the kernel."""
     config = node.write("c.yaml", node.config(node.pool(node.servers(1))))
     result = node.run("sh", "-c", 'ulimit -d 5000; exec "$@"', "sh", BUILD / "pintled", "--config", config, check=False)
-    assert result.returncode == 1 and "could not be read: a limit leaves too little memory" in result.stderr, result.stderr
+    assert result.returncode == 1 and "a limit of the process leaves 5 MB. Raise it (`ulimit -d " in result.stderr, result.stderr
     assert not list(node.bpffs.glob("*")), list(node.bpffs.glob("*"))
 
 

@@ -3,6 +3,7 @@
 
 #include <bpf/libbpf.h>
 #include <limits.h>
+#include <sys/resource.h>
 
 #include "../../base/log.h"
 #include "../../base/util.h"
@@ -166,10 +167,35 @@ void memory_foresee(uint64_t bytes)
 			l.dir, MB(l.bytes), MB(bytes + OWN_BYTES));
 }
 
-void memory_tell(uint64_t bytes)
+/* Whether a limit of the process leaves it less than a start takes; logs that. */
+static bool tell_own_limit(void)
+{
+	static const struct {
+		int resource;
+		const char *option;
+	} all[] = {{RLIMIT_AS, "-v"}, {RLIMIT_DATA, "-d"}};
+	struct rlimit l;
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		if (getrlimit(all[i].resource, &l) || l.rlim_cur >= OWN_BYTES)
+			continue;
+		log_error("no memory for a start, which takes up to %llu MB: a limit of the "
+			  "process leaves %llu MB. Raise it (`ulimit %s unlimited`)",
+			  MB(OWN_BYTES), MB(l.rlim_cur), all[i].option);
+		return true;
+	}
+	return false;
+}
+
+bool memory_tell(int err, uint64_t bytes)
 {
 	struct limit l;
 
+	/* libbpf 1.1 says ESRCH where it had no memory for the kernel's types, libbpf 1.5 ENOMEM. */
+	if ((err == -ENOMEM || err == -ESRCH) && tell_own_limit())
+		return true;
+	if (err != -ENOMEM || !bytes)
+		return false;
 	find_limit(&l);
 	if (l.dir[0])
 		log_error("no memory for the kernel's maps, which take %llu MB: the cgroup %s may "
@@ -180,4 +206,5 @@ void memory_tell(uint64_t bytes)
 		log_error("no memory for the kernel's maps, which take %llu MB: the machine has "
 			  "not that much left (`free -m`; a limit of a cgroup would be named here)",
 			  MB(bytes));
+	return true;
 }

@@ -22,8 +22,8 @@ uint64_t memory_of_maps(const struct bpf_object *obj);
  * of maps, but not for the daemon itself, too: the kernel may kill it, which then says nothing. */
 void memory_foresee(uint64_t bytes);
 
-/** Logs that there is no memory for so many bytes of maps: which limit does not allow it, and what
- * helps. */
-void memory_tell(uint64_t bytes);
+/** Returns whether libbpf's error means that there was no memory, and logs it: of which limit so many
+ * bytes of maps, or the daemon itself, needed more, and what helps. */
+bool memory_tell(int err, uint64_t bytes);
 
 #endif

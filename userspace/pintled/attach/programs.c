@@ -79,19 +79,13 @@ static int reuse_maps(const struct pintle_bpf *skel, const struct maps *maps)
 	return err;
 }
 
-/* *bytes: what the maps take; 0 before the first try. */
-static int programs_try(const struct load_list *which, const struct maps *maps,
-			struct pintle_bpf **out, uint64_t *bytes)
+/* Takes the skeleton over, which may be NULL. */
+static int load_skeleton(struct pintle_bpf *skel, const struct maps *maps, struct pintle_bpf **out)
 {
-	struct pintle_bpf *skel = open_skeleton(which);
-	bool first = !*bytes;
 	int err;
 
 	if (!skel)
 		return -errno;
-	*bytes = memory_of_maps(skel->obj);
-	if (!maps && first)
-		memory_foresee(*bytes);
 	err = reuse_maps(skel, maps);
 	if (!err)
 		err = pintle_bpf__load(skel);
@@ -111,8 +105,7 @@ static const char *load_cure(int err)
 		return KERNEL_BTF
 			" is not there; use a kernel built with CONFIG_DEBUG_INFO_BTF=y, and mount sysfs";
 	if (err == -ESRCH) /* libbpf's word for it */
-		return KERNEL_BTF
-			" could not be read: a limit leaves too little memory (`ulimit -v`, `ulimit -d`), or it is damaged";
+		return KERNEL_BTF " could not be read, and may be damaged";
 	return "`pintle doctor` says what is missing";
 }
 
@@ -121,16 +114,18 @@ static const char *load_cure(int err)
 int programs_load(const struct load_list *which, const struct maps *maps, struct pintle_bpf **out)
 {
 	libbpf_print_fn_t print = libbpf_set_print(NULL);
-	uint64_t bytes = 0;
-	int err = programs_try(which, maps, out, &bytes);
+	struct pintle_bpf *skel = open_skeleton(which);
+	uint64_t bytes = skel ? memory_of_maps(skel->obj) : 0;
+	int err;
 
+	if (skel && !maps)
+		memory_foresee(bytes);
+	err = load_skeleton(skel, maps, out);
 	libbpf_set_print(print);
-	if (err == -ENOMEM) {
-		memory_tell(bytes);
+	if (memory_tell(err, bytes))
 		return err;
-	}
 	if (err)
-		err = programs_try(which, maps, out, &bytes);
+		err = load_skeleton(open_skeleton(which), maps, out);
 	if (err)
 		log_err_r(err, "the kernel would not load the programs (%s)", load_cure(err));
 	return err;
