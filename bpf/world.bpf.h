@@ -8,6 +8,7 @@
  *
  *   world_find(map, key)       the value, or NULL; `map` is its name, without &
  *   world_random()             32 random bits
+ *   world_seed()               64 bits, which a decision makes all its other random numbers of
  *   world_loop(n, step, arg)   step(i, arg) for i from 0 to n - 1, until it returns 1
  *   world_homes(pool)          the pool's table of homes, or NULL
  *   WORLD_DRY                  1: the decision places nothing, and must leave no trace in the maps
@@ -17,10 +18,12 @@
 
 #ifdef __bpf__
 #include "maps.bpf.h"
+#include "mix.bpf.h"
 
 #define world_find(map, key)     bpf_map_lookup_elem(&(map), key)
 #define world_random()           bpf_get_prandom_u32()
 #define world_loop(n, step, arg) bpf_loop(n, step, arg, 0)
+#define world_seed()             mix(bpf_get_prandom_u32())
 #define WORLD_DRY                0
 #elif !defined(world_find)
 #error "a host program includes world.h before"

@@ -583,7 +583,7 @@ static __noinline void connect_trace_forbidden(struct bpf_sock_addr *ctx, struct
 	trace_start(t, asked);
 	if (!t->note)
 		return;
-	choose_note(t);
+	choose_note(t, 0);
 	connect_trace(ctx, t, asked, &r, tuple);
 }
 

@@ -764,7 +764,7 @@ DECIDE_STEP sample_fetch(const struct decide_sample *s, const struct terms *t)
 }
 
 /* Returns 1 if the sample is a part of the pool. Apart from choose(), because of its stack. */
-DECIDE_STEP sample_begin(struct decide_sample *s, const struct terms *t)
+DECIDE_STEP sample_begin(struct sample *s, const struct terms *t)
 {
 	struct pintle_pool *pool;
 	__u32 n, random;
@@ -776,12 +776,12 @@ DECIDE_STEP sample_begin(struct decide_sample *s, const struct terms *t)
 		return 0;
 	n = pool->member_count;
 	if (!decide_sample_needed(n, decide_sample_size(n, pool->sample))) {
-		decide_sample_all(s, n);
+		decide_sample_all(&s->drawn, n);
 		return 0;
 	}
-	random = world_random();
+	random = decide_random(&s->rule);
 	/* Without a daemon nobody keeps the order, and any listener is eligible. */
-	decide_sample_draw(s, n, t->daemonless ? 0 : pool->ready, random, random >> 16);
+	decide_sample_draw(&s->drawn, n, t->daemonless ? 0 : pool->ready, random, random >> 16);
 	return 1;
 }
 
@@ -823,8 +823,9 @@ DECIDE_STEP choose_note_preferred(const struct terms *t, const struct decide_sta
 	return 0;
 }
 
-/* Begins the note of a decision anew, for the pool to which *t is a question now. */
-DECIDE_STEP choose_note(const struct terms *t)
+/* Begins the note of a decision anew, for the pool to which *t is a question now. `random` is what
+ * the rule begins with. */
+DECIDE_STEP choose_note(const struct terms *t, __u64 random)
 {
 	struct decide_candidate home = {};
 	struct pintle_trace *n;
@@ -839,6 +840,7 @@ DECIDE_STEP choose_note(const struct terms *t)
 	n->home.id = home.endpoint;
 	n->home.generation = home.generation;
 	n->class_id = t->class_id;
+	n->rule[0] = random;
 	n->mode = t->mode;
 	n->tier = t->tier;
 	n->flags = (t->would ? PINTLE_TRACE_WOULD : 0) |
@@ -863,20 +865,20 @@ DECIDE_STEP choose(const struct terms *t, struct decide_result *r)
 	pool = pool_of(t);
 	if (!pool)
 		return 0;
+	decide_begin(&s.rule, world_seed(), t->mode == PINTLE_MODE_BASELINE);
 	if (t->note)
-		choose_note(t);
+		choose_note(t, s.rule.random);
 	if (t->forbidden) {
 		r->generation = 0;
 		r->outcome = PINTLE_OUTCOME_FORBIDDEN;
 		return 0;
 	}
-	decide_begin(&s.rule, mix(world_random()), t->mode == PINTLE_MODE_BASELINE);
 	s.rule.tie = pool->tie;
 	if (!s.rule.baseline)
 		rule_prefer(&s.rule, t, &s.candidate);
 	if (t->note && s.rule.preferred.generation)
 		choose_note_preferred(t, &s.rule, &s.candidate);
-	if (sample_begin(&s.drawn, t)) {
+	if (sample_begin(&s, t)) {
 		sample_fetch(&s.drawn, t);
 		for (i = 0; i < PROMPT_HOLDERS && t->prompted && !s.rule.baseline; i++)
 			holder_consider(&s, t, i, 0);

@@ -403,6 +403,7 @@ struct choose_case {
 	__u32 count; /* of results, at most CHOOSE_CASE_MAX */
 	__u32 class_id;
 	__u32 over_quota;
+	__u32 note;     /* of the decision, as in struct terms; 0: none */
 	__u32 adapter;  /* that its request names; 0: none */
 	__u32 prompted; /* 1: the next three are of its prompt */
 	struct pintle_ref prompt_home;

@@ -12,6 +12,7 @@
 #include "rule/eligible.bpf.h"
 #include "rule/prompt.bpf.h"
 
+_Static_assert(__builtin_offsetof(struct decide_state, random) == 0, "pintle_trace.rule[0]");
 _Static_assert(sizeof(struct decide_facts) == sizeof(((struct pintle_trace_candidate *)0)->facts) &&
 		       sizeof(struct decide_candidate) ==
 			       sizeof(((struct pintle_trace_candidate *)0)->candidate) &&
@@ -66,19 +67,47 @@ static __always_inline __u32 note_place(const struct pintle_trace *n, __u32 endp
 	return n->count;
 }
 
-/* The rule has looked at an endpoint: `ineligible`, or with these loads. All members of a small
- * pool have room here; of a larger one those that may be chosen. The facts are read once more, just
- * after the rule read them, because in its own function they would take stack in each decision. */
+/* Notes an endpoint at which the rule looked: `ineligible`, or with these loads. */
+static __always_inline void
+note_endpoint(struct pintle_trace_candidate *to, const struct pintle_pool *pool,
+	      const struct pintle_score *score, const struct pintle_inflight *counts,
+	      const struct decide_candidate *c, __u32 ineligible, __u64 now)
+{
+	struct eligible_score s = {.whole = !(score->sequence & 1)};
+	struct decide_facts *f = (struct decide_facts *)to->facts;
+	__u32 id = c->endpoint;
+	struct pintle_ends *sums;
+
+	to->ineligible = ineligible;
+	to->adapter = 0;
+	to->missing = 0;
+	to->have = 0;
+	*(struct decide_candidate *)to->candidate = *c;
+	to->scraped_ns = eligible_scraped_ns(score, c->generation);
+	to->flags = score->flags;
+	to->waiting = score->waiting;
+	to->running = score->running;
+	to->kv_cache = score->kv_cache;
+	to->gpu = score->gpu;
+	__builtin_memset(f, 0, sizeof(*f));
+	eligible_count(f, pool, counts);
+	eligible_score_take(&s, score, c->generation, pool, now);
+	eligible_facts(f, pool, &s, now);
+	sums = world_find(ends, &id);
+	if (sums && pool->decide == PINTLE_DECIDE_REQUEST)
+		eligible_facts_asked(f,
+				     eligible_asked(pool, sums->asked_bytes, score->passed_asked));
+}
+
+/* All members of a small pool have room in a note; of a larger one those that may be chosen. The
+ * facts are read once more, just after the rule read them, because in its own function they would
+ * take stack in each decision. */
 DECIDE_STEP note_candidate(__u32 note, const struct decide_candidate *c, __u32 ineligible)
 {
 	struct pintle_trace *n = note_find(note);
-	struct eligible_score s = {.whole = 1};
-	struct pintle_trace_candidate *to;
 	struct pintle_inflight *counts;
 	struct pintle_score *score;
 	struct pintle_pool *pool;
-	struct pintle_ends *sums;
-	struct decide_facts *f;
 	__u32 id, at;
 
 	if (!n || !c)
@@ -95,27 +124,7 @@ DECIDE_STEP note_candidate(__u32 note, const struct decide_candidate *c, __u32 i
 		return 0;
 	if (at == n->count)
 		n->count = at + 1;
-	to = &n->of[at];
-	to->ineligible = ineligible;
-	to->adapter = 0;
-	to->missing = 0;
-	to->have = 0;
-	*(struct decide_candidate *)to->candidate = *c;
-	to->scraped_ns = eligible_scraped_ns(score, c->generation);
-	to->flags = score->flags;
-	to->waiting = score->waiting;
-	to->running = score->running;
-	to->kv_cache = score->kv_cache;
-	to->gpu = score->gpu;
-	f = (struct decide_facts *)to->facts;
-	__builtin_memset(f, 0, sizeof(*f));
-	eligible_count(f, pool, counts);
-	eligible_score_take(&s, score, c->generation, pool, n->decided_ns);
-	eligible_facts(f, pool, &s, n->decided_ns);
-	sums = world_find(ends, &id);
-	if (sums && pool->decide == PINTLE_DECIDE_REQUEST)
-		eligible_facts_asked(f,
-				     eligible_asked(pool, sums->asked_bytes, score->passed_asked));
+	note_endpoint(&n->of[at], pool, score, counts, c, ineligible, n->decided_ns);
 	return 0;
 }
 
@@ -140,13 +149,17 @@ DECIDE_STEP note_missing(__u32 note, const struct decide_candidate *c, __u32 mis
 	return 0;
 }
 
-/* What the rule knew when it chose. */
+/* What the rule knew when it chose, and the random number that it began with. */
 DECIDE_STEP note_rule(__u32 note, const struct decide_state *rule)
 {
 	struct pintle_trace *n = note_find(note);
+	__u64 random;
 
-	if (n && rule)
-		*(struct decide_state *)n->rule = *rule;
+	if (!n || !rule)
+		return 0;
+	random = n->rule[0];
+	*(struct decide_state *)n->rule = *rule;
+	n->rule[0] = random;
 	return 0;
 }
 

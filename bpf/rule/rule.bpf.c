@@ -65,6 +65,7 @@ int pintle_choose(void *ctx __attribute__((unused)))
 		.home = choose_case.home,
 		.class_id = choose_case.class_id,
 		.over_quota = choose_case.over_quota,
+		.note = choose_case.note,
 		.adapted = choose_case.adapter > 0,
 		.prompted = choose_case.prompted > 0,
 	};

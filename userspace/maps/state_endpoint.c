@@ -35,8 +35,7 @@ static bool score_from_copies(const struct maps *m, uint32_t id, struct pintle_s
 	return !(before.sequence & 1) && before.sequence == after.sequence;
 }
 
-/* Returns whether *score was read as a whole. *score is filled in any case. */
-static bool score_read(const struct maps *m, uint32_t id, struct pintle_score *score)
+bool state_read_score(const struct maps *m, uint32_t id, struct pintle_score *score)
 {
 	*score = (struct pintle_score){0};
 	for (int i = 0; i < SCORE_TRIES; i++) {
@@ -253,7 +252,7 @@ int state_read_raw(const struct maps *m, uint64_t now, const struct pintle_pool 
 	if (err)
 		return err;
 	maps_value(m, MAP_overrides, PINTLE_ENDPOINT_SLOT(id), &raw->override);
-	raw->seen.whole = score_read(m, id, &raw->score);
+	raw->seen.whole = state_read_score(m, id, &raw->score);
 	eligible_score_take(&raw->seen, &raw->score, generation, pool, now);
 	eligible_facts(&raw->facts, pool, &raw->seen, now);
 	if (pool->decide == PINTLE_DECIDE_REQUEST && !maps_value(m, MAP_ends, id, &ends))

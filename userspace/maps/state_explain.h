@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * state_explain.h - the rule, run in user space on what the maps say: which endpoint a connection
- * would go to now, and why. The maps are only read.
+ * state_explain.h - which endpoint a connection would go to now, and why. The maps are only read.
  *
- * The steps are those of choose() in bpf/rule/choose.bpf.h, by the text of eligible.bpf.h and
- * decide.bpf.h that the kernel runs. Where equal loads, or the sample of a large pool, leave the
- * choice to chance, many decisions are made, each with its own random numbers.
+ * The kernel's own text decides. Where equal loads, or the sample of a large pool, leave the choice
+ * to chance, many decisions are made, each with its own random numbers.
  */
 #ifndef PINTLE_STATE_EXPLAIN_H
 #define PINTLE_STATE_EXPLAIN_H
@@ -36,6 +34,10 @@ struct explain_asked {
 	const struct state_prompt *prompt; /* of the request, to this pool; NULL: not known */
 	uint64_t now_ns;
 	uint32_t tries; /* decisions to make, at least 1: EXPLAIN_TRIES */
+	/* For tests: the random number that the decision begins with that is noted, and where the
+	 * note goes; NULL: nowhere. */
+	uint64_t seed;
+	struct pintle_trace *note;
 };
 
 /* Why the session's bound endpoint, or the home of its group, is preferred or not: the first row

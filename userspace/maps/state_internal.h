@@ -4,7 +4,7 @@
  *
  *   state.c           node, pools, their decisions, frontends, and all of it together
  *   state_endpoint.c  an endpoint: its score, its counts, its state and load
- *   state_explain.c   the rule, run on what the maps say
+ *   state_explain.c   a decision, and why it is made
  *   state_session.c   bindings; the session that makes most of a pool's connections
  *   state_key.c       session keys as text, and back
  *   state_host.c      endpoints whose address is a host's name
@@ -51,17 +51,13 @@ int state_read_raw(const struct maps *m, uint64_t now, const struct pintle_pool 
 int state_read_endpoints(const struct maps *m, struct state *s, struct state_pool *to,
 			 const struct pintle_pool *pool, bool seen[PINTLE_MAX_ENDPOINTS]);
 
-/** How many steps of the prompt the endpoint holds. */
-uint32_t state_prompt_steps(const struct state_prompt *p, const struct pintle_ref *endpoint,
-			    const struct state_raw *raw, uint64_t now_ns);
-/** How many bytes of it the endpoint, which holds so many steps, is believed to have. */
-uint32_t state_prompt_have(const struct state_prompt *p, const struct pintle_ref *endpoint,
-			   uint32_t steps);
+/** Reads the score of the endpoint with this id. Returns whether it was read as a whole; *score is
+ * filled in any case. */
+bool state_read_score(const struct maps *m, uint32_t id, struct pintle_score *score);
 
 /** Reads a pool's table of homes, of which no pin is: *out, which the caller frees; untouched where
  * it has none. Returns 0; -EPERM: only root may open it; or another -errno. */
-int state_read_homes(const struct maps *m, const struct pintle_ref *pool,
-		     struct pintle_homes **out);
+int state_read_homes(const struct maps *m, uint32_t pool, struct pintle_homes **out);
 
 /** The key that the kernel makes of a client's address, of which so many bits count. */
 struct pintle_session_key state_source_key(const struct addr *ip, uint32_t bits_v4,

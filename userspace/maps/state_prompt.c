@@ -77,8 +77,8 @@ static int home_find(const struct maps *m, const struct pintle_ref *pool,
 
 	if (!prefix_seeks_home(&p->prompt, &p->known, row->tie))
 		return 0;
-	err = state_read_homes(m, pool, &homes);
-	if (!err && homes)
+	err = state_read_homes(m, pool->id, &homes);
+	if (!err && homes && homes->pool_generation == pool->generation)
 		p->home = homes->home[prefix_home(&p->prompt)];
 	return err;
 }
@@ -112,24 +112,4 @@ int state_prompt_read(const struct maps *m, const struct pintle_ref *pool, const
 	prefix_search(&out->known, &out->prompt, entry_find, &l, now_ns, row->ttl_ns);
 	close(l.fd);
 	return home_find(m, pool, row, out);
-}
-
-uint32_t state_prompt_steps(const struct state_prompt *p, const struct pintle_ref *endpoint,
-			    const struct state_raw *raw, uint64_t now_ns)
-{
-	uint64_t since = raw->health.listening_since_ns;
-
-	if (raw->score.generation == endpoint->generation)
-		since = MAX(since, (uint64_t)raw->score.engine_ns);
-	return prefix_steps(&p->known, endpoint->id, endpoint->generation, now_ns, since);
-}
-
-uint32_t state_prompt_have(const struct state_prompt *p, const struct pintle_ref *endpoint,
-			   uint32_t steps)
-{
-	uint32_t have = prefix_have(&p->known, &p->prompt, steps);
-
-	return p->home.generation && !memcmp(&p->home, endpoint, sizeof(p->home))
-		       ? prefix_home_have(have)
-		       : have;
 }
