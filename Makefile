@@ -74,7 +74,7 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all docs check check-quick check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers tests install install-lab uninstall clean format format-check lint deps clients former image
+.PHONY: all docs check check-quick check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers tests install install-lab uninstall clean format format-check lint deps clients variants image
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -220,15 +220,15 @@ $(O)/tests/e2e/verdicts: $(O)/userspace/policy/classify.o
 clients:
 	$(Q)scripts/clients
 
-former:
-	$(Q)scripts/former
+variants:
+	$(Q)tests/variants
 
 deps:
 	$(Q)scripts/deps
 
 # CHECK: further arguments for tests/run.
 CHECK ?=
-check: deps clients former
+check: deps clients variants
 	$(Q)tests/run $(CHECK)
 check-quick: deps
 	$(Q)tests/run --quick
@@ -264,7 +264,6 @@ demo:
 bench:
 	$(Q)scripts/deps bench
 	$(Q)scripts/clients python router
-	$(Q)scripts/former
 	$(Q)$(MAKE) all $(O)/tests/bench/conn $(O)/tests/bench/http
 	$(Q)tests/bench/run --save $(BENCH)
 

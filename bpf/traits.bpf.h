@@ -38,8 +38,8 @@ static inline int hook_sees(__u32 hook, __u32 key)
 	return key < PINTLE_KEY_COUNT && hook_traits(hook).sees & 1U << key;
 }
 
-/* How servers are reached, where `ways` are the ways of the hook. If the hook has only one, that is
- * the way, whatever the pool's `reach` says: pins of an earlier build have 0 there. */
+/* How servers are reached, where `ways` are the ways of the hook. A hook with one way needs no
+ * `reach`. */
 static inline __u32 reach_among(__u32 ways, __u32 reach)
 {
 	return ways & (ways - 1) ? reach : ways;

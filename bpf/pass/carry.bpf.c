@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * carry.bpf.c - what pins of another build hold, and user space cannot read: the BTF of their maps,
- * their listeners, and the records of sockets, which these programs carry over, member by member.
+ * and the records of sockets, which these programs carry over, member by member.
  */
 #include "iterator.bpf.h"
 #include "carry.bpf.h"
@@ -19,13 +19,6 @@ struct bpf_map {
 struct bpf_iter__bpf_map {
 	struct bpf_iter_meta *meta;
 	struct bpf_map *map;
-} __attribute__((preserve_access_index));
-
-struct bpf_iter__sockmap {
-	struct bpf_iter_meta *meta;
-	void *map;
-	void *key;
-	struct sock *sk;
 } __attribute__((preserve_access_index));
 
 /* The map whose BTF is asked for, and from where on. */
@@ -50,24 +43,6 @@ int pintle_types(struct bpf_iter__bpf_map *ctx)
 		size = sizeof(types_piece);
 	if (!bpf_probe_read_kernel(types_piece, size, (const char *)btf->data + types_at))
 		bpf_seq_write(ctx->meta->seq, types_piece, size);
-	return 0;
-}
-
-/* So many slots of the former `sockets` are endpoints'. */
-const volatile __u32 carry_slots = 0;
-
-/* Puts each listener into the same slot, unless a program of this build has filled it meanwhile. */
-SEC("iter/sockmap")
-int pintle_carry_sockets(struct bpf_iter__sockmap *ctx)
-{
-	struct sock *sk = ctx->sk;
-	__u32 *slot = ctx->key, key;
-
-	if (!sk || !slot)
-		return 0;
-	key = *slot; /* the helper takes keys only from the stack */
-	if (key < carry_slots)
-		bpf_map_update_elem(&sockets, &key, sk, BPF_NOEXIST);
 	return 0;
 }
 

@@ -656,8 +656,7 @@ struct pintle_pool {
 	struct pintle_rewrite rewrite;
 	struct pintle_ref members[PINTLE_MAX_MEMBERS];
 	__u32 hints_shared; /* 1: all clients that say the same hint share one session */
-	/* one bit of enum pintle_reach. Only pool_reach() reads it (bpf/traits.bpf.h): pins of an
-	 * earlier build have 0 here. */
+	/* one bit of enum pintle_reach. Only pool_reach() reads it (bpf/traits.bpf.h). */
 	__u32 reach;
 	__u32 follow; /* 1: the requests on the pool's connections are followed */
 	/* bytes of a session's short context for which the preferred endpoint may be one request
@@ -698,11 +697,10 @@ struct pintle_pool {
 	__u32 adapter_weight;
 	/* 1: its servers listen in pods of this node, which only the hand-off can reach */
 	__u32 in_pods;
-	/* 1: no row of `models` is the pool's, so none is looked for. Pins of an earlier build have
-	 * 0 here. */
+	/* 1: no row of `models` is the pool's, so none is looked for. */
 	__u8 no_models;
 	/* With PINTLE_DECIDE_REQUEST, 1: a pool that is decided at the SYN may send connections to
-	 * this one. Pins of an earlier build have 0 here. */
+	 * this one. */
 	__u8 asked_at_syn;
 	__u16 zero;
 	/* With prompt_weight: from what the hashes of the pool's prompts are chained. It is made of
@@ -715,8 +713,7 @@ struct pintle_pool {
 	 * a later heartbeat. Written by the kernel, where `proxied` is set. */
 	__u64 left_ns;
 	__u32 proxied; /* 1: others serve its frontends, and it refuses nobody: it may be left */
-	/* By so much a score with PINTLE_SCORE_IDLE may be older than staleness_ns. Pins of an
-	 * earlier build have 0 here. */
+	/* By so much a score with PINTLE_SCORE_IDLE may be older than staleness_ns. */
 	__u32 idle_ms;
 };
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from common import CONN, HEAD, PAGE, VIP, bpf_stats, links, measure, program_stats, ratio, table
-from kernel import BUILD, TOP, wait_for
+from kernel import BUILD, wait_for
 from pods import SERVICE, Cluster
 
 PORTS = range(9001, 9009)
@@ -17,7 +17,6 @@ UNRELATED, OTHERS = PORTS[-1] + 1, PORTS[-1] + 2  # servers: no endpoint's, and 
 FRONTENDS = {"lookup": f"{VIP}:8000", "connect": SERVICE["v4"]}
 # A client that shares its CPU with its server waits for nothing but work.
 ONE_CPU = ["taskset", "-c", max(os.sched_getaffinity(0))]
-FORMER = TOP / "build/former/early-3/pintled"
 
 
 class Site:
@@ -82,8 +81,6 @@ def sites_of(node):
     now = BUILD / "pintled"
     wanted = {"plain": (None, "lookup"), "plain pods": (None, "connect"), "again": (None, "lookup"),
               "lookup": (now, "lookup"), "connect": (now, "connect"), "both": (now, "lookup", "connect")}
-    if FORMER.exists():
-        wanted |= {"former lookup": (FORMER, "lookup"), "former connect": (FORMER, "connect")}
     return {name: Site(machine, *what)
             for (name, what), machine in zip(wanted.items(), Cluster(node, len(wanted)).machines)}
 
@@ -99,8 +96,6 @@ def ways_of(sites, on):
             Way("unrelated", "no Pintle", plain, plain.unrelated()),
             Way("unrelated", "no Pintle, again", again, again.unrelated())]
     for hook, group in (("lookup", "loopback"), ("connect", "pods")):
-        if former := sites.get(f"former {hook}"):
-            ways.append(Way(group, f"{hook} hook, former layout", former, former.steered()))
         ways.append(Way(group, f"{hook} hook, {followed}", sites[hook], sites[hook].steered()))
     return ways + [Way("unrelated", what, sites[name], sites[name].unrelated()) for name, what in
                    (("lookup", "a lookup pool"), ("connect", "a connect pool"), ("both", "one of each"))]
@@ -160,10 +155,9 @@ def follow(node, quick):
     return "\n".join([
         table("Requests that are followed",
               "Connect and first byte with a pool's requests followed and not, in one run; client and servers share "
-              "one CPU. `former layout`: the pintled before requests could be followed. `unrelated`: a server and a "
+              "one CPU. `unrelated`: a server and a "
               "client that no pool concerns, in a namespace and cgroup that pintled steers; `again` is a second "
-              "machine without Pintle. Goal: with `follow: false` at most the former layout's ratio, with `follow: "
-              "true` at most 0.02 more.", HEAD, rows),
+              "machine without Pintle. Goal: with `follow: true` at most 0.02 more than with `follow: false`.", HEAD, rows),
         table("What the programs take of a connection",
               "Runs of each program for one of these connections, and their time (bpf_stats, which itself adds to "
               "each run).",

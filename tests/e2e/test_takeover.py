@@ -1,45 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This pintled takes over what a pintled of an earlier layout of the maps has attached. Those are built from
-this repository's history (scripts/former): layout-3, and early-3, whose layout has the same number and is
-another all the same, with fewer pools and endpoints, and other programs."""
+"""This pintled takes over what a pintled with other layouts of the maps has attached. Two such builds are made
+from this tree by tests/variants: `before` has the number of the layout before, `beside` this one's."""
 import contextlib
 import json
 import re
 import signal
+import threading
 
 import tc
-from clients import FRONTEND
+from clients import FRONTEND, Workers
 from harness import Skip, case
-from kernel import BUILD, TOP, wait_for
+from kernel import BUILD, TOP, cgroup_root, wait_for
 from pods import SERVICE, Cluster
+from test_classes import is_refused
 
-FORMER = TOP / "build/former"
+VARIANTS = TOP / "build/variants"
+NUMBER = int(re.search(r"PINTLE_ABI_VERSION (\d+)", (TOP / "headers/pintle/abi.h").read_text())[1])
+BEFORE, NOW = f"v{NUMBER - 1}", f"v{NUMBER}"
 HINT_LEVEL, HINT_SESSION = 0x5054, 1
 HINTED = "10.96.0.20:80"  # the frontend of a pool whose sessions are told by hints
+OFF, NAMED = "10.96.0.30:80", "10.96.0.40:80"
+
+
+class Asked(Workers):
+    """Clients that ask over and over: `asks` are [(ask, what it must return)]. `wrong` counts other answers."""
+
+    def __init__(self, *asks):
+        self.stopping = False
+        self.right = self.wrong = 0
+        self.threads = [threading.Thread(target=self._work, args=a, daemon=True) for a in asks]
+
+    def _work(self, ask, wanted):
+        while not self.stopping:
+            if ask() == wanted:
+                self.right += 1
+            else:
+                self.wrong += 1
 
 
 class Upgrade:
     """One machine that the former pintled steers: a lookup pool with a route and filters of its
-    own, a connect pool, and one with hints."""
+    own, a connect pool, one with hints, one that will be off, and one that one client alone may ask."""
 
-    def __init__(self, node, former="layout-3"):
-        self.former = FORMER / former
+    def __init__(self, node, former="before"):
+        self.former = VARIANTS / former
         if not (self.former / "pintled").exists():
-            raise Skip(f"no pintled of {former} (scripts/former)")
+            raise Skip(f"no pintled of another layout: {self.former} (make variants)")
+        self.dir = BEFORE if former == "before" else NOW
         self.node, self.cluster = node, Cluster(node)
         machine = self.cluster.machines[0]
-        pods = self.cluster.servers(6)
-        self.client = self.cluster.pod("client")
+        pods = self.cluster.servers(7)
+        self.client, self.stranger = self.cluster.pod("client"), self.cluster.pod("stranger")
         self.machine = machine
         local = [machine.server(f"l{i}", 8001 + i) for i in range(3)]
         self.netns, self.bpffs = machine.netns, machine.bpffs
-        lookup = node.pool(local, "lookup", stickiness={"ttl": "300s", "group": "source"}, requests="one-per-connection")
+        known = {"cgroup": f"/{self.client.cgroup.relative_to(cgroup_root())}"}
+        lookup = node.pool(local, "lookup", stickiness={"ttl": "300s", "group": "source"}, requests="one-per-connection",
+                           access={"allow": [{"source": "127.1.0.0/16"}]})
         connect = self.cluster.pool(pods[:3], "connect", stickiness={"key": "client"})
-        hinted = self.cluster.pool(pods[3:], "hinted", to=HINTED, stickiness={"key": "hint"})
-        # A former pintled knows no scrape.idle, an early one no metricsDetail.
-        for pool in (lookup, connect, hinted):
-            del pool["scrape"]["idle"]
-        self.config = self.cluster.config(lookup, connect, hinted, metricsDetail=None)
+        hinted = self.cluster.pool(pods[3:5], "hinted", to=HINTED, stickiness={"key": "hint"})
+        off = self.cluster.pool(pods[5:6], "off", to=OFF)
+        named = self.cluster.pool(pods[6:], "named", to=NAMED, access={"allow": [known]})
+        self.config = self.cluster.config(lookup, connect, hinted, off, named)
 
     def start_former(self):
         self.daemon = self.cluster.daemon(self.config, binary=self.former / "pintled")
@@ -75,35 +97,42 @@ class Upgrade:
                       for to, options in [(SERVICE["v4"], [])] * 4 + [(HINTED, [self.hint("user-0")])]]
             yield [(c, c.ask()) for c in opened]
 
+    def curl(self, pod):
+        """curl's exit status at the pool that only `client` may ask: 0 is an answer, 7 a refusal."""
+        return pod.run("curl", "-sS", "-m9", f"http://{NAMED}/", check=False).returncode
+
     @contextlib.contextmanager
     def load(self):
-        """Short connections to the connect pool and to the lookup pool, none of which may fail."""
+        """Short connections to the connect pool and to the lookup pool, none of which may fail; and clients that
+        access names beside others, none of which may pass."""
+        stranger = Asked((lambda: is_refused(lambda: self.machine.ask(FRONTEND["v4"], "127.9.0.1")), True),
+                         (lambda: self.curl(self.stranger), 7), (lambda: self.curl(self.client), 0))
         with self.client.load(SERVICE["v4"], workers=2) as pods, \
-                self.machine.load(FRONTEND["v4"], workers=2) as local:
+                self.machine.load(FRONTEND["v4"], workers=2) as local, stranger:
             yield lambda n: (pods.go_on(n), local.go_on(n))
+        assert stranger.right and not stranger.wrong, vars(stranger)
         assert not pods.failures, (len(pods.failures), pods.failures[:3])
         assert not local.failures, (len(local.failures), local.failures[:3])
 
     def taken_over(self, in_flight):
         """All of it is of this layout, and every count was right when it was held against the
         sockets."""
-        assert self.versions() == ["v4"], self.versions()
+        assert self.versions() == [NOW], self.versions()
         wait_for(lambda: sum(self.cluster.in_flight().values()) == in_flight, 20,
                  f"{in_flight} connections in flight")
-        # Where the former build's one sockops program runs beside the two that follow it, for a moment,
-        # both count; that is corrected as soon as there is a pause.
-        if self.former.name != "early-3":
-            assert self.daemon.metric("pintle_in_flight_drift_total") == 0, self.daemon.log()
 
 
 # Alone: a server without processor time would look stopped, and its sessions would leave it.
-@case(timeout=120, alone=True, each=("layout-3 stopped", "layout-3 killed", "early-3 stopped", "early-3 killed"))
+@case(timeout=120, alone=True, each=("before stopped", "before killed", "beside stopped", "beside killed"))
 def test_under_load(node, what):
     """No connection fails; bindings, overrides, counts and open connections are carried over."""
     which, how = what.split()
     up = Upgrade(node, which)
     former = up.start_former()
-    node.run(up.former / "pintle", "--bpffs", up.bpffs, "drain", "connect/s2")
+    former_cli = [up.former / "pintle", "--bpffs", up.bpffs]
+    node.run(*former_cli, "drain", "connect/s2")
+    node.run(*former_cli, "mode", "off", "off")
+    node.run(*former_cli, "set", "lookup", "stickiness.ttl=100s")
     answers = up.answers()
     with up.held() as held, up.load() as go_on:
         go_on(100)
@@ -117,32 +146,20 @@ def test_under_load(node, what):
         asked = [up.client.ask(HINTED, options=[up.hint("user-1")]) for _ in range(8)]
         assert len(set(asked)) == 1, asked
     up.taken_over(0)
-    assert up.cluster.endpoint("s2")["drained"]
+    # What the copy missed is no drift.
+    assert up.daemon.metric("pintle_in_flight_drift_total") == 0, up.daemon.log()
+    assert up.cluster.endpoint("s2")["drained"] and not up.cluster.endpoint("s1")["drained"]
+    assert {p["name"]: p["mode"] for p in up.cluster.cli("pools")} == {
+        "lookup": "enforce", "connect": "enforce", "hinted": "enforce", "off": "off", "named": "enforce"}
+    assert "100s" in up.cluster.pintle("diff", check=False).stdout  # 1: there are differences
     for e in up.cluster.cli("endpoints"):
         assert e["opened"] >= opened[e["name"]], e
-    assert "took over pins of layout 3" in up.daemon.log()
+    assert f"took over pins of layout {up.dir[1:]}" in up.daemon.log()
     # What was added to the machine is known to be ours: it goes.
     up.daemon.stop()
     up.cluster.detach()
     assert "pintle" not in node.run("ip", "route", "show", "table", "local", netns=up.netns).stdout
     assert tc.attached(node, up.netns, "pintle") == {} and tc.clsacts(node, up.netns) == set()
-
-
-@case(each=("layout-3", "early-3"))
-def test_what_was_set_survives(node, which):
-    """A pool that is off stays off, and keys that were set hold from the first connection on."""
-    up = Upgrade(node, which)
-    up.start_former()
-    set_ = [("mode", "connect", "off")] + [("set", "lookup", "stickiness.ttl=100s")] * (which == "layout-3")
-    for words in set_:
-        node.run(up.former / "pintle", "--bpffs", up.bpffs, *words)
-    up.daemon.stop()
-    up.start()
-    up.taken_over(0)
-    pools = {p["name"]: p for p in up.cluster.cli("pools")}
-    assert pools["connect"]["mode"] == "off" and pools["lookup"]["mode"] == "enforce", pools
-    if which == "layout-3":
-        assert "100s" in up.cluster.pintle("diff", check=False).stdout  # 1: there are differences
 
 
 def steps(node, up):
@@ -163,15 +180,15 @@ def test_killed_after_each_step(node, when):
     library, letters = steps(node, up)
     up.daemon.stop()
     up.cluster.detach()
-    # walks that read what the maps mean; staging pins, then the rename; links: u and m in turn, and devices' links; then
-    # walks, and pins are removed
+    # walks that read what the maps mean; staging pins, the copy, the rename; walks; links: u and m in turn, and devices'
+    # links; then walks, and pins are removed
     staged = re.match(r"[ri]*p+i*m", letters)
-    moved = re.compile(r"(um)+m*").match(letters, staged.end())
+    moved = re.compile(r"i*(um)+m*").match(letters, staged.end())
     assert staged and moved, letters
     if when == "staging":
         points = [staged.start() + 2, staged.end() // 2, staged.end() - 2, staged.end() - 1, staged.end()]
     elif when == "moving":
-        points = list(range(moved.start() + 1, moved.end() + 1))
+        points = list(range(letters.index("u", moved.start()), moved.end() + 1))
     else:
         walk = letters.index("i", moved.end())
         removed = re.compile(r"r+").search(letters, walk)
@@ -223,8 +240,8 @@ def test_a_downgrade_is_refused(node):
     path = node.write("former.yaml", up.config)
     for command in ([up.former / "pintled", "--config", path], [up.former / "pintle", "--bpffs", up.bpffs, "status"]):
         result = node.run(*command, netns=up.netns, check=False)
-        assert result.returncode == 1 and "3" in result.stderr and "--detach" in result.stderr, result
-    assert up.versions() == ["v4"]
+        assert result.returncode == 1 and str(NUMBER) in result.stderr and "--detach" in result.stderr, result
+    assert up.versions() == [NOW]
     assert up.client.ask(SERVICE["v4"]).startswith("s")
 
 
@@ -245,10 +262,10 @@ def test_a_map_that_is_missing(node):
     up.start_former().kill()
     answers = up.answers()
     for pin in ("affinity", "connects", "node"):
-        (up.bpffs / "v3" / pin).unlink()
+        (up.bpffs / BEFORE / pin).unlink()
     with up.held() as held, up.load() as go_on:
         up.start()
-        assert "v3/affinity was missing; found again" in up.daemon.log()
+        assert f"{BEFORE}/affinity was missing; found again" in up.daemon.log()
         go_on(20)
         assert up.answers() == answers
         assert [c.ask() for c, _ in held] == [name for _, name in held]
@@ -256,10 +273,10 @@ def test_a_map_that_is_missing(node):
     up.daemon.stop()
     up.cluster.detach()
     up.start_former().kill()
-    (up.bpffs / "v3/names").unlink()
+    (up.bpffs / BEFORE / "names").unlink()
     result = node.run(BUILD / "pintled", "--config", node.write("c.yaml", up.config), netns=up.netns, check=False)
     assert result.returncode == 1 and "still steer; remove them first" in result.stderr, result
-    assert up.versions() == ["v3"] and up.client.ask(SERVICE["v4"]).startswith("s")
+    assert up.versions() == [BEFORE] and up.client.ask(SERVICE["v4"]).startswith("s")
 
 
 def test_the_former_daemon_runs(node):
@@ -269,7 +286,7 @@ def test_the_former_daemon_runs(node):
     result = node.run(BUILD / "pintled", "--config", node.write("c.yaml", up.config), netns=up.netns, check=False)
     assert result.returncode == 1 and f"another pintled (PID {former.pid})" in result.stderr, result
     assert "holds maps of version" not in result.stderr, result
-    assert up.versions() == ["v3"]
+    assert up.versions() == [BEFORE]
 
 
 def test_a_start_that_fails_changes_nothing(node):
@@ -279,7 +296,7 @@ def test_a_start_that_fails_changes_nothing(node):
     config = up.config.replace("127.0.0.1:9464", "203.0.113.1:9464", 1)
     result = node.run(BUILD / "pintled", "--config", node.write("bad.yaml", config), netns=up.netns, check=False)
     assert result.returncode == 1, result
-    assert up.versions() == ["v3"], up.versions()
+    assert up.versions() == [BEFORE], up.versions()
     assert up.client.ask(SERVICE["v4"]).startswith("s")
     up.start()
     up.taken_over(0)

@@ -94,8 +94,8 @@ static void test_unknown_hooks(void **state)
 	assert_false(hook_sees(PINTLE_HOOK_CONNECT, UINT32_MAX));
 }
 
-/* Pins of earlier builds have no `reach`, and the hooks that existed then do not need it. */
-static void test_pins_without_reach(void **state)
+/* A hook with one way takes that way, whatever the pool's `reach` says. */
+static void test_one_way(void **state)
 {
 	struct pintle_pool pool = {.decided_by = PINTLE_HOOK_LOOKUP};
 
@@ -154,7 +154,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),         cmocka_unit_test(test_each_row_is_whole),
 		cmocka_unit_test(test_traits_agree),  cmocka_unit_test(test_each_reach_has_a_hook),
-		cmocka_unit_test(test_unknown_hooks), cmocka_unit_test(test_pins_without_reach),
+		cmocka_unit_test(test_unknown_hooks), cmocka_unit_test(test_one_way),
 		cmocka_unit_test(test_several_ways),  cmocka_unit_test(test_links),
 	};
 

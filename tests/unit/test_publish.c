@@ -476,29 +476,6 @@ static void test_another_hook_is_another_pool(void **state)
 	steer_end(&s);
 }
 
-/* A pool that an earlier build pinned without `reach` stays the same pool. */
-static void test_a_pool_without_reach_is_kept(void **state)
-{
-	_cleanup_free_ struct pintle_pool *p = malloc(sizeof(*p));
-	struct pintle_ref pool, endpoint;
-	struct steer s;
-
-	(void)state;
-	steer_start(&s, TWO_POOLS, false);
-	pool = s.p->pools[0].ref;
-	endpoint = endpoint_ref(&s, 0, 0);
-	assert_int_equal(maps_value(s.m, MAP_pools, pool.id, p), 0);
-	assert_int_equal(p->reach, PINTLE_REACH_LISTENER);
-	p->reach = 0;
-	assert_int_equal(bpf_map_update_elem(s.m->fd[MAP_pools], &pool.id, p, BPF_EXIST), 0);
-	assert_int_equal(steer_publish(&s, TWO_POOLS), 0);
-	assert_true(same_ref(s.p->pools[0].ref, pool));
-	assert_true(same_ref(endpoint_ref(&s, 0, 0), endpoint));
-	assert_int_equal(maps_value(s.m, MAP_pools, pool.id, p), 0);
-	assert_int_equal(p->reach, PINTLE_REACH_LISTENER);
-	steer_end(&s);
-}
-
 static void test_the_key_of_hints_stays(void **state)
 {
 	uint64_t before[2];
@@ -822,7 +799,6 @@ int main(void)
 		steer_test(test_a_new_pool_starts_from_nothing),
 		steer_test(test_a_connect_pool),
 		steer_test(test_another_hook_is_another_pool),
-		steer_test(test_a_pool_without_reach_is_kept),
 		steer_test(test_the_key_of_hints_stays),
 		steer_test(test_everything_in_use),
 		steer_test(test_a_route_that_cannot_be_added),

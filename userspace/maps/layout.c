@@ -9,15 +9,6 @@
 #define HASH_START 0xcbf29ce484222325ULL
 #define DEEPEST    16
 
-/* Members that have another name now, and mean the same. */
-static const struct {
-	const char *is, *was;
-} renamed[] = {
-	{"decided_by", "hook"},
-	{"arrival", "running"},
-	{"departure", "running_weight"},
-};
-
 struct reading {
 	const struct btf *btf;
 	struct layout *l;
@@ -37,14 +28,6 @@ static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t n)
 static uint64_t hash_name(uint64_t hash, const char *name)
 {
 	return hash_bytes(hash_bytes(hash, ".", 1), name, strlen(name));
-}
-
-static const char *former_name(const char *name)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(renamed); i++)
-		if (!strcmp(renamed[i].is, name))
-			return renamed[i].was;
-	return name;
 }
 
 static int add(struct reading *r, const struct layout_member *m)
@@ -71,21 +54,19 @@ static int read_array(struct reading *r, const struct btf_type *t, struct layout
 	int of = btf__resolve_type(r->btf, a->type);
 	const struct btf_type *one = of < 0 ? NULL : btf__type_by_id(r->btf, (uint32_t)of);
 	int64_t size = btf__resolve_size(r->btf, a->type);
-	uint64_t name = at.name, was = at.was;
+	uint64_t name = at.name;
 	int err = 0;
 
 	if (!one || size < 0)
 		return -EINVAL;
 	if (btf_is_int(one) || btf_is_any_enum(one)) {
 		at.name = hash_bytes(at.name, "[]", 2);
-		at.was = hash_bytes(at.was, "[]", 2);
 		at.size = (uint32_t)size;
 		at.count = a->nelems;
 		return add(r, &at);
 	}
 	for (uint32_t i = 0; !err && i < a->nelems; i++, at.offset += (uint32_t)size) {
 		at.name = hash_bytes(name, &i, sizeof(i));
-		at.was = hash_bytes(was, &i, sizeof(i));
 		err = read_type(r, (uint32_t)of, at, depth);
 	}
 	return err;
@@ -101,7 +82,6 @@ static int read_struct(struct reading *r, const struct btf_type *t, struct layou
 		const char *name = btf__name_by_offset(r->btf, m->name_off);
 		struct layout_member of = {
 			.name = name && *name ? hash_name(at.name, name) : at.name,
-			.was = name && *name ? hash_name(at.was, former_name(name)) : at.was,
 			.offset = at.offset + btf_member_bit_offset(t, i) / 8,
 		};
 
@@ -125,7 +105,6 @@ static int read_union(struct reading *r, const struct btf_type *t, struct layout
 		m->offset -= at.offset;
 		all.name = hash_bytes(all.name, m, sizeof(*m));
 	}
-	all.was = all.name;
 	if (err)
 		return err;
 	r->l->n = n;
@@ -170,7 +149,7 @@ static int read_type(struct reading *r, uint32_t type, struct layout_member at, 
 int layout_read(const struct btf *btf, uint32_t type, struct layout **out)
 {
 	struct reading r = {.btf = btf, .room = 16};
-	struct layout_member at = {.name = HASH_START, .was = HASH_START};
+	struct layout_member at = {.name = HASH_START};
 	int64_t size = type ? btf__resolve_size(btf, type) : 0;
 	int err;
 
@@ -265,7 +244,7 @@ int layout_plan(const struct layout *from, const struct layout *to, uint32_t fro
 	p->to_size = to_size;
 	for (size_t i = 0; i < to->n; i++) {
 		const struct layout_member *b = &to->of[i];
-		const struct layout_member *a = find(names, b->name) ?: find(names, b->was);
+		const struct layout_member *a = find(names, b->name);
 
 		if (a)
 			p->of[p->n++] = (struct layout_move){a->offset, b->offset, a->size, b->size,

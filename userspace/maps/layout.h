@@ -15,7 +15,6 @@ struct btf;
 /* Numbers that stand one after the other, or bytes: `pid`, `members[3].weight`, `address[]`. */
 struct layout_member {
 	uint64_t name;                /* hash of the whole name */
-	uint64_t was;                 /* the same of the name that earlier builds gave it */
 	uint32_t offset, size, count; /* size: of one */
 	uint32_t zero;                /* layouts are compared as bytes */
 };

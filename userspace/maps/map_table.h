@@ -53,7 +53,7 @@
 	  .carry = CARRY_CHANGES, .key = "pool", .holds = "its A/B test, while that runs",         \
 	  .writer = "CLI; the daemon deletes those that are over")                                 \
 	X(trial_blocks, HASH, struct pintle_trial_block, struct pintle_firsts, ANY, COPIED,        \
-	  .carry = CARRY_CHANGES, .key = "pool, test, number of a block",                          \
+	  .carry = CARRY_NOT, .key = "pool, test, number of a block",                              \
 	  .holds = "answers to requests of that block",                                            \
 	  .writer = "kernel; the daemon makes and deletes")                                        \
 	X(trial_results, ARRAY, __u32, struct pintle_trial_result, PINTLE_MAX_TRIALS, MAPPED,      \
@@ -82,15 +82,15 @@
 		   "pass over the sockets",                                                        \
 	  .writer = "daemon")                                                                      \
 	X(inflight, ARRAY, __u32, struct pintle_inflight, PINTLE_MAX_ENDPOINTS, MAPPED,            \
-	  .cleared_of = MAP_OF_ENDPOINTS, .carry = CARRY_COUNTS, .key = "endpoint",                \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "placed, opened, closed, failed by class",                                      \
 	  .writer = "kernel; the daemon corrects it")                                              \
 	X(ends, ARRAY, __u32, struct pintle_ends, PINTLE_MAX_ENDPOINTS, MAPPED,                    \
-	  .cleared_of = MAP_OF_ENDPOINTS, .carry = CARRY_COUNTS, .key = "endpoint",                \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "sums over its connections that ended: how, bytes, durations",                  \
 	  .writer = "kernel")                                                                      \
 	X(firsts, ARRAY, __u32, struct pintle_firsts, PINTLE_MAX_ENDPOINTS, MAPPED,                \
-	  .cleared_of = MAP_OF_ENDPOINTS, .carry = CARRY_COUNTS, .key = "endpoint",                \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "answers by how long their clients waited for the first token, and sums",       \
 	  .writer = "kernel")                                                                      \
 	X(answers, ARRAY, __u32, struct pintle_answers, PINTLE_MAX_ENDPOINTS, MAPPED,              \
@@ -99,16 +99,16 @@
 		   "ejected for them",                                                             \
 	  .writer = "kernel; the daemon for ejections")                                            \
 	X(class_firsts, ARRAY, __u32, struct pintle_firsts, PINTLE_MAX_POOLS *PINTLE_MAX_CLASSES,  \
-	  MAPPED, .cleared_of = MAP_OF_POOLS, .carry = CARRY_COUNTS, .key = "8 x pool + class",    \
+	  MAPPED, .cleared_of = MAP_OF_POOLS, .key = "8 x pool + class",                           \
 	  .holds = "the same by class", .writer = "kernel")                                        \
 	X(class_sums, ARRAY, __u32, struct pintle_class_sums,                                      \
 	  PINTLE_MAX_POOLS *PINTLE_MAX_CLASSES, MAPPED, .cleared_of = MAP_OF_POOLS,                \
-	  .carry = CARRY_COUNTS, .key = "8 x pool + class",                                        \
+	  .key = "8 x pool + class",                                                               \
 	  .holds = "decisions of the class by outcome; sizes of its requests and answers, how "    \
 		   "requests ended",                                                               \
 	  .writer = "kernel")                                                                      \
 	X(health, ARRAY, __u32, struct pintle_health, PINTLE_MAX_ENDPOINTS, MAPPED,                \
-	  .cleared_of = MAP_OF_ENDPOINTS, .carry = CARRY_CHANGES, .key = "endpoint",               \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "listening since, families, why unsteerable, whose listeners, direct "          \
 		   "connections; failures of clients, ejected until",                              \
 	  .writer = "kernel; the daemon for listeners that the kernel did not see, and "           \
@@ -118,11 +118,11 @@
 	  .holds = "its LISTEN sockets; behind the endpoints', the overload responder's",          \
 	  .writer = "sockops at `listen()`, the daemon at start")                                  \
 	X(affinity, LRU_HASH, struct pintle_affinity_key, struct pintle_affinity, ANY, COPIED,     \
-	  .carry = CARRY_NEWER, .key = "pool, session key",                                        \
+	  .carry = CARRY_CHANGES, .key = "pool, session key",                                      \
 	  .holds = "endpoint, bound, used, client",                                                \
 	  .writer = "kernel; the daemon deletes expired ones, the CLI those it unbinds")           \
 	X(affinity_beyond, LRU_HASH, struct pintle_affinity_key, struct pintle_affinity, ANY,      \
-	  COPIED, .carry = CARRY_NEWER,                                                            \
+	  COPIED, .carry = CARRY_CHANGES,                                                          \
 	  .holds = "the same, for clients that used up their share of `affinity`",                 \
 	  .writer = "likewise")                                                                    \
 	X(classified, HASH, struct pintle_affinity_key, struct pintle_session_class, ANY, COPIED,  \
@@ -135,11 +135,11 @@
 	  .write_only = true,                                                                      \
 	  .holds = "`pintle_evidence`: requests that ended, of pools that classify",               \
 	  .writer = "kernel")                                                                      \
-	X(shares, LRU_HASH, __u64, __u64, ANY, COPIED, .carry = CARRY_CHANGES, .key = "client",    \
+	X(shares, LRU_HASH, __u64, __u64, ANY, COPIED, .carry = CARRY_NOT, .key = "client",        \
 	  .holds = "number of its bindings in `affinity`",                                         \
 	  .writer = "kernel counts up; the daemon corrects it")                                    \
 	X(bindings, ARRAY, __u32, struct pintle_bindings, PINTLE_MAX_POOLS, MAPPED,                \
-	  .cleared_of = MAP_OF_POOLS, .carry = CARRY_COUNTS, .key = "pool",                        \
+	  .cleared_of = MAP_OF_POOLS, .key = "pool",                                               \
 	  .holds = "made, removed, evicted, held; sessions that share a class's places",           \
 	  .writer = "kernel: made, retries, sharing; daemon: the rest; CLI: removed")              \
 	X(models, HASH, struct pintle_model_key, struct pintle_model, ANY, COPIED,                 \
@@ -159,12 +159,12 @@
 	  .holds = "connections in flight, and new ones a second, that it may have",               \
 	  .writer = "daemon")                                                                      \
 	X(tenants, HASH, struct pintle_affinity_key, struct pintle_tenant, ANY, COPIED,            \
-	  .carry = CARRY_CHANGES,                                                                  \
+                                                                                                   \
 	  .key = "pool, tenant as a session key; none: those without an entry",                    \
 	  .holds = "its connections, opened, closed and refused",                                  \
 	  .writer = "kernel; the daemon deletes those that were not used for long")                \
 	X(tenant_firsts, HASH, struct pintle_affinity_key, struct pintle_tenant_firsts, ANY,       \
-	  COPIED, .carry = CARRY_CHANGES, .key = "as in `tenants`",                                \
+	  COPIED, .key = "as in `tenants`",                                                        \
 	  .holds = "its answers by how long their clients waited for the first token",             \
 	  .writer = "kernel; the daemon deletes those whose tenant is gone")                       \
 	X(tenant_minutes, HASH, struct pintle_affinity_key, struct pintle_tenant_minute, ANY,      \
@@ -174,7 +174,7 @@
 	  .key = "a socket of a pool with quotas", .holds = "the tenant in whose entry it counts", \
 	  .writer = "kernel")                                                                      \
 	X(refusals, LRU_HASH, struct pintle_affinity_key, struct pintle_refusal, ANY, COPIED,      \
-	  .carry = CARRY_CHANGES, .key = "pool, session key",                                      \
+	  .carry = CARRY_NOT, .key = "pool, session key",                                          \
 	  .holds = "when the session was told no, and how often it came back at once",             \
 	  .writer = "kernel")                                                                      \
 	X(majorities, PERCPU_ARRAY, __u32, struct pintle_majority, PINTLE_MAX_POOLS, COPIED,       \
@@ -211,24 +211,23 @@
 	  .key = "scope, port, protocol, address prefix",                                          \
 	  .holds = "the pool whose requests arrive there", .writer = "daemon")                     \
 	X(oneshot_flows, LRU_HASH, struct pintle_tuple, struct pintle_flow, ANY, COPIED,           \
-	  .carry = CARRY_CHANGES, .key = "4-tuple",                                                \
+	  .carry = CARRY_NOT, .key = "4-tuple",                                                    \
 	  .holds = "where its first data begins, if the kernel answers its SYN; until more data "  \
 		   "came or it was left alone",                                                    \
 	  .writer = "kernel")                                                                      \
 	X(oneshot_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_ONESHOT_STAT_COUNT, COPIED,            \
-	  .cleared_of = MAP_OF_POOLS, .carry = CARRY_COUNTS,                                       \
-	  .key = "16 x pool + what one-shot did", .holds = "first segments", .writer = "kernel")   \
+	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + what one-shot did",                      \
+	  .holds = "first segments", .writer = "kernel")                                           \
 	X(asking, PERCPU_ARRAY, __u32, struct pintle_asking, 1, COPIED, .write_only = true,        \
 	  .carry = CARRY_NOT, .key = "0",                                                          \
 	  .holds = "what the hand-off asks the lookup hook, on that CPU", .writer = "kernel")      \
 	X(named, LRU_HASH, struct pintle_tuple, struct pintle_named, ANY, COPIED,                  \
-	  .carry = CARRY_CHANGES, .key = "4-tuple",                                                \
+	  .carry = CARRY_NOT, .key = "4-tuple",                                                    \
 	  .holds = "the session that its request named, and how much of it is cached, until it "   \
 		   "is established",                                                               \
 	  .writer = "kernel")                                                                      \
 	X(hand_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_HAND_STAT_COUNT, COPIED,                  \
-	  .cleared_of = MAP_OF_POOLS, .carry = CARRY_COUNTS,                                       \
-	  .key = "16 x pool + what the hand-off did",                                              \
+	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + what the hand-off did",                  \
 	  .holds = "connections of pools that are decided by request", .writer = "kernel")         \
 	X(prefixes, ARRAY_OF_MAPS, __u32, __u32, 1, COPIED, .key = "0",                            \
 	  .holds = "LRU hash of 262,144: hash of a prompt's beginning -> `pintle_prefix`: the "    \
@@ -237,13 +236,12 @@
 	X(prefix_key, ARRAY, __u32, struct pintle_chunk_key, 1, COPIED, .key = "0",                \
 	  .holds = "the secret of those hashes", .writer = "daemon")                               \
 	X(learners, LRU_HASH, struct pintle_learner_key, struct pintle_learner, ANY, COPIED,       \
-	  .write_only = true, .carry = CARRY_CHANGES, .key = "pool, client",                       \
+	  .write_only = true, .carry = CARRY_NOT, .key = "pool, client",                           \
 	  .holds = "what it added to `prefixes`", .writer = "kernel")                              \
-	X(learning, ARRAY, __u32, struct pintle_learners, 1, COPIED, .key = "0",                   \
-	  .holds = "how many clients added to `prefixes`", .writer = "kernel")                     \
+	X(learning, ARRAY, __u32, struct pintle_learners, 1, COPIED, .carry = CARRY_NOT,           \
+	  .key = "0", .holds = "how many clients added to `prefixes`", .writer = "kernel")         \
 	X(prompt_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_PROMPT_STAT_COUNT, COPIED,              \
-	  .cleared_of = MAP_OF_POOLS, .carry = CARRY_COUNTS,                                       \
-	  .key = "8 x pool + what was found out",                                                  \
+	  .cleared_of = MAP_OF_POOLS, .key = "8 x pool + what was found out",                      \
 	  .holds = "prompts of pools with `stickiness.prefix`", .writer = "kernel")                \
 	X(scopes, HASH, __u64, struct pintle_scope, ANY, COPIED,                                   \
 	  .key = "SO_NETNS_COOKIE of a pod", .holds = "the device by which it is reached",         \
@@ -252,20 +250,20 @@
 	  .carry = CARRY_CHANGES, .key = "scope, addresses, ports",                                \
 	  .holds = "the device of the pod that has this open connection", .writer = "kernel")      \
 	X(pod_ended, LRU_HASH, struct pintle_tuple, struct pintle_pod_flow, ANY, COPIED,           \
-	  .carry = CARRY_CHANGES, .key = "scope, addresses, ports",                                \
+	  .carry = CARRY_NOT, .key = "scope, addresses, ports",                                    \
 	  .holds = "the same, for a connection that ended a moment ago", .writer = "kernel")       \
 	X(hand_seen, ARRAY, __u32, struct pintle_hand_seen, PINTLE_HAND_SEEN_SLOTS, COPIED,        \
 	  .write_only = true, .carry = CARRY_NOT, .key = "index of a device % 1024",               \
 	  .holds = "when the hand-off's TC program saw a segment there", .writer = "kernel")       \
-	X(resting, ARRAY, __u32, struct pintle_rest, PINTLE_RESTS, COPIED,                         \
+	X(resting, ARRAY, __u32, struct pintle_rest, PINTLE_RESTS, COPIED, .carry = CARRY_NOT,     \
 	  .key = "pool; IPv6: 256 + pool; 512: all",                                               \
 	  .holds = "how hand-overs to its frontends fail, and until when the hand-off rests",      \
 	  .writer = "kernel; daemon where nat stands")                                             \
 	X(rest_clients, LRU_HASH, struct pintle_learner_key, struct pintle_rest, ANY, COPIED,      \
-	  .write_only = true, .key = "pool, client", .holds = "the same, of those of one client",  \
-	  .writer = "kernel")                                                                      \
+	  .write_only = true, .carry = CARRY_NOT, .key = "pool, client",                           \
+	  .holds = "the same, of those of one client", .writer = "kernel")                         \
 	X(hand_served, ARRAY, __u32, __u64, PINTLE_HAND_SERVED, COPIED, .write_only = true,        \
-	  .key = "hash % 65536",                                                                   \
+	  .carry = CARRY_NOT, .key = "hash % 65536",                                               \
 	  .holds = "a hash of a connection that was established, so that no copy of its first "    \
 		   "segment begins it again",                                                      \
 	  .writer = "kernel")                                                                      \
@@ -278,9 +276,8 @@
 	  .holds = "its name, and whether handshakes are answered in XDP there",                   \
 	  .writer = "daemon")                                                                      \
 	X(hold_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_HOLD_STAT_COUNT, COPIED,                  \
-	  .cleared_of = MAP_OF_POOLS, .carry = CARRY_COUNTS,                                       \
-	  .key = "16 x pool + what became of it", .holds = "connections that the hand-off held",   \
-	  .writer = "kernel")                                                                      \
+	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + what became of it",                      \
+	  .holds = "connections that the hand-off held", .writer = "kernel")                       \
 	X(held, HASH, struct pintle_held_key, struct pintle_held, ANY, COPIED, .write_only = true, \
 	  .carry = CARRY_CHANGES, .key = "client, place",                                          \
 	  .holds = "a request that is held, and bytes of it that came", .writer = "kernel")        \
@@ -289,22 +286,22 @@
 	  .holds = "the timer that forgets held requests of which nothing more came",              \
 	  .writer = "kernel")                                                                      \
 	X(stats, PERCPU_ARRAY, __u32, __u64, PINTLE_STAT_COUNT, COPIED,                            \
-	  .cleared_of = MAP_OF_POOLS, .carry = CARRY_COUNTS, .key = "16 x pool + outcome",         \
-	  .holds = "decisions", .writer = "kernel")                                                \
+	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + outcome", .holds = "decisions",          \
+	  .writer = "kernel")                                                                      \
 	X(shadow_stats, PERCPU_ARRAY, __u32, __u64, PINTLE_STAT_COUNT, COPIED,                     \
-	  .cleared_of = MAP_OF_POOLS, .carry = CARRY_COUNTS, .key = "16 x pool + outcome",         \
+	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + outcome",                                \
 	  .holds = "decisions of the rule in mode shadow, which placed nothing",                   \
 	  .writer = "kernel")                                                                      \
 	X(shadow_placed, ARRAY, __u32, __u64, PINTLE_MAX_ENDPOINTS, MAPPED,                        \
-	  .cleared_of = MAP_OF_ENDPOINTS, .carry = CARRY_COUNTS, .key = "endpoint",                \
+	  .cleared_of = MAP_OF_ENDPOINTS, .key = "endpoint",                                       \
 	  .holds = "how often the rule would have placed there in mode shadow",                    \
 	  .writer = "kernel")                                                                      \
 	X(shadow_bindings, LRU_HASH, struct pintle_affinity_key, struct pintle_affinity, ANY,      \
-	  COPIED, .carry = CARRY_NEWER, .key = "pool, session key",                                \
+	  COPIED, .carry = CARRY_NOT, .key = "pool, session key",                                  \
 	  .holds = "endpoint to which the session would be bound in mode shadow",                  \
 	  .writer = "kernel")                                                                      \
 	X(forecasts, ARRAY, __u32, struct pintle_forecast, PINTLE_MAX_POOLS, MAPPED,               \
-	  .cleared_of = MAP_OF_POOLS, .carry = CARRY_COUNTS, .key = "pool",                        \
+	  .cleared_of = MAP_OF_POOLS, .key = "pool",                                               \
 	  .holds = "in mode shadow: sums of the loads where connections would have gone, and "     \
 		   "where they went",                                                              \
 	  .writer = "kernel")                                                                      \
@@ -336,7 +333,7 @@
 	  .holds = "a traced decision of the lookup hook, until the connection is established",    \
 	  .writer = "kernel; `pintle trace` deletes old ones")                                     \
 	X(traces, SK_STORAGE, int, struct pintle_trace, ANY, COPIED, .write_only = true,           \
-	  .carry = CARRY_NOT, .key = "a socket of a traced connection",                            \
-	  .holds = "its decision, until it ends", .writer = "kernel")
+	  .key = "a socket of a traced connection", .holds = "its decision, until it ends",        \
+	  .writer = "kernel")
 
 #endif

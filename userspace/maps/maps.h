@@ -26,15 +26,13 @@ enum map_id {
 /* Whose ids a map's keys are made of: one day an id is given to another pool or endpoint. */
 enum map_owner { MAP_OF_NONE, MAP_OF_POOLS, MAP_OF_ENDPOINTS };
 
-/* How a takeover carries a map over whose layout is not the same in both builds. Ring buffers and
- * arrays of maps begin empty, and sockets' storages have programs (bpf/pass/carry.bpf.c). */
+/* How a takeover carries a map over whose layout is not the same in both builds. Ring buffers,
+ * arrays of maps and the sockmap begin empty, and sockets' storages have programs
+ * (bpf/pass/carry.bpf.c). */
 enum map_carry {
-	CARRY_ONCE,    /* before programs change over: the daemon alone writes it */
-	CARRY_CHANGES, /* what former programs, or a former `pintle`, wrote meanwhile, comes after
-			*/
-	CARRY_NEWER,   /* the same; of two entries the one that was used later stays */
-	CARRY_COUNTS,  /* the same; numbers that were counted meanwhile are added */
-	CARRY_NOT,     /* means nothing to programs of another build */
+	CARRY_ONCE,    /* before programs change over */
+	CARRY_CHANGES, /* and what was written meanwhile, after the last of them */
+	CARRY_NOT,     /* it begins empty: programs, scrapes or a recount fill it */
 };
 
 /* A map's layout, as abi.h and bpf/maps.bpf.h define it, and what the map is for. */

@@ -3,7 +3,6 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <sys/mman.h>
 
 #include "../../base/log.h"
 #include "../../base/util.h"
@@ -21,8 +20,7 @@ struct carry {
 	struct carry_room room;
 	struct layout_plan *key, *value;
 	size_t cpus;          /* values of an entry: of a per-CPU array, one for each */
-	uint8_t *before;      /* arrays: what `from` held when it was copied */
-	uint8_t *mapped;      /* `to`, if it can be mapped */
+	uint8_t *before;      /* of an array: what `from` held at the last copy */
 	unsigned int no_room; /* entries */
 };
 
@@ -46,11 +44,6 @@ static size_t stride(const struct map_kind *k)
 static size_t entry_size(const struct carry *c, const struct map_kind *k)
 {
 	return stride(k) * c->cpus;
-}
-
-static size_t mapped_size(const struct carry *c)
-{
-	return stride(c->is) * c->is->entries;
 }
 
 int carry_new(enum map_id id, int from, const struct map_kind *was, int to,
@@ -77,11 +70,6 @@ int carry_new(enum map_id id, int from, const struct map_kind *was, int to,
 	if (!err)
 		err = layout_plan(was->value, is->value, was->value_size, is->value_size,
 				  &c->value);
-	if (!err && is->flags & BPF_F_MMAPABLE) {
-		c->mapped = mmap(NULL, mapped_size(c), PROT_READ | PROT_WRITE, MAP_SHARED, to, 0);
-		err = c->mapped == MAP_FAILED ? -errno : 0;
-		c->mapped = err ? NULL : c->mapped;
-	}
 	if (err)
 		carry_free(c);
 	else
@@ -96,8 +84,6 @@ void carry_free(struct carry *c)
 	if (c->no_room)
 		log_warn("%u entries of %s had no room, and are lost", c->no_room,
 			 map_names[c->id]);
-	if (c->mapped)
-		munmap(c->mapped, mapped_size(c));
 	free(c->before);
 	free(c->key);
 	free(c->value);
@@ -143,19 +129,18 @@ static uint32_t index_of(const struct carry *c, uint32_t i)
 	return at < c->is->entries ? at : NOWHERE;
 }
 
-static bool is_zero(const uint8_t *p, size_t size)
-{
-	return !size || (!p[0] && !memcmp(p, p + 1, size - 1));
-}
-
+/* Copies entry i, unless it is as the last copy found it. */
 static int copy_entry(struct carry *c, uint32_t i, uint8_t *now, uint8_t *value)
 {
+	size_t size = entry_size(c, c->was);
+	uint8_t *before = c->before + i * size;
 	uint32_t at = index_of(c, i);
 
 	if (bpf_map_lookup_elem(c->from, &i, now))
 		return -errno;
-	if (at == NOWHERE || is_zero(now, entry_size(c, c->was)))
+	if (at == NOWHERE || !memcmp(now, before, size))
 		return 0;
+	memcpy(before, now, size);
 	for (size_t cpu = 0; cpu < c->cpus; cpu++)
 		layout_convert(c->value, now + cpu * stride(c->was), value + cpu * stride(c->is));
 	return bpf_map_update_elem(c->to, &at, value, BPF_ANY) ? -errno : 0;
@@ -163,149 +148,24 @@ static int copy_entry(struct carry *c, uint32_t i, uint8_t *now, uint8_t *value)
 
 static int copy_array(struct carry *c)
 {
-	size_t size = entry_size(c, c->was);
-	_cleanup_free_ uint8_t *now = calloc(1, size), *value = calloc(1, entry_size(c, c->is));
-	bool again = map_layouts[c->id].carry != CARRY_ONCE;
+	_cleanup_free_ uint8_t *now = calloc(1, entry_size(c, c->was));
+	_cleanup_free_ uint8_t *value = calloc(1, entry_size(c, c->is));
 	int err = now && value ? 0 : -ENOMEM;
 
-	if (!err && again)
-		c->before = calloc(c->was->entries, size);
-	if (again && !c->before)
-		err = -ENOMEM;
-	for (uint32_t i = 0; !err && i < c->was->entries; i++) {
+	for (uint32_t i = 0; !err && i < c->was->entries; i++)
 		err = copy_entry(c, i, now, value);
-		if (!err && again)
-			memcpy(c->before + i * size, now, size);
-	}
-	return err;
-}
-
-static uint64_t number_at(const uint8_t *p, uint32_t size)
-{
-	uint32_t four;
-	uint64_t eight;
-	uint16_t two;
-
-	switch (size) {
-	case 8:
-		memcpy(&eight, p, sizeof(eight));
-		return eight;
-	case 4:
-		memcpy(&four, p, sizeof(four));
-		return four;
-	case 2:
-		memcpy(&two, p, sizeof(two));
-		return two;
-	}
-	return *p;
-}
-
-static void add_to(uint8_t *to, uint32_t size, uint64_t more)
-{
-	if (size == 8)
-		__atomic_fetch_add((uint64_t *)to, more, __ATOMIC_RELAXED);
-	else if (size == 4)
-		__atomic_fetch_add((uint32_t *)to, (uint32_t)more, __ATOMIC_RELAXED);
-}
-
-static void set_to(uint8_t *to, uint32_t size, uint64_t value)
-{
-	if (size == 8)
-		__atomic_store_n((uint64_t *)to, value, __ATOMIC_RELAXED);
-	else if (size == 4)
-		__atomic_store_n((uint32_t *)to, (uint32_t)value, __ATOMIC_RELAXED);
-	else if (size == 2)
-		__atomic_store_n((uint16_t *)to, (uint16_t)value, __ATOMIC_RELAXED);
-	else
-		*to = (uint8_t)value;
-}
-
-/* A number that programs of this build have changed, too, stays, unless it counts. */
-static void renew_number(const struct carry *c, const struct layout_move *m, uint32_t i,
-			 const uint8_t *before, const uint8_t *now, uint8_t *to)
-{
-	uint64_t was = number_at(before + m->from + (size_t)i * m->from_size, m->from_size);
-	uint64_t is = number_at(now + m->from + (size_t)i * m->from_size, m->from_size);
-
-	to += m->to + (size_t)i * m->to_size;
-	if (was == is)
-		return;
-	if (map_layouts[c->id].carry == CARRY_COUNTS && m->to_size >= 4)
-		add_to(to, m->to_size, is - was);
-	else if (number_at(to, m->to_size) == was)
-		set_to(to, m->to_size, is);
-}
-
-static void renew_value(const struct carry *c, const uint8_t *before, const uint8_t *now,
-			uint8_t *to)
-{
-	for (size_t i = 0; i < c->value->n; i++) {
-		const struct layout_move *m = &c->value->of[i];
-
-		if (!memcmp(before + m->from, now + m->from, (size_t)m->from_size * m->count))
-			continue;
-		for (uint32_t k = 0; k < m->count; k++)
-			renew_number(c, m, k, before, now, to);
-	}
-}
-
-/* Of per-CPU counts, what the kernel adds between the two calls is lost: microseconds, once. */
-static int renew_entry(struct carry *c, uint32_t at, const uint8_t *before, const uint8_t *now,
-		       uint8_t *value)
-{
-	if (c->mapped) {
-		renew_value(c, before, now, c->mapped + at * stride(c->is));
-		return 0;
-	}
-	if (bpf_map_lookup_elem(c->to, &at, value))
-		return -errno;
-	for (size_t cpu = 0; cpu < c->cpus; cpu++)
-		renew_value(c, before + cpu * stride(c->was), now + cpu * stride(c->was),
-			    value + cpu * stride(c->is));
-	return bpf_map_update_elem(c->to, &at, value, BPF_ANY) ? -errno : 0;
-}
-
-static int renew_array(struct carry *c)
-{
-	size_t size = entry_size(c, c->was);
-	_cleanup_free_ uint8_t *now = calloc(1, size), *value = calloc(1, entry_size(c, c->is));
-	int err = now && value ? 0 : -ENOMEM;
-
-	if (!c->before)
-		return 0; /* copied by a process that was killed, or never again */
-	for (uint32_t i = 0; !err && i < c->was->entries; i++) {
-		uint8_t *before = c->before + i * size;
-		uint32_t at = index_of(c, i);
-
-		if (bpf_map_lookup_elem(c->from, &i, now))
-			return -errno;
-		if (at == NOWHERE || !memcmp(now, before, size))
-			continue;
-		err = renew_entry(c, at, before, now, value);
-		memcpy(before, now, size);
-	}
 	return err;
 }
 
 /* ---- hashes ----------------------------------------------------------------------------- */
 
-/* Whether the entry that is there was used later. */
-static bool is_newer(const struct carry *c, const void *key, const void *value)
-{
-	struct pintle_affinity there;
-	const struct pintle_affinity *former = value;
-
-	return map_layouts[c->id].carry == CARRY_NEWER &&
-	       !bpf_map_lookup_elem(c->to, key, &there) && there.used_ns < former->used_ns;
-}
-
+/* Programs of this build may have put a newer entry there. */
 static int put_entry(struct carry *c, const void *key_was, const void *value_was, uint8_t *key,
 		     uint8_t *value)
 {
 	layout_convert(c->key, key_was, key);
 	layout_convert(c->value, value_was, value);
-	if (!bpf_map_update_elem(c->to, key, value,
-				 is_newer(c, key, value) ? BPF_ANY : BPF_NOEXIST))
+	if (!bpf_map_update_elem(c->to, key, value, BPF_NOEXIST))
 		return 0;
 	switch (errno) {
 	case EEXIST:
@@ -377,12 +237,17 @@ static int carry_hash(struct carry *c)
 
 int carry_copy(struct carry *c)
 {
-	return is_array(c->is) ? copy_array(c) : carry_hash(c);
+	if (!is_array(c->is))
+		return carry_hash(c);
+	/* An empty entry is not worth a write into an empty map. */
+	if (!c->before)
+		c->before = calloc(c->was->entries, entry_size(c, c->was));
+	return c->before ? copy_array(c) : -ENOMEM;
 }
 
 int carry_again(struct carry *c)
 {
-	if (map_layouts[c->id].carry == CARRY_ONCE)
-		return 0;
-	return is_array(c->is) ? renew_array(c) : carry_hash(c);
+	bool copied = c->before || !is_array(c->is);
+
+	return map_layouts[c->id].carry == CARRY_CHANGES && copied ? carry_copy(c) : 0;
 }

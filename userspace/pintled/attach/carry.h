@@ -25,8 +25,9 @@ void carry_free(struct carry *c);
 /** Copies all that `from` holds, into a map that nobody uses yet. Returns 0 or -errno. */
 int carry_copy(struct carry *c);
 
-/** Carries over what `from` was given since carry_copy(), while `to` is in use; of a map that was
- * copied by another process, only entries that are new. Returns 0 or -errno. */
+/** Copies what was written since carry_copy() into a map of CARRY_CHANGES, while `to` is in use:
+ * entries of arrays that changed, and entries of hashes that `to` has not. Where another process
+ * did the copy, and was killed, arrays stay as they are. Returns 0 or -errno. */
 int carry_again(struct carry *c);
 
 #endif

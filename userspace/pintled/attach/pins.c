@@ -371,7 +371,7 @@ static int remove_filters(const char *dir)
 	_cleanup_close_ int netns_fd = -1;
 	int err;
 
-	if (node_fd < 0 || oneshot_fd < 0)
+	if (node_fd < 0 || oneshot_fd < 0 || hand_fd < 0)
 		return 0; /* pins of another layout, or staged only in part */
 	netns_fd = netns_of_pins(node_fd);
 	if (netns_fd < 0) {
@@ -385,8 +385,6 @@ static int remove_filters(const char *dir)
 	err = tc_detach_all(netns_fd, tc_handle(oneshot_fd));
 	if (err)
 		return log_err_r(err, "failed to detach one-shot from its devices");
-	if (hand_fd < 0)
-		return 0; /* of the former layout */
 	if (scopes_fd >= 0 && flows_fd >= 0)
 		in_pods_remove(scopes_fd, flows_fd);
 	err = tc_detach_all(netns_fd, tc_handle(hand_fd));

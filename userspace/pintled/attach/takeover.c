@@ -273,9 +273,6 @@ static void prepare_object(struct pintle_bpf *skel, void *arg)
 	prepare_record(t, MAP_##name, skel->progs.pintle_carry_##name, skel->rodata->carry_##name);
 	CARRY_RECORDS(X)
 #undef X
-	skel->rodata->carry_slots = t->of[MAP_endpoints].kind.entries * PINTLE_SOCKETS_PER_ENDPOINT;
-	if (is_walked(t, MAP_sockets))
-		bpf_program__set_autoload(skel->progs.pintle_carry_sockets, true);
 }
 
 static int walk_record(const struct takeover *t, enum map_id id, const struct bpf_program *program)
@@ -286,7 +283,7 @@ static int walk_record(const struct takeover *t, enum map_id id, const struct bp
 
 static int carry_records(const struct takeover *t)
 {
-	int err = walk_record(t, MAP_sockets, t->skel->progs.pintle_carry_sockets);
+	int err = 0;
 
 #define X(name, type) err = err ?: walk_record(t, MAP_##name, t->skel->progs.pintle_carry_##name);
 	CARRY_RECORDS(X)

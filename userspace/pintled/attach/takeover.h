@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * takeover.h - takes over the pins of another build while they steer: those of an earlier layout,
- * and those of a build whose layout has the same number and is another all the same. The pins tell
+ * and those of a layout that has the same number and other members. The pins tell
  * how far a takeover got:
  *
  *   BPFFS/v3             the former build steers
@@ -12,11 +12,12 @@
  * Former pins whose number is ours are BPFFS/v4 at first, and BPFFS/former from when `new` becomes
  * v4.
  *
- * A map that means the same in both builds (kinds.h) is kept, and pinned twice meanwhile. The
- * others are carried over by carry.h and, where they hold sockets or their records, by
- * bpf/pass/carry.bpf.c: all of it before the first link is moved, what was written meanwhile after
- * the last one, and once more when the programs of devices were replaced. Then nothing uses the
- * former maps.
+ * A map whose key and value have the same members in both builds (kinds.h) is kept, and pinned
+ * twice meanwhile. The others are copied once, member by member, before the first link is moved: by
+ * carry.h and, where they are records of sockets, by bpf/pass/carry.bpf.c. What users set, bindings
+ * and records of connections are looked at again after the last link, and once more when the
+ * programs of devices were replaced. Then nothing uses the former maps. Connections that came or
+ * ended between the copy and the last link are counted by the recount that follows.
  */
 #ifndef PINTLE_TAKEOVER_H
 #define PINTLE_TAKEOVER_H

@@ -96,6 +96,7 @@ struct daemon {
 	bool behind;             /* the cluster's pools could not be applied */
 	struct process process;
 	bool attached, ready_told, removed;
+	bool recounting; /* after a takeover, until a round finds nothing wrong */
 	uint64_t rounds, started_ns, watchdog_ns, watchdog_told_ns;
 };
 
@@ -177,10 +178,16 @@ static void on_heartbeat(uv_timer_t *timer)
 static void on_cluster(void *arg);
 static void tell_cluster(struct daemon *d);
 
+/* What opened or ended between a takeover's copy of the counts and its last link is missing there,
+ * which is no drift. Under load it takes some rounds to find all of it. */
 static void daemon_reconcile(struct daemon *d)
 {
-	if (reconcile(d->attachment))
+	uint64_t wrong = reconcile(d->attachment, !d->recounting);
+
+	if (wrong)
 		bindings_forget_open(d->bindings);
+	else
+		d->recounting = attachment_takes_over(d->attachment);
 	seats_look(attachment_seats(d->attachment));
 }
 
@@ -616,7 +623,8 @@ static int daemon_steer(struct daemon *d)
 
 	if (!err)
 		err = first ? attachment_commit(d->attachment, d->config) : daemon_configure(d);
-	if (!err && attachment_takes_over(d->attachment))
+	d->recounting = attachment_takes_over(d->attachment);
+	if (!err && d->recounting)
 		err = attachment_extend(d->attachment, d->config);
 	if (err)
 		return err;

@@ -234,7 +234,7 @@ static void bindings_settle(struct bindings *b, uint32_t pool, const struct walk
 				    __atomic_load_n(&n->made, __ATOMIC_ACQUIRE));
 	int64_t gone = (int64_t)(p->made - removed - p->held);
 
-	/* Programs of the former layout made these bindings and did not count them. */
+	/* The bindings are older than the counts, which begin at 0 where their map is new. */
 	if (!b->begun && unknown > 0)
 		__atomic_fetch_add(&n->made, (uint64_t)unknown, __ATOMIC_RELAXED);
 	n->held = p->held;

@@ -119,9 +119,8 @@ static uint64_t reconcile_counts(const struct maps *m, const int64_t first[COUNT
 	return drift;
 }
 
-uint64_t reconcile(struct attachment *a)
+uint64_t reconcile(struct attachment *a, bool tell)
 {
-	bool tell = !attachment_takes_over(a);
 	const struct timespec moment = {.tv_nsec = 2000000};
 	const struct maps *m = attachment_maps(a);
 	_cleanup_free_ int64_t *first = calloc(COUNTS, sizeof(*first));

@@ -4,6 +4,7 @@
 #ifndef PINTLE_RECONCILE_H
 #define PINTLE_RECONCILE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "../attach/attach.h"
@@ -13,8 +14,8 @@
  * all of them. Returns the sum of the errors, in connections, and adds it to node->drift. That is 0
  * unless the end of a connection was missed, because another program took our callback flag away or
  * nothing of ours was attached. Placements of lookup pools that were never established (an
- * unanswered SYN, a stray segment) are counted as failed without a word, and are no drift. Nor is
- * what programs of two builds missed of each other in the moment of a takeover. */
-uint64_t reconcile(struct attachment *a);
+ * unanswered SYN, a stray segment) are counted as failed without a word, and are no drift. `tell`
+ * false: nothing is drift, and nothing is logged. */
+uint64_t reconcile(struct attachment *a, bool tell);
 
 #endif
