@@ -14,7 +14,7 @@
 #                     gateway; batch beside chat, and a burst; a server that stands still: on real sockets
 #                     (root, more than three hours)
 #   make soak       an hour of all kinds of work: no false alarm, no failure, no drift (root; SOAK=N)
-#   make experiments  tables and plots of the policy lab, into docs/experiments/
+#   make experiments  tables and plots of the policy lab, into lab/docs/experiments/
 #   make fuzz       the fuzz targets, for long: FUZZ_SECONDS each, or FUZZ_STEPS; FUZZ='fuzz_hold': only those
 #   make install, make install-lab, make uninstall   DESTDIR= PREFIX=
 #   make image      the image for Kubernetes, as an OCI archive in build/image (root); IMAGE='--arch arm64'
@@ -67,12 +67,11 @@ FETCH   := $(call objects,$(addprefix userspace/,fetch kubernetes responder))
 PINTLED := $(call objects,$(addprefix userspace/pintled/,core attach devices publish observe))
 PINTLE  := $(call objects,userspace/pintle $(addprefix userspace/pintle/,nouns verbs explain top report doctor))
 REFERENCE := $(call objects,docs/reference)
-LAB     := $(call objects,$(addprefix lab/,base engine sim load policies fleet))
 BPF_SRC := $(wildcard bpf/*/*.bpf.c)
 BPF_OBJ := $(patsubst %.bpf.c,$(O)/%.bpf.o,$(BPF_SRC))
-UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c))
+UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c lab/tests/test_*.c))
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
-FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c lab/tests/fuzz_*.c))
 
 .PHONY: all docs check check-quick check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers tests install install-lab uninstall clean format format-check lint deps clients variants image
 .DELETE_ON_ERROR:
@@ -140,44 +139,9 @@ $(O)/pintled $(O)/pintle:
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
 
-# -- the lab -------------------------------------------------------------------
+# -- the lab: its Makefile is its own; an image is built without --------------
 
-# Simulated servers and clients, and the policy lab, which are no part of the product. The load
-# generator reads metrics with the daemon's code, and the policy lab runs the kernel's rule and the
-# daemon's load formula.
-LAB_PROGRAMS := $(addprefix $(O)/pintle-,sim load lab)
-LAB_LIBS := -lhttp_parser
-
-$(O)/libpintle-lab.a: $(filter-out %/main.o,$(LAB))
-	$(call say,AR,$@)
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
-
-.PHONY: lab
-lab: $(LAB_PROGRAMS)
-$(O)/pintle-sim: $(O)/lab/sim/main.o
-$(O)/pintle-load: $(O)/lab/load/main.o
-$(O)/pintle-lab: $(O)/lab/fleet/main.o
-$(LAB_PROGRAMS): $(O)/libpintle-lab.a $(O)/libpintled.a $(O)/libpintle.a
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %/main.o,$^) $(filter %.a,$^) -o $@ $(LAB_LIBS) $(LDLIBS)
-
-# The object contains the ready-made workloads.
-$(O)/lab/load/load_builtin.o: $(wildcard lab/load/workloads/*.yaml)
-
-# All tables and plots of docs/experiments/; LAB_FLAGS=--full for more seeds and sizes.
-LAB_FLAGS ?=
-.PHONY: experiments
-experiments: $(O)/pintle-lab
-	$(Q)scripts/experiments $(LAB_FLAGS)
-
-# docs/experiments/steering.md, crowd.md, gateway.md, beside.md and frozen.md, one after the other (root).
-.PHONY: experiment
-experiment: all lab clients
-	$(Q)scripts/experiment --save
-	$(Q)scripts/crowd --save
-	$(Q)scripts/gateway --save
-	$(Q)scripts/beside --save
-	$(Q)scripts/frozen --all --save
+-include lab/Makefile
 
 # -- documentation -------------------------------------------------------------
 
@@ -195,14 +159,13 @@ $(UNIT) $(BPFTEST): $(O)/%: $(O)/%.o $(O)/libpintle-lab.a $(O)/libpintled.a $(O)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $< $(filter-out $<,$^) -o $@ -lcmocka $(LAB_LIBS) $(LDLIBS)
 
-# These tests run the programs themselves.
+# This test runs the program itself.
 $(O)/tests/unit/test_cli: | $(O)/pintle
-$(O)/tests/unit/test_lab: | $(O)/pintle-lab
 
 FUZZ_CFLAGS = $(filter-out $(SANFLAGS),$(ALL_CFLAGS)) -Wno-missing-prototypes -g -O1 \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 # Fuzzers are built from source by clang, as one program each.
-$(O)/tests/fuzz/%: tests/fuzz/%.c $(wildcard bpf/*.h bpf/*/*.h userspace/*/*.[ch] userspace/*/*/*.[ch] lab/*/*.[ch])
+$(FUZZERS): $(O)/%: %.c $(wildcard bpf/*.h bpf/*/*.h userspace/*/*.[ch] userspace/*/*/*.[ch] lab/*/*.[ch])
 	$(call say,FUZZ,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) $< $$(sed -n 's/^ \* sources: //p' $<) -o $@ $(LAB_LIBS) $(LDLIBS)

@@ -72,7 +72,7 @@
 /* A session with more busy connections than this is a crowd: a batch job, a gateway, many clients
  * behind one address. Its requests do not continue one another, so that no endpoint has more of
  * their context than another, and together they would be too much for one.
- * docs/experiments/constants.md has the evidence. */
+ * lab/docs/experiments/constants.md has the evidence. */
 #define DECIDE_MAX_BUSY 8
 
 #define DECIDE_MAX_EXTRA PINTLE_MAX_LOAD

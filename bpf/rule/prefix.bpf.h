@@ -188,7 +188,7 @@ static __always_inline __u32 prefix_have(const struct pintle_known *k,
  * for its hash there, on all nodes the same. It is believed to have those 4 KiB. `others` says
  * whether such nodes are at work: on one that is alone, what nobody is known to hold, nobody
  * does. Where more than a quarter is known, the prompt is a conversation that grows beyond 4 KiB,
- * and stays where it is. docs/experiments/handoff.md has the evidence. */
+ * and stays where it is. lab/docs/experiments/handoff.md has the evidence. */
 static __always_inline bool prefix_seeks_home(const struct pintle_prompt *p,
 					      const struct pintle_known *k, __u32 others)
 {

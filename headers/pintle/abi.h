@@ -204,7 +204,7 @@ enum pintle_failing { PINTLE_FAILINGS(X) PINTLE_FAILING_COUNT };
 #define PINTLE_TRY_NS 2000000000ULL
 
 /* So many bytes of a prompt that is not cached weigh as much as one request: about 100 tokens.
- * docs/experiments/constants.md has the evidence. */
+ * lab/docs/experiments/constants.md has the evidence. */
 #define PINTLE_REQUEST_BYTES 400
 
 /* How the requests of a kept-alive connection reach servers. */

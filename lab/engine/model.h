@@ -4,8 +4,8 @@
  *
  * The engine has no clock, no socket and no thread: the caller says what time it is, hands in
  * requests and gets events. pintle-sim runs the engine against the wall clock, the policy lab in
- * virtual time; both see the same engine. docs/simulator.md describes what is modelled and what is
- * not.
+ * virtual time; both see the same engine. lab/docs/simulator.md describes what is modelled and what
+ * is not.
  *
  * Time is in nanoseconds from any start that the caller likes, up to 200 days later, because the
  * engine counts in picoseconds. Time never runs backwards: a time before the newest one counts as
@@ -22,7 +22,7 @@
 #define MODEL_MAX_ADAPTERS 256
 #define MODEL_RANKS        8
 
-/* How long a step takes; see docs/simulator.md for the formula. */
+/* How long a step takes; see lab/docs/simulator.md for the formula. */
 struct model_costs {
 	uint64_t step_ps;    /* fixed: scheduling, launches, collectives */
 	uint64_t weights_ps; /* reading the weights once */

@@ -2,7 +2,7 @@
 /*
  * profiles.h - engines by model and GPU, each with the source of its numbers.
  *
- * A profile carries published measurements. tests/unit/test_model.c gives the profile's engine the
+ * A profile carries published measurements. lab/tests/test_model.c gives the profile's engine the
  * same requests, and checks that TTFT and ITL are within PROFILE_TOLERANCE of what was published.
  */
 #ifndef PINTLE_SIM_PROFILES_H

@@ -3,9 +3,9 @@
  * lab_trace.c - recorded requests, each sent when it is due, whether or not earlier ones have
  * ended.
  *
- * Prompts are those that pintle-load makes of the same file (docs/load-generator.md): the group's
- * common text, then the beginning of the session's text. Blocks with the same text have the same
- * hash. Of a trace with hash_ids, these say which texts are the same.
+ * Prompts are those that pintle-load makes of the same file (lab/docs/load-generator.md): the
+ * group's common text, then the beginning of the session's text. Blocks with the same text have the
+ * same hash. Of a trace with hash_ids, these say which texts are the same.
  */
 #include "../load/load_trace.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* load_report.h - a run's results as text for people, and as JSON (docs/load-generator.md). */
+/* load_report.h - a run's results as text for people, and as JSON (lab/docs/load-generator.md). */
 #ifndef PINTLE_LOAD_REPORT_H
 #define PINTLE_LOAD_REPORT_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* load_trace.h - recorded requests, as JSON Lines or as CSV with a header: the lab's own form, or
- * that of a published trace. docs/load-generator.md describes the forms. */
+ * that of a published trace. lab/docs/load-generator.md describes the forms. */
 #ifndef PINTLE_LOAD_TRACE_H
 #define PINTLE_LOAD_TRACE_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * load_workload.h - what clients do: a YAML file with one or more classes of sessions.
- * docs/load-generator.md describes the file.
+ * lab/docs/load-generator.md describes the file.
  */
 #ifndef PINTLE_LOAD_WORKLOAD_H
 #define PINTLE_LOAD_WORKLOAD_H

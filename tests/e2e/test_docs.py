@@ -15,7 +15,7 @@ from kernel import BUILD, TOP
 
 DOCS = TOP / "docs"
 CPUS = 1 + int(re.search(r"\d+$", Path("/sys/devices/system/cpu/possible").read_text().strip())[0])
-PAGES = sorted([*TOP.glob("*.md"), *DOCS.glob("*.md"), *(TOP / "manifests").glob("*.md")])
+PAGES = sorted(p for f in (".", "docs", "manifests", "lab", "lab/docs") for p in (TOP / f).glob("*.md"))
 
 
 def page(name):
@@ -178,7 +178,7 @@ def test_named_files_exist(node):
     """Each path of the tree that a page names in backquotes is there."""
     del node
     for path in PAGES:
-        for name in re.findall(r"`((?:bpf|headers|userspace|tests|scripts|manifests|docs)/[\w./-]*)`",
+        for name in re.findall(r"`((?:bpf|headers|userspace|lab|tests|scripts|manifests|docs)/[\w./-]*)`",
                                path.read_text()):
             if name.startswith("tests/bench/out") or "NAME" in name or "TOPIC" in name:
                 continue

@@ -3,7 +3,7 @@
 
 Each kind of server has a pool, and the frontend is for the models of all. A client asks for all models in turn, in
 one session after the other. Each answer says which server got it, and the SHA-256 of the body there. Nothing is
-sent twice. scripts/handoff-clients does the same a hundred thousand times.
+sent twice. lab/scripts/handoff-clients does the same a hundred thousand times.
 """
 import collections
 import re

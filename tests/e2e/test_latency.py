@@ -143,7 +143,7 @@ def test_whole_answers_on_a_kept_connection(node, hook):
         assert count == 2 and 0.5 <= seconds < first + second + 0.1, (seconds, first, second)
 
 
-# Clients, requests and prompts as in scripts/latency, whose page has the figures; here for a shorter time.
+# Clients, requests and prompts as in lab/scripts/latency, whose page has the figures; here for a shorter time.
 WAYS = ("streams new", "streams kept", "whole new", "whole kept", "streams new 100kB", "whole new 100kB")
 
 
