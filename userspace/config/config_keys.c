@@ -133,9 +133,10 @@ _Static_assert(offsetof(struct key_bits, v4) == offsetof(struct config_tenants, 
 static const struct yaml_key config_keys[] = {
 	{"apiVersion", &yaml_constant, .required = true, .choices = api_versions,
 	 .help = "The layout of this file."},
-	{"kind", &yaml_constant, .required = true, .choices = kinds, .help = "What this file is."},
+	{"kind", &yaml_constant, .required = true, .choices = kinds,
+	 .help = "The kind of this file."},
 
-	{"node", &yaml_map, .help = "What holds for the node as a whole."},
+	{"node", &yaml_map, .help = "Settings of the node as a whole."},
 	{"node.bpffs", &yaml_path, .max = MAX_TEXT, .preset = "/sys/fs/bpf/pintle", NODE(bpffs),
 	 .help = "The directory, on a bpffs, for the pinned maps and links."},
 	{"node.netns", &yaml_path, .max = MAX_TEXT, .preset = "/proc/self/ns/net", NODE(netns),
@@ -158,9 +159,9 @@ static const struct yaml_key config_keys[] = {
 	 .absent = "this node draws a key, and keeps it",
 	 .help = "A file of 16 bytes, the key of this node's hashes of sessions and prompts. Nodes "
 		 "with the same key name sessions alike, and agree on the homes of prompts. Keep it "
-		 "secret, and the same: whoever knows it can name others' sessions, and with another "
-		 "key, sessions that a request or a hint names are new ones. Make it so that only "
-		 "root reads it: `(umask 077; head -c 16 /dev/urandom > FILE)`. pintled warns of a "
+		 "secret, because a reader of it can name others' sessions, and keep it unchanged: "
+		 "with another key, sessions that requests or hints name are new. Make it so that "
+		 "only root reads it: `(umask 077; head -c 16 /dev/urandom > FILE)`. pintled warns of a "
 		 "file that others may read."},
 
 	{"node.xdp", &yaml_choice, .choices = xdps, .preset = "native", NODE(xdp),
@@ -192,7 +193,7 @@ static const struct yaml_key config_keys[] = {
 	{"node.frontendPrefixes", &config_prefixes, .max = 64, NODE(prefixes), .list = &prefix_list,
 	 .absent = "none",
 	 .help = "Where a SteeringPolicy may name further frontends for its Service: addresses that "
-		 "nobody else has. See docs/kubernetes.md."},
+		 "no one else has. See docs/kubernetes.md."},
 
 	{"clients", &yaml_maps, .max = CONFIG_CLIENTS, NODE(clients), .list = &client_list,
 	 .absent =
@@ -232,7 +233,7 @@ static const struct yaml_key config_keys[] = {
 	 .help = "A kubeconfig file; its current context says where the API server is."},
 	{"kubernetes.node", &yaml_name, .max = MAX_HOST, NODE(kube_node),
 	 .absent = "the environment's `NODE_NAME`, else this machine's host name",
-	 .help = "What this node is called in the cluster."},
+	 .help = "This node's name in the cluster."},
 	{"kubernetes.gpuExporter", &yaml_map, .absent = "no GPU figures of pods",
 	 .help = "The Service of the DCGM exporter, which has a pod on each node with GPUs. Pods of "
 		 "Services and InferencePools then have the figures that the exporter's pod on "
@@ -280,7 +281,7 @@ static const struct yaml_key config_keys[] = {
 	 .max = PINTLE_MAX_FRONTENDS, POOL(frontends), .list = &frontend_list,
 	 .missing = "; or [] for a pool that is only a canary or a fallback, or that only serves "
 		    "models, of another",
-	 .help = "What clients connect to: addresses or address prefixes, each with a port. An "
+	 .help = "Addresses or address prefixes, each with a port, that clients connect to. An "
 		 "address and port belongs to one frontend only. `[::/0]:PORT` includes every "
 		 "IPv4 address. None, `[]`, is for a canary or a fallback of another pool, and for one "
 		 "that serves models of another."},
@@ -342,7 +343,7 @@ static const struct yaml_key config_keys[] = {
 	 ENDPOINT(gpu_index), .absent = "not joined by index", .help = "The series' `gpu` label."},
 	{"pools[].endpoints[].gpu.pod", &yaml_name, .max = MAX_TEXT, ENDPOINT(gpu_pod),
 	 .absent = "not joined by pod",
-	 .help = "The series' `pod` label. Of several GPUs the busiest counts."},
+	 .help = "The series' `pod` label. The busiest of several GPUs counts."},
 	{"pools[].endpoints[].gpu.namespace", &yaml_name, .max = MAX_LABEL, ENDPOINT(gpu_namespace),
 	 .absent = "any namespace",
 	 .help = "The series' `namespace` label: pods of two namespaces may have the same name."},
@@ -356,9 +357,9 @@ static const struct yaml_key config_keys[] = {
 	 .help = "How the pool is steered until `pintle mode` says otherwise; see Modes."},
 	{"pools[].failureMode", &yaml_choice, .set = SET_BY_DAEMON, .choices = failure_modes,
 	 .preset = "FailOpen", POOL(failure_mode),
-	 .help = "What happens when no endpoint is ready. FailOpen hashes connections over all "
-		 "endpoints (`listen`) or leaves them as they came (`address`); FailClose "
-		 "refuses them at once."},
+	 .help = "When no endpoint is ready, FailOpen hashes connections over all endpoints "
+		 "(`listen`) or leaves them as they came (`address`); FailClose refuses them at "
+		 "once."},
 
 	{"pools[].daemonless", &yaml_duration, .min = SEC, .max = 720 * HOUR,
 	 .absent = "`node.daemonless`", POOL(daemonless_ns),
@@ -409,8 +410,8 @@ static const struct yaml_key config_keys[] = {
 	 .help = "The time from one scrape of an endpoint to the next."},
 	{"pools[].scrape.idle", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .policy_min = 100 * MSEC, .max = 60000 * MSEC, .preset = "5s", POOL(scrape.idle_ns),
-	 .help = "The same for ready endpoints while no connection of this node to the pool is "
-		 "open, nor one came in 10 s. A page may then be so much older than "
+	 .help = "The time between scrapes of ready endpoints while no connection of this node to "
+		 "the pool is open, nor one came in 10 s. A page may then be older by this than "
 		 "`saturation.staleness`. The first connection brings `interval` back, within "
 		 "0.2 s. If it is no longer than `interval`, pages are always read at "
 		 "`interval`."},
@@ -451,10 +452,10 @@ static const struct yaml_key config_keys[] = {
 		 "also sent as the request's host."},
 
 	{"pools[].stickiness", &yaml_map, .policy = POLICY_TOO,
-	 .help = "What keeps a session on its endpoint."},
+	 .help = "How sessions are told apart, and kept on their endpoints."},
 	{"pools[].stickiness.key", &config_session_key, .set = SET_BY_DAEMON,
 	 POOL(stickiness.key_kind), .absent = "`source` with `listen`, `client` with `address`",
-	 .help = "What makes a session; see Session keys. `source/24/64` is the client's first "
+	 .help = "The session key; see Session keys. `source/24/64` is the client's first "
 		 "24 bits (IPv4) or 64 bits (IPv6); an omitted length is 32 or 64. If clients "
 		 "share a /64, as the pods of a node do, or a gateway has many addresses in one "
 		 "/64, write `source/32/128`. With `decide: request`, up to four of `header/NAME`, "
@@ -462,7 +463,7 @@ static const struct yaml_key config_keys[] = {
 		 "list: the first that the request has makes the session."},
 	{"pools[].stickiness.group", &config_session, .set = SET_BY_DAEMON, .preset = "none",
 	 POOL(stickiness.group_kind),
-	 .help = "What makes a group, written like `key`. The sessions of a group share a home: "
+	 .help = "The key of groups, written like `key`. The sessions of a group share a home: "
 		 "the endpoint that the first connection of each session prefers."},
 	{"pools[].stickiness.shared", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
 	 POOL(stickiness.shared),
@@ -520,7 +521,7 @@ static const struct yaml_key config_keys[] = {
 		 "classes of lower priority. At least one ready endpoint stays open to all."},
 	{"pools[].classes[].admission", &yaml_choice, .policy = POLICY_TOO, .choices = admissions,
 	 .preset = "proceed", CLASS(admission),
-	 .help = "What becomes of a connection of the class where every endpoint is full for it: "
+	 .help = "The fate of a connection of the class where every endpoint is full for it: "
 		 "`proceed`, it goes where it would without the limit; `refuse`, it is refused at "
 		 "once; `spill`, it goes to a pool of `fallback`; `divert`, the overload "
 		 "responder answers it, by 429 with Retry-After."},
@@ -567,7 +568,7 @@ static const struct yaml_key config_keys[] = {
 	 .help = "Whether any client's hint may raise its class. Otherwise a hint moves a connection "
 		 "only to a class whose priority is not higher."},
 
-	{"pools[].access", &yaml_map, .policy = POLICY_TOO, .absent = "anybody",
+	{"pools[].access", &yaml_map, .policy = POLICY_TOO, .absent = "everyone",
 	 .help = "Who may connect to the pool. Others are refused at once; see docs/limits.md."},
 	{"pools[].access.allow", &yaml_maps, .policy = POLICY_TOO, .required = true,
 	 .max = PINTLE_MAX_POOLS * PINTLE_MAX_RULES, .each = PINTLE_MAX_RULES, POOL(allowed),
@@ -606,11 +607,11 @@ static const struct yaml_key config_keys[] = {
 		 "sessions from this pool, and moves no other."},
 
 	{"pools[].tenants", &yaml_map, .policy = POLICY_TOO, .absent = "no quotas",
-	 .help = "What each tenant may have of the pool, whichever its class; see docs/limits.md. Over "
-		 "it, connections are told no as the class's `admission` says, but never `proceed`."},
+	 .help = "Quotas of each tenant in the pool, whichever its class; see docs/limits.md. Over "
+		 "them, connections are told no as the class's `admission` says, but never `proceed`."},
 	{"pools[].tenants.by", &config_tenant_by, .policy = POLICY_TOO, .required = true,
 	 POOL(tenants.kind),
-	 .help = "What makes a tenant, as `stickiness.key` says what makes a session."},
+	 .help = "The key of tenants, as `stickiness.key` is that of sessions."},
 	{"pools[].tenants.connections", &yaml_integer, .policy = POLICY_TOO, .min = 1,
 	 .max = 1000000, POOL(tenants.each.connections), .absent = "any number",
 	 .help = "The connections that a tenant may have in flight."},
@@ -655,30 +656,30 @@ static const struct yaml_key config_keys[] = {
 		 "new sessions go to the far one."},
 
 	{"pools[].weights", &yaml_map, .policy = POLICY_TOO,
-	 .help = "What each signal adds to an endpoint's load, in request equivalents."},
+	 .help = "The weight of each signal in an endpoint's load, in request equivalents."},
 	{"pools[].weights.queue", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
 	 .preset = "2", POOL(weights.queue),
-	 .help = "What each waiting request adds, and each connection that came since the "
+	 .help = "The weight of each waiting request, and of each connection that came since the "
 		 "scrape."},
 	{"pools[].weights.kvCache", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
 	 .preset = "2", POOL(weights.kv_cache),
-	 .help = "What a KV cache at its threshold adds, times `saturation.queueDepth`. The term "
+	 .help = "The weight of a KV cache at its threshold, times `saturation.queueDepth`. The term "
 		 "grows with the fourth power of the share in use."},
 	{"pools[].weights.running", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
 	 .preset = "1", POOL(weights.running),
-	 .help = "What each running request adds, and what each connection that ended since the "
+	 .help = "The weight of each running request, which each connection that ended since the "
 		 "scrape takes off."},
 	{"pools[].weights.gpu", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
-	 .preset = "0", POOL(weights.gpu), .help = "What a GPU in full use adds."},
+	 .preset = "0", POOL(weights.gpu), .help = "The weight of a GPU in full use."},
 	{"pools[].weights.prefix", &yaml_number, .set = SET_BY_DAEMON, .policy = POLICY_NEVER,
 	 .min = 0, .max = 100, .preset = "1.5", POOL(weights.prefix),
-	 .help = "With `stickiness.prefix`: what each 400 bytes of the request's prompt add at an "
+	 .help = "With `stickiness.prefix`: the weight of 400 bytes of the request's prompt at an "
 		 "endpoint that has not cached them. It counts for this request's decision alone. "
 		 "With 0, prompts are not looked at."},
 
 	{"pools[].weights.adapter", &yaml_number, .set = SET_BY_DAEMON, .policy = POLICY_NEVER,
 	 .min = 0, .max = 1000, .preset = "8", POOL(weights.adapter),
-	 .help = "Of a pool in `models`: what a request for a LoRA adapter adds at an endpoint that "
+	 .help = "In a pool of `models`: the weight of a request for a LoRA adapter at an endpoint that "
 		 "has not loaded it. It counts for this request's decision alone. See "
 		 "docs/handoff.md."},
 
@@ -701,7 +702,7 @@ static const struct yaml_key config_keys[] = {
 	 .preset = "3", POOL(ejection.failures),
 	 .help = "The failures in a row that eject an endpoint: refused, unanswered, "
 		 "unreachable, or reset before the first byte, for endpoints with an `address`. 0 means "
-		 "never. The endpoint's answer to pintled outweighs them. Of errors in answers at least 5 "
+		 "never. The endpoint's answer to pintled outweighs them. At least 5 errors in answers "
 		 "are needed: see docs/connect.md."},
 	{"pools[].ejection.time", &yaml_duration, .set = SET_BY_DAEMON, .min = 10 * MSEC,
 	 .max = 24 * HOUR, .preset = "10s", POOL(ejection.time_ns),

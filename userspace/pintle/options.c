@@ -46,7 +46,7 @@ const struct option_help options[] = {
 	{"since", 0, "TIME", WORD_NONE, "of the last so long (1h); 24h are kept", OPTION_REPORT},
 	{"html", 0, "FILE", WORD_FILE, "write a page with plots to this file", OPTION_REPORT},
 	{"rate", 0, "N", WORD_NONE,
-	 "at most so many connections a second, and a quarter of them at once (100)", OPTION_TRACE},
+	 "the most connections a second, and a quarter of them at once (100)", OPTION_TRACE},
 	{"slow", 0, "TIME", WORD_NONE,
 	 "only connections with a first token that took so long, such as 2s, or that lasted so long "
 	 "without one",

@@ -1282,9 +1282,9 @@ static const struct json_key keys[] = {
 	{"outcome", "text: the likeliest outcome, as in `stats`"},
 	{"certain", "bool: nothing is left to chance"},
 	{"outcomes", "{OUTCOME: 0..1}: how likely each is"},
-	{"sample", "so many members are drawn and compared; null: all are"},
+	{"sample", "the number of members that are drawn and compared; null: all are"},
 	{"canary_share",
-	 "0..1: of the connections without a session, as this one, so many are drawn for the canary; "
+	 "0..1: the share of connections without a session, as this one, that are drawn for the canary; "
 	 "all else is of the others. null: the session says, or there is no canary"},
 	{"bound, home",
 	 "{endpoint, why, ineligible, load}; why it is preferred or not: holds, "

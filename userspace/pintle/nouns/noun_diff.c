@@ -255,7 +255,7 @@ const struct command command_diff = {
 	.name = "diff",
 	.kind = NOUN,
 	.arguments = "[POOL]",
-	.summary = "what differs from the configuration file",
+	.summary = "keys and drains that differ from the configuration file",
 	.help = "Prints a row for each key that was set (`pintle set`, `pintle mode`) to another value\n"
 		"than the file has, and for each endpoint that is drained. Keys of pools only: keys of\n"
 		"`node` take effect when pintled starts. Exit status 0 if nothing differs; 1 if something does, or\n"

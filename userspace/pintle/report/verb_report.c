@@ -158,7 +158,7 @@ const struct command command_report = {
 	.name = "report",
 	.kind = VERB,
 	.arguments = "POOL [--since TIME] [--html FILE]",
-	.summary = "what enforcing would change, or did",
+	.summary = "the change that enforcing would make, or made",
 	.help = "Compares the modes that the pool was in, in the last hour or in --since, 24h at most:\n"
 		"times to first token, sessions that are kept together, loads. In mode shadow it says\n"
 		"what the rule would do: a forecast of the first step. Needs no daemon: pintled wrote the\n"

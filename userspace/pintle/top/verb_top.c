@@ -271,8 +271,8 @@ const struct command command_top = {
 	.help = "Works without the daemon, and says how old the pages are. WAIT and RUN are the\n"
 		"server's own counts; WAITING and ANSWER those of this node's requests; the other\n"
 		"columns are those of `pintle endpoints`. A narrow terminal shows fewer columns. The\n"
-		"bars on the right are the last minute as seen since top began. Whoever may read the\n"
-		"maps may watch; draining needs root.",
+		"bars on the right are the last minute as seen since top began. Watching takes the\n"
+		"right to read the maps; draining needs root.",
 	.more = help_keys,
 	.run = run_top,
 	.columns = &frame_columns,

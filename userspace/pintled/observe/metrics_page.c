@@ -747,8 +747,9 @@ static const struct row {
 	{NODE(GAUGE, "pintle_prefix_entries", value_prefix_entries),
 	 .family.help = "Beginnings of prompts of which it is known who has them cached, counted "
 			"every minute.",
-	 .family.more = "Of 262,144; the oldest go. 0 where no pool has `stickiness.prefix`. See "
-			"[handoff.md](handoff.md#the-prompt)."},
+	 .family.more =
+		 "At most 262,144; the oldest go. 0 where no pool has `stickiness.prefix`. See "
+		 "[handoff.md](handoff.md#the-prompt)."},
 	{NODE(GAUGE, "pintle_overload_up", value_overload_up),
 	 .family.help =
 		 "1: the overload responder takes connections; 0: those that it would answer "
@@ -814,7 +815,7 @@ static const struct row {
 	 .family.more =
 		 "`pintle status` names one, the log and the objects' Events all, with the reason."},
 	{NODE(GAUGE, "pintle_kubernetes_no_room", value_kube_no_room),
-	 .family.help = "Of these: those for whose pools there is no room, the youngest of all."},
+	 .family.help = "Those of them for whose pools there is no room, the youngest of all."},
 	{NODE(COUNTER, "pintle_kubernetes_requests_total", value_kube_requests),
 	 .family.help = "Lists, pages of lists, and watches that were asked for."},
 	{NODE(COUNTER, "pintle_kubernetes_failures_total", value_kube_failures),
@@ -833,7 +834,7 @@ static const struct row {
 	 .family.more = "Kernel. [operations.md](operations.md#by-outcome) says what each outcome "
 			"asks of you."},
 	{POOL(COUNTER, "pintle_shadow_decisions_total", value_shadow_decisions, "outcome"),
-	 .family.help = "What the rule would have decided in mode shadow, by outcome.",
+	 .family.help = "The rule's decisions in mode shadow, which were not followed, by outcome.",
 	 .family.more = "Absent where the pool never was in that mode. Kernel. See "
 			"[mode shadow](operations.md#mode-shadow)."},
 	{POOL(GAUGE, "pintle_pool_largest_session_ratio", value_largest_session),
@@ -852,7 +853,7 @@ static const struct row {
 		 "Kernel's lifetime. [operations.md](operations.md#limits) says which sessions can."},
 	{POOL(GAUGE, "pintle_class_in_flight", value_class_in_flight, "class"),
 	 .family.help = "Connections of the class, from the decision until they end or fail.",
-	 .family.more = "What `poolConnections` bounds. Only pools with classes. Kernel."},
+	 .family.more = "`poolConnections` bounds this. Only pools with classes. Kernel."},
 	{POOL(COUNTER, "pintle_class_decisions_total", value_class_decisions, "class", "outcome"),
 	 .family.help = "Decisions of a class, by their outcome.",
 	 .family.more = "Those that were made before the class was known are missing: in mode off, "
@@ -860,7 +861,8 @@ static const struct row {
 			"Only pools with classes. Kernel."},
 	{POOL(COUNTER, "pintle_class_shadow_decisions_total", value_class_shadow, "class",
 	      "outcome"),
-	 .family.help = "What the rule would have decided for a class in mode shadow, by outcome.",
+	 .family.help =
+		 "The rule's decisions for a class in mode shadow, which were not followed, by outcome.",
 	 .family.more = "Only pools with classes that are or were in that mode. Kernel."},
 	{POOL(COUNTER, "pintle_retry_suspected_total", value_retries),
 	 .family.help =
@@ -869,8 +871,8 @@ static const struct row {
 	{POOL(GAUGE, "pintle_sessions_classified", value_sessions, "class"),
 	 .family.help = "Sessions that the classifier has put into a class, by class.",
 	 .family.more =
-		 "Only pools that classify, as the next two. What an operator or a rule says "
-		 "is not in it. See [limits.md](limits.md#how-a-session-is-classified)."},
+		 "Only pools that classify, as the next two. Classes by an operator or a rule "
+		 "are not in it. See [limits.md](limits.md#how-a-session-is-classified)."},
 	{POOL(COUNTER, "pintle_classified_requests_total", value_classified_requests),
 	 .family.help = "Requests that the classifier has judged."},
 	{POOL(COUNTER, "pintle_verdict_changes_total", value_verdict_changes),
@@ -955,7 +957,7 @@ static const struct row {
 			"TLS. `class` is empty where the pool has none. Kernel."},
 	{POOL(HISTOGRAM, "pintle_tenant_time_to_first_token_seconds", value_tenant_first_token,
 	      "tenant"),
-	 .many = true, .family.help = "The same times, by tenant, of pools with quotas.",
+	 .many = true, .family.help = "Those times by tenant, in pools with quotas.",
 	 .family.more = "The 16 tenants of each pool with most connections; `pintle tenants` has "
 			"all. `tenant` is as there. Only with `node.metricsDetail: all` or "
 			"`histograms`. Kernel; as far as the tenant's entry goes back."},
@@ -975,7 +977,7 @@ static const struct row {
 			"side fell silent; `error`. At servers "
 			"only of connections that had one request. Kernel."},
 	{POOL(COUNTER, "pintle_pool_requests_unmeasured_total", value_unmeasured, "class"),
-	 .family.help = "Requests that are missing in the histograms: at least so many.",
+	 .family.help = "The least number of requests that are missing in the histograms.",
 	 .family.more = "At servers only: those after the first of a connection, as far as passes "
 			"saw them, and those that were answered before the kernel had "
 			"acknowledged them. Counted as the connection ends. Kernel."},
@@ -1093,12 +1095,12 @@ static const struct row {
 	 .family.help = "Sum of their sizes.", .family.more = "Kernel."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_first_token_p50_seconds", value_first_token_p50),
 	 .family.help = "Median of these times in the last minute.",
-	 .family.more = "Known to 3 %. Missing where nobody asked."},
+	 .family.more = "Known to 3 %. Missing where no request came."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_first_token_p95_seconds", value_first_token_p95),
 	 .main = true, .family.help = "95th percentile of these times in the last minute.",
-	 .family.more = "Known to 3 %. Missing where nobody asked."},
+	 .family.more = "Known to 3 %. Missing where no request came."},
 	{ENDPOINT(HISTOGRAM, "pintle_endpoint_time_to_first_token_seconds", value_first_token),
-	 .fine = true, .family.help = "The same times.",
+	 .fine = true, .family.help = "Times from a request's last byte to the first token.",
 	 .family.more = "Only with `node.metricsDetail: histograms`. Kernel."},
 	{ENDPOINT(GAUGE, "pintle_endpoint_saturated", value_saturated),
 	 .family.help = "1: over a threshold of its pool."},
