@@ -4,13 +4,13 @@
  * connection's first request before the connection has a socket, and then hands it to the server
  * that the rule chooses. It decides nothing: see asking.bpf.h.
  *
- *   SYN               answered with a cookie (hand.bpf.h), without any memory
+ *   SYN               answered with a cookie (cookie.bpf.h), without any memory
  *   the client's ACK  dropped: nothing is there yet that it could establish
  *   first segment     its headers are read, the lookup hook decides, and the listener takes the
  *                     connection together with the segment (bpf_sk_assign_tcp_reqsk(), Linux 6.9).
  *                     Where its headers do not end, or its body does not begin, in that, it is
  *                     held: see hand_hold.bpf.h. In a pool with one request per connection it is
- *                     changed: see oneshot.bpf.h
+ *                     changed: see oneshot_edit.bpf.h
  *   all later ones    belong to a socket, and pass
  *
  * Packets to other destinations leave after one look-up. Where this program is not attached, or
@@ -21,7 +21,7 @@
 #include "hand_flow.bpf.h"
 #include "hand_hold.bpf.h"
 #include "learn.bpf.h"
-#include "model.bpf.h"
+#include "request_model.bpf.h"
 #include "oneshot_write.bpf.h"
 #include "pod_ways.bpf.h"
 #include "served.bpf.h"

@@ -18,7 +18,7 @@
 #define PINTLE_HAND_HOLD_BPF_H
 
 #include "hand_segment.bpf.h"
-#include "held.bpf.h"
+#include "held_entry.bpf.h"
 #include "served.bpf.h"
 
 #define SWEEP_NS     1000000000ULL /* 1 s */

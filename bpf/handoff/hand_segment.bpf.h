@@ -6,7 +6,7 @@
 #ifndef PINTLE_HAND_SEGMENT_BPF_H
 #define PINTLE_HAND_SEGMENT_BPF_H
 
-#include "hand.bpf.h"
+#include "request_session.bpf.h"
 #include "handshake.bpf.h"
 
 struct hand_scratch {

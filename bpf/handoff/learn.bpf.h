@@ -7,15 +7,15 @@
  *   prompt_placed()  after it: the chosen endpoint has the prompt now
  *
  * A prompt begins where its value does, with "messages" or the like, if that is seen near the
- * body's beginning (model.bpf.h); else where the body does. So fields before it may change. Where
- * the model stands before it, prompts for another model have nothing in common with it: engines
- * cache nothing of one adapter for another.
+ * body's beginning (request_model.bpf.h); else where the body does. So fields before it may change.
+ * Where the model stands before it, prompts for another model have nothing in common with it:
+ * engines cache nothing of one adapter for another.
  */
 #ifndef PINTLE_LEARN_BPF_H
 #define PINTLE_LEARN_BPF_H
 
 #include "rule/chunk.bpf.h"
-#include "model.bpf.h"
+#include "request_model.bpf.h"
 #include "rule/prompt.bpf.h"
 #include "request.bpf.h"
 

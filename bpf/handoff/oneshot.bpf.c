@@ -5,9 +5,9 @@
  * of its own and is steered. It decides nothing.
  *
  *   SYN                  notes the connection, and the sequence number of its first byte of data
- *   first segment        is overwritten as oneshot.bpf.h says, and in the same way when it is sent
- *                        again: what is behind TC may lose it. If it was left alone it stays so,
- *                        even if it is sent again with more data
+ *   first segment        is overwritten as oneshot_edit.bpf.h says, and in the same way when it is
+ *                        sent again: what is behind TC may lose it. If it was left alone it stays
+ *                        so, even if it is sent again with more data
  *   far later data       forget the connection, because a body may look like a request
  *
  * In a pool that is decided by request, the hand-off overwrites the request when it hands the

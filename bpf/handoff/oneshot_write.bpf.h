@@ -7,7 +7,7 @@
 #ifndef PINTLE_ONESHOT_WRITE_BPF_H
 #define PINTLE_ONESHOT_WRITE_BPF_H
 
-#include "oneshot.bpf.h"
+#include "oneshot_edit.bpf.h"
 #include "oneshot_pool.bpf.h"
 #include "packet.bpf.h"
 

@@ -26,7 +26,7 @@
 #define PINTLE_REST_BPF_H
 
 #include "hand_flow.bpf.h"
-#include "held.bpf.h"
+#include "held_entry.bpf.h"
 
 /* A segment may be lost behind the hand-off, and its retransmission, too: where hand-overs have
  * become sockets within the last minute, more failures are waited for. */

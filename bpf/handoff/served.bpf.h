@@ -13,7 +13,7 @@
 #ifndef PINTLE_SERVED_BPF_H
 #define PINTLE_SERVED_BPF_H
 
-#include "held.bpf.h"
+#include "held_entry.bpf.h"
 
 /* The client has acknowledged the handshake by `acknowledged`, and `sequence` is that of its first
  * byte: both differ from one connection of these addresses to the next. Nobody can aim at a place

@@ -12,7 +12,7 @@
 #include "rule/classes.bpf.h"
 #include "rule/decided.bpf.h"
 #include "handoff/hand_flow.bpf.h"
-#include "handoff/held.bpf.h"
+#include "handoff/held_entry.bpf.h"
 #include "handoff/oneshot_pool.bpf.h"
 #include "question.bpf.h"
 #include "handoff/rest.bpf.h"

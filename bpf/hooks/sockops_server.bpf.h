@@ -19,7 +19,7 @@
 #define PINTLE_SOCKOPS_SERVER_BPF_H
 
 #include "handoff/hand_flow.bpf.h"
-#include "handoff/held.bpf.h"
+#include "handoff/held_entry.bpf.h"
 #include "handoff/in_pod.bpf.h"
 #include "listener.bpf.h"
 #include "handoff/oneshot_pool.bpf.h"

@@ -3,7 +3,7 @@
 #ifndef PINTLE_SOCKOPS_TRACE_BPF_H
 #define PINTLE_SOCKOPS_TRACE_BPF_H
 
-#include "sockops.bpf.h"
+#include "sockops_common.bpf.h"
 #include "rule/trace.bpf.h"
 
 /* The socket's traced decision; NULL: there is none. A follower that was killed leaves a time that

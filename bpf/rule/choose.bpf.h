@@ -10,7 +10,7 @@
 
 #include "world.bpf.h"
 
-#include "adapter.bpf.h"
+#include "asked_adapter.bpf.h"
 #include "daemon.bpf.h"
 #include "eligible.bpf.h"
 #include "note.bpf.h"
@@ -35,7 +35,7 @@ struct terms {
 	__u8 diverts : 1;    /* a fallback would send it to the overload responder */
 	__u8 tier : 4;       /* enum tier: whether `key.pool` is that pool */
 	__u8 prompted : 1;   /* the request's prompt is known: see prompt.bpf.h */
-	__u8 adapted : 1;    /* the request names a LoRA adapter: see adapter.bpf.h */
+	__u8 adapted : 1;    /* the request names a LoRA adapter: see asked_adapter.bpf.h */
 	__u8 handed : 1;     /* the hand-off asks: it has the connection's first request */
 	__u8 note;           /* while somebody follows: see trace.bpf.h; 0: none */
 	__u16 home;          /* 1 + the index of its group in the table of homes; 0: no group */

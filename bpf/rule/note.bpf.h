@@ -8,7 +8,7 @@
 
 #include "world.bpf.h"
 
-#include "rule/adapter.bpf.h"
+#include "asked_adapter.bpf.h"
 #include "rule/eligible.bpf.h"
 #include "rule/prompt.bpf.h"
 

@@ -2185,9 +2185,9 @@ struct pintle_trace_candidate {
 	__u32 kv_cache;
 	__u32 gpu;
 	__u16 ineligible; /* enum ineligible (bpf/rule/eligible.bpf.h) */
-	__u16 adapter;    /* with pintle_trace.adapter: enum adapters_state (adapters.bpf.h) */
-	__u32 missing;    /* what the adapter, and the rest of the prompt, add; milli-requests */
-	__u32 have;       /* bytes of the prompt that are cached there */
+	__u16 adapter; /* with pintle_trace.adapter: enum adapters_state (loaded_adapters.bpf.h) */
+	__u32 missing; /* what the adapter, and the rest of the prompt, add; milli-requests */
+	__u32 have;    /* bytes of the prompt that are cached there */
 };
 
 /* A decision, and what became of the connection. */

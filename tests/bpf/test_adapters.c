@@ -2,7 +2,7 @@
 /* What the lookup hook makes of the LoRA adapter that a request names. */
 #include "support_world.h"
 
-#include "rule/adapters.bpf.h"
+#include "rule/loaded_adapters.bpf.h"
 
 #define ADAPTER 70 /* in the second word of each set */
 #define WEIGHT  8000

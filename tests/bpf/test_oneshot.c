@@ -8,7 +8,7 @@
  */
 #include "support_bpf.h"
 #include "support_packet.h"
-#include "handoff/oneshot.bpf.h"
+#include "handoff/oneshot_edit.bpf.h"
 
 #include <arpa/inet.h>
 #include <linux/pkt_cls.h>

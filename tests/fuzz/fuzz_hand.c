@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzz_hand.c - any bytes as the first ones of a connection, and the session that they name by
- * hand.bpf.h, compared with a plain reader of lines, and with http_parser: where both take them for
- * a request, its headers, its body's length and the body's place are the same. What is behind the
- * input changes nothing.
+ * request_session.bpf.h, compared with a plain reader of lines, and with http_parser: where both
+ * take them for a request, its headers, its body's length and the body's place are the same. What
+ * is behind the input changes nothing.
  *
  * sources:
  */
@@ -11,7 +11,7 @@
 #include <strings.h>
 
 #include "../../userspace/base/util.h"
-#include "handoff/hand.bpf.h"
+#include "handoff/request_session.bpf.h"
 #include "fuzz.h"
 #include "support_http.h"
 

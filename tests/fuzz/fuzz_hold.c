@@ -14,8 +14,8 @@
 
 #include "../../userspace/base/util.h"
 #include "fuzz.h"
-#include "handoff/hand.bpf.h"
-#include "handoff/hold.bpf.h"
+#include "handoff/request_session.bpf.h"
+#include "handoff/pieces.bpf.h"
 
 #define PIECES     64
 #define PIECE_SIZE 8

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzz_model.c - any bytes as a body, and the model that it names and the place of its prompt by
- * model.bpf.h, compared with cJSON where that takes the body for an object. What is behind the body
- * changes nothing. Read from its end, the object has the keys that it has from its beginning.
+ * request_model.bpf.h, compared with cJSON where that takes the body for an object. What is behind
+ * the body changes nothing. Read from its end, the object has the keys that it has from its
+ * beginning.
  *
  * sources:
  */
@@ -10,7 +11,7 @@
 #include <string.h>
 
 #include "../../userspace/base/util.h"
-#include "handoff/model.bpf.h"
+#include "handoff/request_model.bpf.h"
 #include "fuzz.h"
 
 /* With all words, or without those that are skipped. */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "../../userspace/base/util.h"
-#include "handoff/oneshot.bpf.h"
+#include "handoff/oneshot_edit.bpf.h"
 #include "fuzz.h"
 #include "support_http.h"
 

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "../../userspace/base/util.h"
-#include "handoff/hand.bpf.h"
+#include "handoff/request_session.bpf.h"
 
 /* ---- requests ---------------------------------------------------------------------- */
 

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "../../userspace/base/util.h"
-#include "handoff/model.bpf.h"
+#include "handoff/request_model.bpf.h"
 
 /* Reads on as the TC program does, eight bytes at a time, of which the last may be of what is
  * behind the body. */

@@ -3,7 +3,7 @@
 #include "state_internal.h"
 
 #include "../base/text.h"
-#include "rule/adapters.bpf.h"
+#include "rule/loaded_adapters.bpf.h"
 #include "rows.h"
 
 static int model_take(const void *at, const void *value, void *arg)

@@ -3,7 +3,7 @@
 #include <bpf/bpf.h>
 
 #include "rule/chunk.bpf.h"
-#include "handoff/model.bpf.h"
+#include "handoff/request_model.bpf.h"
 #include "state_internal.h"
 
 /* The table is an inner map without a pin, which only root may open by its id. */
@@ -30,7 +30,8 @@ static int table_open(const struct maps *m)
 	return bpf_map_get_fd_by_id(id);
 }
 
-/* As model_seek_prompt() in bpf/handoff/model.bpf.h: where the prompt begins in the body. */
+/* As model_seek_prompt() in bpf/handoff/request_model.bpf.h: where the prompt begins in the body.
+ */
 static size_t prompt_seek(struct model_scan *scan, const char *body, size_t size)
 {
 	size_t end = MIN(size, (size_t)MODEL_PROMPT_WITHIN);

@@ -4,7 +4,7 @@
 #include "names.h"
 #include "../base/text.h"
 
-#include "handoff/hand.bpf.h"
+#include "handoff/request_session.bpf.h"
 
 static void scan_text(struct request_scan *scan, const struct pintle_asked *asked, const char *text,
 		      size_t size)

@@ -10,7 +10,7 @@
 #include "../../net/listeners.h"
 #include "../../net/netns.h"
 #include "../../base/util.h"
-#include "adapters.h"
+#include "loaded_adapters.h"
 #include "answers.h"
 #include "knock.h"
 #include "pass.h"

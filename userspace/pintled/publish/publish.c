@@ -66,8 +66,8 @@ static void set_ejection(struct pintle_pool *v, const struct config_pool *c)
 	v->eject_max_ns = c->ejection.max_time_ns;
 }
 
-/* What order.c and models.c found out about the pool holds on; the order, while the members are the
- * same. */
+/* What order.c and same_model.c found out about the pool holds on; the order, while the members are
+ * the same. */
 static void keep_findings(struct pintle_pool *v, const struct pintle_pool *from)
 {
 	if (from->generation != v->generation)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pods.h - which pod of this node a client is: keeps the map `pods` as the API server has it.
+ * client_pods.h - which pod of this node a client is: keeps the map `pods` as the API server has
+ * it.
  *
  * clients.h finds a pod's uid by its cgroup; the API server says which namespace, name and service
  * account that uid has. While the API server is away, what is known stays.
  */
-#ifndef PINTLE_PODS_H
-#define PINTLE_PODS_H
+#ifndef PINTLE_CLIENT_PODS_H
+#define PINTLE_CLIENT_PODS_H
 
 #include "../../maps/maps.h"
 #include "clients.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * hold.bpf.h - headers that come in several segments: what of a segment is new, and reading on
+ * pieces.bpf.h - headers that come in several segments: what of a segment is new, and reading on
  * where the former ended.
  *
  * Like request.bpf.h, the text is compiled into the TC program and into host programs.
@@ -11,8 +11,8 @@
  * connection is decided, and the segment is left alone (hold_leave()): the client sends it again if
  * it does not reach the server.
  */
-#ifndef PINTLE_HOLD_BPF_H
-#define PINTLE_HOLD_BPF_H
+#ifndef PINTLE_PIECES_BPF_H
+#define PINTLE_PIECES_BPF_H
 
 #include "request.bpf.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * adapters.bpf.h - which endpoints have loaded the LoRA adapter that a request names, and what it
- * costs that one has not.
+ * loaded_adapters.bpf.h - which endpoints have loaded the LoRA adapter that a request names, and
+ * what it costs that one has not.
  *
  *   has(e)   by the newest page of endpoint e; or a request for it was placed there since. Where
  *            pages do not say, it is in the list of models of e
@@ -15,8 +15,8 @@
  *
  * No map, no helper, no clock. The same text is compiled into kernel programs and host programs.
  */
-#ifndef PINTLE_ADAPTERS_BPF_H
-#define PINTLE_ADAPTERS_BPF_H
+#ifndef PINTLE_LOADED_ADAPTERS_BPF_H
+#define PINTLE_LOADED_ADAPTERS_BPF_H
 
 #include "decide.bpf.h"
 

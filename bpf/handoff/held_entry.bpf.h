@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * held.bpf.h - the entry of a connection whose request the hand-off holds; see `held` in abi.h.
+ * held_entry.bpf.h - the entry of a connection whose request the hand-off holds; see `held` in
+ * abi.h.
  *
  * The entry's memory may become another connection's as soon as the entry is deleted. So a program
  * that has found an entry locks it, and looks again whose it is.
  */
-#ifndef PINTLE_HELD_BPF_H
-#define PINTLE_HELD_BPF_H
+#ifndef PINTLE_HELD_ENTRY_BPF_H
+#define PINTLE_HELD_ENTRY_BPF_H
 
 #include "common.bpf.h"
 #include "mix.bpf.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * sockops.bpf.h - what the servers' and the clients' side of sockops share: addresses, how a
+ * sockops_common.bpf.h - what the servers' and the clients' side of sockops share: addresses, how a
  * connection ended, and the event that reports it. Apart from this and the maps, neither side knows
  * of the other.
  */
-#ifndef PINTLE_SOCKOPS_BPF_H
-#define PINTLE_SOCKOPS_BPF_H
+#ifndef PINTLE_SOCKOPS_COMMON_BPF_H
+#define PINTLE_SOCKOPS_COMMON_BPF_H
 
 #include "common.bpf.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * model.bpf.h - the model that a request names: the value of the key "model" in the JSON object
- * that is its body; and where in the body the prompt begins.
+ * request_model.bpf.h - the model that a request names: the value of the key "model" in the JSON
+ * object that is its body; and where in the body the prompt begins.
  *
  * The body is read as RFC 8259 has it, from its beginning on, so "model" within a string, or within
  * an object or array in the object, is not taken for the key. Of a name that stands there twice the
@@ -20,8 +20,8 @@
  *   key of the object itself that can be seen behind its comma: read on there, after
  *   model_begin_last().
  */
-#ifndef PINTLE_MODEL_BPF_H
-#define PINTLE_MODEL_BPF_H
+#ifndef PINTLE_REQUEST_MODEL_BPF_H
+#define PINTLE_REQUEST_MODEL_BPF_H
 
 #include <stdbool.h>
 

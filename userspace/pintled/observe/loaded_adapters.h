@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * adapters.h - which LoRA adapters the endpoints have loaded, for the hand-off (`adapters`).
+ * loaded_adapters.h - which LoRA adapters the endpoints have loaded, for the hand-off (`adapters`).
  *
  * Only names that some pool's `models` has are known: an adapter becomes one when an endpoint of
  * the pool that serves it says that it is one, by its metrics page or its list of models.
  */
-#ifndef PINTLE_ADAPTERS_H
-#define PINTLE_ADAPTERS_H
+#ifndef PINTLE_LOADED_ADAPTERS_H
+#define PINTLE_LOADED_ADAPTERS_H
 
 #include "../../config/config.h"
 #include "../../maps/maps.h"

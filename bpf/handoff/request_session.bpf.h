@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * hand.bpf.h - the session that a request names.
+ * request_session.bpf.h - the session that a request names.
  *
  * Like request.bpf.h, the text is compiled into the TC program and into host programs.
  */
-#ifndef PINTLE_HAND_BPF_H
-#define PINTLE_HAND_BPF_H
+#ifndef PINTLE_REQUEST_SESSION_BPF_H
+#define PINTLE_REQUEST_SESSION_BPF_H
 
 #include "cookie.bpf.h"
 #include "hash.bpf.h"

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * adapter.bpf.h - the LoRA adapter that a request names, as the rule wants it; adapters.bpf.h has
- * the text.
+ * asked_adapter.bpf.h - the LoRA adapter that a request names, as the rule wants it;
+ * loaded_adapters.bpf.h has the text.
  *
  * The functions are for connections with terms.adapted alone, which asking_adapter() sets.
  */
-#ifndef PINTLE_ADAPTER_BPF_H
-#define PINTLE_ADAPTER_BPF_H
+#ifndef PINTLE_ASKED_ADAPTER_BPF_H
+#define PINTLE_ASKED_ADAPTER_BPF_H
 
 #include "world.bpf.h"
 
-#include "adapters.bpf.h"
+#include "loaded_adapters.bpf.h"
 
 /* The number of the adapter that the request on this CPU names. */
 static __always_inline __u32 adapter_asked(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * oneshot.bpf.h - which bytes of a request to overwrite so that the server closes after its answer,
- * or why none.
+ * oneshot_edit.bpf.h - which bytes of a request to overwrite so that the server closes after its
+ * answer, or why none.
  *
  *   Connection: keep-alive        becomes   Connection:      close
  *   Accept-Encoding: gzip, br     becomes   Connection:      close    (without `keep-alive`)
@@ -14,8 +14,8 @@
  * oneshot_begin(), read the request, then oneshot_decide(), and oneshot_byte() for each byte of the
  * edit.
  */
-#ifndef PINTLE_ONESHOT_BPF_H
-#define PINTLE_ONESHOT_BPF_H
+#ifndef PINTLE_ONESHOT_EDIT_BPF_H
+#define PINTLE_ONESHOT_EDIT_BPF_H
 
 #include "request.bpf.h"
 

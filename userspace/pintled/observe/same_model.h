@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * models.h - whether a pool and the others to which its connections may go (its canary, its
+ * same_model.h - whether a pool and the others to which its connections may go (its canary, its
  * fallbacks) serve the same model.
  *
  * Every MODELS_INTERVAL_NS each of their servers is asked for /v1/models. Where the lists of two
@@ -8,16 +8,16 @@
  * which no list is known is taken to fit: many servers have none, or want a key.
  *
  * The servers of pools that others name in their `models` are asked, too: their lists say which
- * LoRA adapters they have (adapters.h).
+ * LoRA adapters they have (loaded_adapters.h).
  */
-#ifndef PINTLE_MODELS_H
-#define PINTLE_MODELS_H
+#ifndef PINTLE_SAME_MODEL_H
+#define PINTLE_SAME_MODEL_H
 
 #include <uv.h>
 
 #include "../../config/config.h"
 #include "../../maps/maps.h"
-#include "adapters.h"
+#include "loaded_adapters.h"
 #include "../publish/publish.h"
 
 #define MODELS_INTERVAL_NS 10000000000ULL

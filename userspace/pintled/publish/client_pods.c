@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "pods.h"
+#include "client_pods.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>

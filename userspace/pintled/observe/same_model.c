@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "models.h"
+#include "same_model.h"
 
 #include "../../base/log.h"
 #include "../../base/util.h"

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "adapters.h"
+#include "loaded_adapters.h"
 
 #include "../../base/hash.h"
 #include "../../base/log.h"
 #include "../../base/util.h"
 #include "../../policy/adapter_list.h"
-#include "rule/adapters.bpf.h"
+#include "rule/loaded_adapters.bpf.h"
 #include "../publish/model_pools.h"
 
 #define WORDS PINTLE_ADAPTER_WORDS
