@@ -4,7 +4,7 @@
  *
  * A struct lab_options describes an experiment, and a struct lab_result what came out of it. The
  * same options give the same result, bit for bit. Times are virtual nanoseconds from the start.
- * docs/tuning.md says what is modelled, and what was found.
+ * lab/docs/experiments/README.md says what is modelled, docs/tuning.md what was found.
  */
 #ifndef PINTLE_SIM_LAB_H
 #define PINTLE_SIM_LAB_H
