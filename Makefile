@@ -17,6 +17,8 @@
 #   make experiments  tables and plots of the policy lab, into lab/docs/experiments/
 #   make fuzz       the fuzz targets, for long: FUZZ_SECONDS each, or FUZZ_STEPS; FUZZ='fuzz_hold': only those
 #   make install, make install-lab, make uninstall   DESTDIR= PREFIX=
+#   make deb        the Debian package, in build/deb, checked by lintian
+#   make chart      the Helm chart, as an archive in build/chart
 #   make image      the image for Kubernetes, as an OCI archive in build/image (root); IMAGE='--arch arm64'
 #   make format, make lint, make clean; V=1 shows the commands
 #   SAN=1           the same under ASan and UBSan, into build-san/
@@ -49,7 +51,7 @@ PACKAGES := $(PINTLE_PACKAGES) libcares libcurl libuv libmicrohttpd
 CFLAGS  ?= $(if $(SAN),-O1,-O2) -g
 ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wformat=2 -Wvla -fno-strict-aliasing -D_GNU_SOURCE -DPINTLE_VERSION='"$(VERSION)"' \
-	-Iheaders -Ibpf -I$(O) $(shell pkg-config --cflags $(PACKAGES)) $(CFLAGS)
+	-Iheaders -Ibpf -I$(O) $(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS) $(CFLAGS)
 SANFLAGS := $(if $(SAN),-fsanitize=address -fsanitize=undefined \
 	-fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 ALL_CFLAGS += $(SANFLAGS)
@@ -73,7 +75,7 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c lab/tests/test_*
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c lab/tests/fuzz_*.c))
 
-.PHONY: all docs check check-quick check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers tests install install-lab uninstall clean format format-check lint deps clients variants image
+.PHONY: all docs check check-quick check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers tests install install-lab uninstall clean format format-check lint deps clients variants deb chart image
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -258,6 +260,13 @@ install-lab: lab
 
 uninstall: all
 	$(Q)PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' O='$(O)' scripts/install remove
+
+deb:
+	$(Q)scripts/deps deb
+	$(Q)scripts/deb
+
+chart:
+	$(Q)scripts/chart
 
 IMAGE ?=
 image:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import tc
@@ -244,9 +245,9 @@ def kustomized(node):
     return by_kind(node.run(built("kubectl"), "kustomize", MANIFESTS, timeout=60).stdout)
 
 
-def charted(node, **values):
+def charted(node, chart=MANIFESTS, **values):
     path = node.write("values.yaml", pyyaml.safe_dump(values))
-    return by_kind(node.run(built("helm"), "template", "pintle", MANIFESTS, "--namespace", "pintle", "-f", path,
+    return by_kind(node.run(built("helm"), "template", "pintle", chart, "--namespace", "pintle", "-f", path,
                             "--kube-version", "1.30.0",
                             env={"HOME": str(node.dir)}, timeout=60).stdout)
 
@@ -283,6 +284,42 @@ def alike(made):
 def test_chart_is_the_kustomization(node):
     """Helm makes the same objects as kustomize, of the same files."""
     assert alike(charted(node, removal={"enabled": False})) == alike(kustomized(node))
+
+
+@case(san=False)
+def test_chart_archive(node):
+    """make chart packs what the chart consists of, twice the same bytes, and only if the versions agree."""
+    sources = node.dir / "sources"
+    shutil.copytree(MANIFESTS, sources / "manifests")
+    for name in ("Makefile", "scripts/chart"):
+        (sources / name).parent.mkdir(exist_ok=True)
+        shutil.copy(TOP / name, sources / name)
+
+    def packed():
+        archive = sources / node.run(sources / "scripts/chart").stdout.strip()
+        assert archive.name == f"pintle-{version()}.tgz"
+        return archive, archive.read_bytes()
+
+    archive, first = packed()
+    os.utime(sources / "manifests/values.yaml", (0, 0))
+    assert packed() == (archive, first)
+    with tarfile.open(archive) as tar:
+        held = {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}
+    wanted = {f"pintle/{p.relative_to(MANIFESTS)}": p.read_bytes() for p in MANIFESTS.rglob("*") if p.is_file()
+              and not re.match(r"Dockerfile|pintled\.service|autoscaling", str(p.relative_to(MANIFESTS)))}
+    assert held == wanted, held.keys() ^ wanted.keys()
+    chart = sources / "manifests/Chart.yaml"
+    good = chart.read_text()
+    for key in ("version", "appVersion"):
+        chart.write_text(re.sub(rf"^{key}: .*$", f"{key}: 9.9.9", good, flags=re.M))
+        said = node.run(sources / "scripts/chart", check=False)
+        assert said.returncode == 1 and f"{key} 9.9.9" in said.stderr, said
+
+
+@case(san=False)
+def test_chart_archive_in_helm(node):
+    """Helm makes the same objects of the archive as of manifests/."""
+    assert charted(node, TOP / node.run(TOP / "scripts/chart").stdout.strip()) == charted(node)
 
 
 @case(san=False)
@@ -428,6 +465,16 @@ def test_image_has_the_libraries(node):
     given = {w for w in install.split() if re.match(r"(lib|ca-)", w)}
     assert given == (wanted - {"libc6"}) | {"ca-certificates"}, (given ^ wanted)
     assert f"pintle:{version()}" in text
+
+
+@case(san=False)
+def test_package_build_depends(node):
+    """debian/control asks for the packages that scripts/deps installs for a build, but for those of every Debian build."""
+    control = (TOP / "packaging/debian/control").read_text()
+    field = re.search(r"^Build-Depends: (.*(?:\n .*)*)", control, re.M)[1]
+    asked = {re.match(r"[\w.+-]+", each.strip())[0] for each in field.split(",")}
+    listed = set(node.run(TOP / "scripts/deps", "--list", "build").stdout.split())
+    assert asked - {"debhelper-compat"} == listed - {"gcc", "libc6-dev", "make"}, asked ^ listed
 
 
 @case(san=False)
