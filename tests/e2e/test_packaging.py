@@ -468,6 +468,36 @@ def test_image_has_the_libraries(node):
 
 
 @case(san=False)
+def test_bill_of_materials(node):
+    """scripts/sbom lists the programs and every package that dpkg has installed, each once and related to the image; the
+    same root gives the same bytes."""
+    root = node.dir / "root"
+    for program, folder in (("pintled", "sbin"), ("pintle", "bin")):
+        (root / "usr" / folder).mkdir(parents=True)
+        shutil.copy(BUILD / program, root / "usr" / folder)
+    (root / "etc").mkdir()
+    shutil.copy("/etc/os-release", root / "etc")
+    (root / "var/lib").mkdir(parents=True)
+    (root / "var/lib/dpkg").symlink_to("/var/lib/dpkg")
+    first, second = (node.run(TOP / "scripts/sbom", root, version(), "0f0f0f", "1700000000").stdout for _ in range(2))
+    assert first == second
+    made = json.loads(first)
+    assert made["spdxVersion"] == "SPDX-2.3" and made["creationInfo"]["created"] == "2023-11-14T22:13:20Z"
+    own, *packages = made["packages"]
+    assert own["versionInfo"] == version() and own["sourceInfo"] == "built from commit 0f0f0f"
+    there = node.run("dpkg-query", "-W", "-f=${db:Status-Status} ${Package} ${Version}\n").stdout.splitlines()
+    listed = [f"installed {p['name']} {p['versionInfo']}" for p in packages]
+    assert sorted(listed) == sorted(row for row in there if row.startswith("installed "))
+    assert all(p["externalRefs"][0]["referenceLocator"].startswith("pkg:deb/") for p in packages)
+    ids = [x["SPDXID"] for x in (made, *made["packages"], *made["files"])]
+    assert len(set(ids)) == len(ids) and all(re.fullmatch(r"SPDXRef-[A-Za-z0-9.-]+", i) for i in ids)
+    assert {r["relatedSpdxElement"] for r in made["relationships"]} == set(ids[1:])
+    for file in made["files"]:
+        sums = {c["algorithm"]: c["checksumValue"] for c in file["checksums"]}
+        assert sums["SHA256"] == node.run("sha256sum", root / file["fileName"]).stdout.split()[0] and "SHA1" in sums
+
+
+@case(san=False)
 def test_package_build_depends(node):
     """debian/control asks for the packages that scripts/deps installs for a build, but for those of every Debian build."""
     control = (TOP / "packaging/debian/control").read_text()
