@@ -435,13 +435,14 @@ def test_unit_is_valid(node):
     settings = unit()
     assert settings["Type"] == ["notify"] and not {"ExecStop", "ExecStopPost"} & set(settings)
     assert all("--detach" not in v for values in settings.values() for v in values)
+    assert "ProtectKernelTunables" not in settings, "it makes the bpffs read-only, in which the pins are"
     if not shutil.which("systemd-analyze"):
         raise Skip("no systemd-analyze")
     text = UNIT.read_text().replace("/usr/local/sbin/pintled", str(BUILD / "pintled"))
     node.write("pintled.service", text)
     result = node.run("systemd-analyze", "verify", "--man=no", node.dir / "pintled.service")
     assert not result.stderr.strip(), result.stderr
-    node.run("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=34",
+    node.run("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=35",
              node.dir / "pintled.service")
 
 
