@@ -493,8 +493,8 @@ def test_a_strangers_directory(node, what):
     os.chown(node.bpffs, 65534, 65534, follow_symlinks=False)
     result = node.run(BUILD / "pintled", "--config", config, netns=node.netns, check=False)
     assert result.returncode == 1 and f"{node.bpffs} belongs to user 65534" in result.stderr, result
-    assert not list(node.bpffs.iterdir())
     os.chown(node.bpffs, 0, 0, follow_symlinks=False)
+    assert not list(node.bpffs.iterdir())
     node.daemon(config.read_text())
     assert node.ask(FRONTEND["v4"]) == "s0"
 

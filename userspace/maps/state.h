@@ -300,7 +300,7 @@ struct state {
 #define STATE_MAJORITY_LEAST 50
 
 #define STATE_HEARTBEAT_NS       2000000000ULL
-#define STATE_FIRST_HEARTBEAT_NS 3000000000ULL /* how long a new daemon may have none */
+#define STATE_FIRST_HEARTBEAT_NS 10000000000ULL /* how long a new daemon may have none */
 
 /** Reads everything but sessions. Returns 0 with *out, which the caller frees (state_free()); or
  * -errno, *out untouched. Does not log. */

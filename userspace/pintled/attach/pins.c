@@ -45,16 +45,18 @@ static int failed_to(const char *what, const char *path)
  * made it can take the pins away. */
 static int refuse_strangers(const char *bpffs)
 {
-	struct stat st[2]; /* of what is there, and of where a link leads */
+	/* A link, then where it leads: stat() may fail on a stranger's (fs.protected_symlinks). */
+	int (*const looks[])(const char *, struct stat *) = {lstat, stat};
+	struct stat st;
 
-	if (lstat(bpffs, &st[0]) || stat(bpffs, &st[1]))
-		return log_err_r(errno, "%s", bpffs);
-	for (size_t i = 0; i < ARRAY_SIZE(st); i++) {
-		if (!st[i].st_uid || st[i].st_uid == geteuid())
+	for (size_t i = 0; i < ARRAY_SIZE(looks); i++) {
+		if (looks[i](bpffs, &st))
+			return log_err_r(errno, "%s", bpffs);
+		if (!st.st_uid || st.st_uid == geteuid())
 			continue;
 		log_error("%s belongs to user %u, who could take the pins away: remove it, and "
 			  "pintled makes it anew",
-			  bpffs, st[i].st_uid);
+			  bpffs, st.st_uid);
 		return -EPERM;
 	}
 	return 0;
