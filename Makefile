@@ -153,7 +153,7 @@ $(O)/write-reference: $(REFERENCE) $(filter-out %/main.o,$(PINTLE)) $(O)/libpint
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
 
 docs: $(O)/write-reference
-	$(Q)$< docs/*.md docs/man/* manifests/crd.yaml
+	$(Q)$< docs/*.md lab/docs/*.md docs/man/* manifests/crd.yaml
 
 # -- tests ---------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ def names_of(page_name, section):
 @case(san=False)
 def test_reference_is_up_to_date(node):
     """The text between the markers is what `make docs` writes, byte for byte."""
-    sources = sorted([*DOCS.glob("*.md"), *DOCS.glob("man/*"), TOP / "manifests/crd.yaml"])
+    sources = sorted([*DOCS.glob("*.md"), *TOP.glob("lab/docs/*.md"), *DOCS.glob("man/*"), TOP / "manifests/crd.yaml"])
     copies = [node.dir / source.name for source in sources]
     for source, copy in zip(sources, copies):
         shutil.copy(source, copy)

@@ -15,7 +15,7 @@
  * how long it waits after an answer, and whether always about so long; whether its request grew.
  * The size of a request alone says nothing: whoever pastes a book is not a batch job.
  *
- * docs/limits.md shows the table, and says what the method cannot tell.
+ * lab/docs/classifier.md shows the table, docs/limits.md what the method cannot tell.
  */
 #ifndef PINTLE_CLASSIFY_H
 #define PINTLE_CLASSIFY_H
