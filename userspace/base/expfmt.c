@@ -88,7 +88,7 @@ static const char *parse_exponent(const char *p, const char *end, long *exponent
 	return p;
 }
 
-static const char *parse_decimal(const char *p, const char *end, double *out)
+static const char *expfmt_parse_decimal(const char *p, const char *end, double *out)
 {
 	uint64_t mantissa = 0;
 	long exponent = 0;
@@ -145,7 +145,7 @@ static const char *parse_word(const char *p, const char *end, double *out)
 }
 
 /* Returns the end of the number, or NULL. */
-static const char *parse_number(const char *p, const char *end, double *out)
+static const char *expfmt_parse_number(const char *p, const char *end, double *out)
 {
 	bool negative = false;
 
@@ -153,7 +153,7 @@ static const char *parse_number(const char *p, const char *end, double *out)
 		negative = *p++ == '-';
 	if (p == end)
 		return NULL;
-	p = is_digit(*p) || *p == '.' ? parse_decimal(p, end, out) : parse_word(p, end, out);
+	p = is_digit(*p) || *p == '.' ? expfmt_parse_decimal(p, end, out) : parse_word(p, end, out);
 	if (p && negative)
 		*out = -*out;
 	return p;
@@ -221,12 +221,12 @@ static const char *parse_value(const char *p, const char *end, double *value)
 	static const char no_end[] = "behind its value stands something else than a timestamp";
 	double timestamp;
 
-	p = parse_number(p, end, value);
+	p = expfmt_parse_number(p, end, value);
 	if (!p || (p < end && !is_blank(*p)))
 		return no_value;
 	p = skip_blanks(p, end);
 	if (p < end && *p != '#') {
-		p = parse_number(p, end, &timestamp);
+		p = expfmt_parse_number(p, end, &timestamp);
 		if (!p || (p < end && !is_blank(*p)))
 			return no_end;
 		p = skip_blanks(p, end);
@@ -281,7 +281,7 @@ static const char *parse_rest(const char *p, const char *end, bool open, struct 
 }
 
 /* Which series it is of is not known. */
-static void lose(struct expfmt_sample *s, const char *what)
+static void expfmt_lose(struct expfmt_sample *s, const char *what)
 {
 	s->labels = NULL;
 	s->value = NAN;
@@ -431,7 +431,7 @@ bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t 
 		if (what && !r->goes_on)
 			return stop_bad(r, what);
 		if (what)
-			lose(&s, what);
+			expfmt_lose(&s, what);
 		*out = s;
 		return true;
 	}
@@ -462,7 +462,7 @@ uint64_t expfmt_series(const struct expfmt_sample *s)
 	return series;
 }
 
-static void unescape(const struct label *label, char *buf, size_t size)
+static void expfmt_unescape(const struct label *label, char *buf, size_t size)
 {
 	const char *p = label->value, *end = p + label->value_len;
 	size_t n = 0;
@@ -490,7 +490,7 @@ bool expfmt_label(const struct expfmt_sample *s, const char *label, char *buf, s
 		p = parse_label(p, end, &found);
 		if (!p || found.name_len != label_len || memcmp(found.name, label, label_len))
 			continue;
-		unescape(&found, buf, size);
+		expfmt_unescape(&found, buf, size);
 		return true;
 	}
 	return false;

@@ -12,10 +12,10 @@
 /* A file that is there keeps its mode, so it is made anew. */
 #define MAKE_IT "make it by: rm -f %s; (umask 077; head -c %d /dev/urandom > %s)"
 
-static int say(int err, char says[NODE_KEY_SAYS_SIZE], const char *fmt, ...)
+static int node_key_say(int err, char says[NODE_KEY_SAYS_SIZE], const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-static int say(int err, char says[NODE_KEY_SAYS_SIZE], const char *fmt, ...)
+static int node_key_say(int err, char says[NODE_KEY_SAYS_SIZE], const char *fmt, ...)
 {
 	va_list ap;
 
@@ -27,19 +27,20 @@ static int say(int err, char says[NODE_KEY_SAYS_SIZE], const char *fmt, ...)
 
 static int say_size(const char *path, ssize_t n, char says[NODE_KEY_SAYS_SIZE])
 {
-	return say(-EINVAL, says, "node.keyFile %s has %s than %d bytes; " MAKE_IT, path,
-		   n < KEY_SIZE ? "fewer" : "more", KEY_SIZE, path, KEY_SIZE, path);
+	return node_key_say(-EINVAL, says, "node.keyFile %s has %s than %d bytes; " MAKE_IT, path,
+			    n < KEY_SIZE ? "fewer" : "more", KEY_SIZE, path, KEY_SIZE, path);
 }
 
 static int say_open(const char *path, int err, const char *odd, char says[NODE_KEY_SAYS_SIZE])
 {
 	if (odd)
-		return say(err, says, "node.keyFile %s is %s; write the path of a file of %d bytes",
-			   path, odd, KEY_SIZE);
+		return node_key_say(err, says,
+				    "node.keyFile %s is %s; write the path of a file of %d bytes",
+				    path, odd, KEY_SIZE);
 	if (err == -ENOENT)
-		return say(err, says, "failed to read node.keyFile %s: %s; " MAKE_IT, path,
-			   strerror(-err), path, KEY_SIZE, path);
-	return say(err, says, "failed to read node.keyFile %s: %s", path, strerror(-err));
+		return node_key_say(err, says, "failed to read node.keyFile %s: %s; " MAKE_IT, path,
+				    strerror(-err), path, KEY_SIZE, path);
+	return node_key_say(err, says, "failed to read node.keyFile %s: %s", path, strerror(-err));
 }
 
 int node_key_read(const char *path, __u64 key[2], char says[NODE_KEY_SAYS_SIZE])
@@ -62,9 +63,10 @@ int node_key_read(const char *path, __u64 key[2], char says[NODE_KEY_SAYS_SIZE])
 	if (n != KEY_SIZE)
 		return say_size(path, n, says);
 	if (!fstat(fd, &st) && st.st_mode & (S_IROTH | S_IWOTH))
-		say(0, says,
-		    "node.keyFile %s may be read or written by everybody, and whoever knows the key can "
-		    "name others' sessions; " MAKE_IT,
-		    path, path, KEY_SIZE, path);
+		node_key_say(
+			0, says,
+			"node.keyFile %s may be read or written by everybody, and whoever knows the key can "
+			"name others' sessions; " MAKE_IT,
+			path, path, KEY_SIZE, path);
 	return 0;
 }

@@ -98,7 +98,7 @@ struct named {
 	size_t item;
 };
 
-static int by_name(const void *left, const void *right)
+static int config_check_by_name(const void *left, const void *right)
 {
 	const struct named *a = left, *b = right;
 	int order = strcmp(a->name, b->name);
@@ -113,7 +113,7 @@ static size_t *first_of_name(struct named *names, size_t named, size_t n, struct
 	size_t *first = firsts_new(n, r);
 
 	if (named)
-		qsort(names, named, sizeof(*names), by_name);
+		qsort(names, named, sizeof(*names), config_check_by_name);
 	for (size_t i = 1, begin = 0; first && i < named; i++) {
 		if (strcmp(names[begin].name, names[i].name) != 0)
 			begin = i;
@@ -186,8 +186,8 @@ static bool same_listener(const struct endpoint_addr *a, const struct endpoint_a
  * kind. */
 enum { LISTEN, ADDRESS };
 
-static void add_place(struct nested *all, size_t *n, uint32_t kind, const struct endpoint_addr *at,
-		      size_t item)
+static void config_check_add_place(struct nested *all, size_t *n, uint32_t kind,
+				   const struct endpoint_addr *at, size_t item)
 {
 	if (at->port)
 		all[(*n)++] = (struct nested){.kind = kind,
@@ -216,7 +216,8 @@ static size_t *first_overlap(struct nested *all, size_t n, size_t items, struct 
 }
 
 /* The cluster chose the endpoint's address, so the message asks the user for nothing. */
-static void tell_found(const struct item *a, const struct item *b, struct yaml_report *r)
+static void config_check_tell_found(const struct item *a, const struct item *b,
+				    struct yaml_report *r)
 {
 	const struct yaml_node *place = yaml_node_towards(a->node, "address", NULL);
 	char text[ADDR_TEXT_SIZE], at[CONFIG_PLACE_SIZE];
@@ -250,13 +251,14 @@ static void check_servers(const struct items *endpoints, struct yaml_report *r)
 	size_t n = 0;
 
 	for (size_t i = 0; all && i < endpoints->count; i++) {
-		add_place(all, &n, LISTEN, &endpoints->all[i].endpoint->listen, i);
-		add_place(all, &n, ADDRESS, &endpoints->all[i].endpoint->address, i);
+		config_check_add_place(all, &n, LISTEN, &endpoints->all[i].endpoint->listen, i);
+		config_check_add_place(all, &n, ADDRESS, &endpoints->all[i].endpoint->address, i);
 	}
 	first = first_overlap(all, n, endpoints->count, r);
 	for (size_t i = 0; first && i < endpoints->count; i++)
 		if (first[i] != NONE)
-			(endpoints->all[i].endpoint->line > 0 ? tell_server : tell_found)(
+			(endpoints->all[i].endpoint->line > 0 ? tell_server
+							      : config_check_tell_found)(
 				&endpoints->all[i], &endpoints->all[first[i]], r);
 }
 
@@ -292,7 +294,7 @@ static void check_overlaps(const struct items *frontends, struct yaml_report *r)
 			tell_overlap(&frontends->all[i], &frontends->all[first[i]], r);
 }
 
-static bool covers(const struct frontend_addr *f, const struct addr *ip, uint16_t port)
+static bool config_check_covers(const struct frontend_addr *f, const struct addr *ip, uint16_t port)
 {
 	return f->port && f->port == port &&
 	       addr_prefixes_overlap(&f->prefix, f->prefix_bits, ip, 128);
@@ -304,9 +306,9 @@ static bool covers_listener(const struct frontend_addr *f, const struct endpoint
 	struct addr v4, v6 = {.bytes = {[15] = 1}};
 
 	if (!a->any_ip)
-		return covers(f, &a->ip, a->port);
+		return config_check_covers(f, &a->ip, a->port);
 	addr_from_v4(&v4, htonl(INADDR_LOOPBACK));
-	return covers(f, &v4, a->port) || covers(f, &v6, a->port);
+	return config_check_covers(f, &v4, a->port) || config_check_covers(f, &v6, a->port);
 }
 
 static void add_point(struct nested *all, size_t *n, const struct addr *ip, uint16_t port,
@@ -393,12 +395,13 @@ static void check_cover(const struct config *c, const struct items *frontends,
 
 		if (first[i] != NONE)
 			tell_cover(f, &endpoints->all[first[i]], r);
-		if (serves && covers(f->frontend, &served.ip, served.port))
+		if (serves && config_check_covers(f->frontend, &served.ip, served.port))
 			yaml_report_error(r, f->node->line, f->node->column,
 					  "frontend %s covers node.metrics; keep them apart by "
 					  "address or port",
 					  addr_format_frontend(f->frontend, text));
-		if (c->overload.port && covers(f->frontend, &c->overload.ip, c->overload.port))
+		if (c->overload.port &&
+		    config_check_covers(f->frontend, &c->overload.ip, c->overload.port))
 			yaml_report_error(
 				r, f->node->line, f->node->column,
 				"frontend %s covers node.overload.listen; keep them apart "
@@ -420,7 +423,7 @@ static void check_cover_page(const char *url, const char *key, const char *label
 	for (size_t i = 0; i < frontends->count; i++) {
 		const struct item *f = &frontends->all[i];
 
-		if (covers(f->frontend, &ip, port))
+		if (config_check_covers(f->frontend, &ip, port))
 			yaml_report_error(r, f->node->line, f->node->column,
 					  "frontend %s covers %s %s; keep them apart by address or "
 					  "port",
@@ -455,7 +458,7 @@ static void check_own(const char *key, const struct endpoint_addr *own,
 	}
 }
 
-static bool is_loopback(const struct addr *ip)
+static bool config_check_is_loopback(const struct addr *ip)
 {
 	static const struct addr v6 = {.bytes = {[15] = 1}};
 
@@ -482,7 +485,7 @@ static void check_served(const struct config *c, const struct yaml_node *root,
 
 	if (c->overload.port)
 		check_own("node.overload.listen", &c->overload, endpoints, r);
-	if (c->overload.port && is_loopback(&c->overload.ip) && diverts_pods(c))
+	if (c->overload.port && config_check_is_loopback(&c->overload.ip) && diverts_pods(c))
 		yaml_report_warning(r, overload->line, overload->column,
 				    "listen is a loopback address, and a pod that is sent there "
 				    "finds its own; write an address of this node that pods reach");
@@ -514,7 +517,7 @@ static void check_announce(const struct item *f, struct yaml_report *r)
 			addr_format_frontend(f->frontend, text), v4 ? least - 96 : least);
 }
 
-static bool takes_family(const struct config_endpoint *e, bool v4)
+static bool config_check_takes_family(const struct config_endpoint *e, bool v4)
 {
 	const struct endpoint_addr *at = config_endpoint_at(e);
 
@@ -523,7 +526,7 @@ static bool takes_family(const struct config_endpoint *e, bool v4)
 
 /* A server at an IPv4 address takes no IPv6 connection, nor the reverse: clients of the frontend
  * never reach it. */
-static void check_family(const struct item *f, struct yaml_report *r)
+static void config_check_check_family(const struct item *f, struct yaml_report *r)
 {
 	const struct config_endpoint *first = NULL;
 	bool v4 = addr_is_v4(&f->frontend->prefix);
@@ -535,7 +538,7 @@ static void check_family(const struct item *f, struct yaml_report *r)
 	for (size_t i = 0; i < f->pool->endpoint_count; i++) {
 		const struct config_endpoint *e = &f->pool->endpoints[i];
 
-		if (takes_family(e, v4))
+		if (config_check_takes_family(e, v4))
 			continue;
 		first = first ? first : e;
 		unfit++;
@@ -623,8 +626,8 @@ static bool stays_here(const struct config_endpoint *e)
 	uint16_t port;
 
 	if (e->metrics_url)
-		return url_address(e->metrics_url, &ip, &port) && is_loopback(&ip);
-	return at->any_ip || is_loopback(&at->ip);
+		return url_address(e->metrics_url, &ip, &port) && config_check_is_loopback(&ip);
+	return at->any_ip || config_check_is_loopback(&at->ip);
 }
 
 static void check_pages(const struct config_pool *p, const struct yaml_node *n,
@@ -826,7 +829,7 @@ void config_check(const struct config *c, const struct yaml_node *root, struct y
 	check_cover(c, &frontends, &endpoints, r);
 	for (size_t i = 0; i < frontends.count; i++) {
 		check_announce(&frontends.all[i], r);
-		check_family(&frontends.all[i], r);
+		config_check_check_family(&frontends.all[i], r);
 	}
 	for (size_t i = 0; i < c->pool_count; i++)
 		check_cover_dcgm(&c->pools[i], &frontends, r);

@@ -65,7 +65,7 @@ static void check_seen(const struct config_pool *p, const struct yaml_node *n,
 	}
 }
 
-static bool has_port(const struct config_pool *p, int port)
+static bool classes_has_port(const struct config_pool *p, int port)
 {
 	for (size_t i = 0; i < p->frontend_count; i++)
 		if (p->frontends[i].port == port)
@@ -87,7 +87,7 @@ static void check_matches(const struct config_pool *p, const struct config_rule 
 				  "no client is of service account %s and of namespace %s; remove "
 				  "one of them",
 				  rule->account, rule->space);
-	if (rule->port && p->intercept == INTERCEPT_NONE && !has_port(p, rule->port))
+	if (rule->port && p->intercept == INTERCEPT_NONE && !classes_has_port(p, rule->port))
 		yaml_report_warning(r, port->line, port->column,
 				    "the rule matches nobody, because no frontend of the pool has "
 				    "port %d; write a frontend's port",
@@ -103,8 +103,8 @@ static bool has_family(const struct config_pool *p, bool v4)
 }
 
 /* The same by its addresses: a client of the one family connects to frontends of that family. */
-static void check_family(const struct config_pool *p, const struct config_rule *rule,
-			 const struct yaml_node *n, struct yaml_report *r)
+static void classes_check_family(const struct config_pool *p, const struct config_rule *rule,
+				 const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *source = yaml_node_towards(n, "source", NULL);
 	bool v4 = addr_is_v4(&rule->source.prefix);
@@ -120,7 +120,7 @@ static void check_family(const struct config_pool *p, const struct config_rule *
 		v4 ? "IPv4" : "IPv6");
 }
 
-static bool names_clients(const struct config_rule *rule)
+static bool classes_names_clients(const struct config_rule *rule)
 {
 	return rule->has_source || rule->space || rule->account || rule->cgroup;
 }
@@ -130,7 +130,7 @@ static void check_trust(const struct config_rule *rule, const struct yaml_node *
 {
 	const struct yaml_node *place = yaml_node_towards(n, "trustHints", NULL);
 
-	if (rule->hints_trusted && rule->dscp >= 0 && !names_clients(rule))
+	if (rule->hints_trusted && rule->dscp >= 0 && !classes_names_clients(rule))
 		yaml_report_warning(r, place->line, place->column,
 				    "every client may set this DSCP, and is trusted then; say who "
 				    "is: source, namespace, serviceAccount or cgroup");
@@ -141,12 +141,12 @@ void config_rule_check(const struct config_pool *p, const struct config_rule *ru
 {
 	check_seen(p, n, r);
 	check_matches(p, rule, n, r);
-	check_family(p, rule, n, r);
+	classes_check_family(p, rule, n, r);
 }
 
 /* ---- rules that are tried in vain ------------------------------------------ */
 
-static bool is_same(const char *a, const char *b)
+static bool classes_is_same(const char *a, const char *b)
 {
 	return a && b && !strcmp(a, b);
 }
@@ -167,22 +167,22 @@ static bool space_covers(const struct config_rule *a, const struct config_rule *
 {
 	size_t length = a->space ? strlen(a->space) : 0;
 
-	return !a->space || is_same(a->space, b->space) ||
+	return !a->space || classes_is_same(a->space, b->space) ||
 	       (b->account && !strncmp(a->space, b->account, length) && b->account[length] == '/');
 }
 
 /* A rule that says nothing is refused. */
 static bool says_something(const struct config_rule *rule)
 {
-	return names_clients(rule) || rule->port || rule->dscp >= 0;
+	return classes_names_clients(rule) || rule->port || rule->dscp >= 0;
 }
 
 static bool rule_covers(const struct config_rule *a, const struct config_rule *b)
 {
 	return says_something(a) && source_covers(a, b) && space_covers(a, b) &&
 	       (!a->port || a->port == b->port) && (a->dscp < 0 || a->dscp == b->dscp) &&
-	       (!a->account || is_same(a->account, b->account)) &&
-	       (!a->cgroup || is_same(a->cgroup, b->cgroup));
+	       (!a->account || classes_is_same(a->account, b->account)) &&
+	       (!a->cgroup || classes_is_same(a->cgroup, b->cgroup));
 }
 
 /* The first of the rules that covers `rule`, which is among them or behind them; NULL: none does.
@@ -203,7 +203,7 @@ static bool is_refused(const struct config_pool *p, const struct config_rule *ru
 	       (rule->space || rule->account || rule->cgroup || rule->dscp >= 0);
 }
 
-static bool is_of(const struct config_class *k, const struct config_rule *rule)
+static bool classes_is_of(const struct config_class *k, const struct config_rule *rule)
 {
 	return k->rule_count && rule >= k->rules && rule < k->rules + k->rule_count;
 }
@@ -221,7 +221,7 @@ static void check_tried(const struct config_pool *p, const struct config_rule *r
 		const struct config_class *k = &p->classes[i];
 
 		first = covering(k->rules, k->rule_count, rule);
-		if (is_of(k, rule))
+		if (classes_is_of(k, rule))
 			break;
 	}
 	if (first)
@@ -244,8 +244,8 @@ void config_access_check_covered(const struct config_pool *p, const struct confi
 				    first->line);
 }
 
-static void check_rule(const struct config_pool *p, const struct config_rule *rule,
-		       const struct yaml_node *n, struct yaml_report *r)
+static void classes_check_rule(const struct config_pool *p, const struct config_rule *rule,
+			       const struct yaml_node *n, struct yaml_report *r)
 {
 	if (n->kind != YAML_MAP)
 		return;
@@ -374,8 +374,8 @@ static bool is_hinted(const struct config_pool *p, size_t i)
 /* Connections of other pools come with a class of the same name, and an operator may classify a
  * session; but a class into which nothing else leads was hardly meant so. A pool that classes: auto
  * gave its classes has the classifier's. */
-static void check_reached(const struct config *c, const struct config_pool *p, size_t i,
-			  const struct yaml_node *class, struct yaml_report *r)
+static void classes_check_reached(const struct config *c, const struct config_pool *p, size_t i,
+				  const struct yaml_node *class, struct yaml_report *r)
 {
 	const struct config_class *k = &p->classes[i];
 
@@ -424,9 +424,9 @@ void config_classes_check(const struct config *c, const struct config_pool *p,
 
 		check_name(p, i, class, r);
 		check_limit(p, &p->classes[i], class, r);
-		check_reached(c, p, i, class, r);
+		classes_check_reached(c, p, i, class, r);
 		for (size_t j = 0; j < p->classes[i].rule_count; j++, rule = rule->next)
-			check_rule(p, &p->classes[i].rules[j], rule, r);
+			classes_check_rule(p, &p->classes[i].rules[j], rule, r);
 		rules += p->classes[i].rule_count;
 	}
 	check_reserve(p, classes, r);
@@ -435,7 +435,7 @@ void config_classes_check(const struct config *c, const struct config_pool *p,
 				  "the classes have %zu rules together; a pool has room for %d",
 				  rules, PINTLE_MAX_RULES);
 	check_classify(p, n, r);
-	/* Only the pool's own key: check_rule() has seen those of rules. */
+	/* Only the pool's own key: classes_check_rule() has seen those of rules. */
 	class = yaml_node_get(n, "trustHints");
 	if (p->hints_trusted && class && !hook_sees(p->decided_by, PINTLE_KEY_HINT))
 		yaml_report_error(r, class->line, class->column,

@@ -9,7 +9,7 @@
 
 /* ---- a pool as text -------------------------------------------------------- */
 
-static bool add_frontends(cJSON *pool, const struct config_parts *parts)
+static bool config_found_add_frontends(cJSON *pool, const struct config_parts *parts)
 {
 	cJSON *list = cJSON_AddArrayToObject(pool, "frontends");
 
@@ -92,8 +92,9 @@ static int pool_text(const struct config_parts *parts, char **text)
 
 	if (cJSON_AddStringToObject(pool, "name", parts->name) &&
 	    cJSON_AddStringToObject(pool, "engine", "auto") &&
-	    cJSON_AddStringToObject(pool, "mode", parts->mode) && add_frontends(pool, parts) &&
-	    add_endpoints(pool, parts) && add_intercept(pool, parts))
+	    cJSON_AddStringToObject(pool, "mode", parts->mode) &&
+	    config_found_add_frontends(pool, parts) && add_endpoints(pool, parts) &&
+	    add_intercept(pool, parts))
 		err = add_keys(pool, parts->keys);
 	if (!err)
 		*text = cJSON_PrintUnformatted(pool);
@@ -180,7 +181,7 @@ struct adding {
 	struct config *config; /* of the newest try that was good; NULL: none was */
 };
 
-static int line_of(size_t i)
+static int config_found_line_of(size_t i)
 {
 	return CONFIG_FOUND_LINE - (int)i;
 }
@@ -203,7 +204,7 @@ static int parse_one(struct adding *a, struct yaml_tree *to, size_t i)
 	if (r.out_of_memory)
 		return -ENOMEM;
 	if (f->holds)
-		a->nodes[i] = yaml_tree_adopt(to, &tree, line_of(i));
+		a->nodes[i] = yaml_tree_adopt(to, &tree, config_found_line_of(i));
 	else
 		refuse(f, r.count ? r.messages[0].text : "it is empty");
 	return 0;

@@ -14,10 +14,10 @@ struct telling {
 	void *arg;
 };
 
-static void say(const struct telling *t, int line, const char *fmt, ...)
+static void here_say(const struct telling *t, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-static void say(const struct telling *t, int line, const char *fmt, ...)
+static void here_say(const struct telling *t, int line, const char *fmt, ...)
 {
 	_cleanup_free_ char *text = NULL;
 	va_list ap;
@@ -38,12 +38,12 @@ static void tell_frontends(const struct telling *t, const struct config_pool *p,
 		return;
 	for (size_t i = 0; i < p->frontend_count; i++)
 		if (routes_miss(netns_fd, &p->frontends[i]))
-			say(t, p->line, "pool %s: %s " CONFIG_NOT_LOCAL, p->name,
-			    addr_format_frontend(&p->frontends[i], text));
+			here_say(t, p->line, "pool %s: %s " CONFIG_NOT_LOCAL, p->name,
+				 addr_format_frontend(&p->frontends[i], text));
 }
 
 /* The rules that ask for a pod's name, by that API server alone known. */
-static size_t by_name(const struct config_rule *rules, size_t count, int *line)
+static size_t here_by_name(const struct config_rule *rules, size_t count, int *line)
 {
 	size_t n = 0;
 
@@ -62,26 +62,29 @@ static size_t by_name(const struct config_rule *rules, size_t count, int *line)
 static void tell_access(const struct telling *t, const struct config_pool *p)
 {
 	int line = p->line;
-	size_t n = by_name(p->allowed, p->allow_count, &line);
+	size_t n = here_by_name(p->allowed, p->allow_count, &line);
 
 	if (!n)
 		return;
 	if (n == p->allow_count)
-		say(t, line, "pool %s: access lets nobody in, " UNKNOWN_PODS, p->name);
+		here_say(t, line, "pool %s: access lets nobody in, " UNKNOWN_PODS, p->name);
 	else
-		say(t, line, "pool %s: %zu of %zu rules of access let nobody in, " UNKNOWN_PODS,
-		    p->name, n, p->allow_count);
+		here_say(t, line,
+			 "pool %s: %zu of %zu rules of access let nobody in, " UNKNOWN_PODS,
+			 p->name, n, p->allow_count);
 }
 
 static void tell_class(const struct telling *t, const struct config_pool *p,
 		       const struct config_class *k)
 {
 	int line = k->line;
-	size_t n = by_name(k->rules, k->rule_count, &line);
+	size_t n = here_by_name(k->rules, k->rule_count, &line);
 
 	if (n)
-		say(t, line, "pool %s: %zu of %zu rule%s of class %s match%s nobody, " UNKNOWN_PODS,
-		    p->name, n, k->rule_count, plural(k->rule_count), k->name, n == 1 ? "es" : "");
+		here_say(t, line,
+			 "pool %s: %zu of %zu rule%s of class %s match%s nobody, " UNKNOWN_PODS,
+			 p->name, n, k->rule_count, plural(k->rule_count), k->name,
+			 n == 1 ? "es" : "");
 }
 
 void config_here(const struct config *c, int netns_fd, bool cluster,

@@ -145,8 +145,8 @@ void config_hooks_derive(struct config *c, const struct yaml_node *root)
 /* ---- endpoints ------------------------------------------------------------- */
 
 /* The first endpoint that is reached as the pool is: it decided how. */
-static const struct config_endpoint *first_of(const struct config_pool *p,
-					      const struct yaml_node *n)
+static const struct config_endpoint *config_hooks_first_of(const struct config_pool *p,
+							   const struct yaml_node *n)
 {
 	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
 
@@ -364,8 +364,8 @@ static void check_decide(const struct config *c, const struct config_pool *p,
 			"no header or cookie");
 }
 
-static void check_prefix(const struct config_pool *p, const struct yaml_node *n,
-			 struct yaml_report *r)
+static void config_hooks_check_prefix(const struct config_pool *p, const struct yaml_node *n,
+				      struct yaml_report *r)
 {
 	const struct yaml_node *prefix = yaml_node_towards(n, "stickiness", "prefix");
 	const struct yaml_node *extra = yaml_node_towards(n, "stickiness", "maxExtraLoad");
@@ -433,11 +433,11 @@ static void check_daemonless_pool(const struct config_pool *p, const struct yaml
 				  config_reached_else(p));
 }
 
-static void check_pool(const struct config *c, const struct config_pool *p,
-		       const struct yaml_node *n, struct yaml_report *r)
+static void config_hooks_check_pool(const struct config *c, const struct config_pool *p,
+				    const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
-	const struct config_endpoint *first = first_of(p, n);
+	const struct config_endpoint *first = config_hooks_first_of(p, n);
 	const struct yaml_node *announce = yaml_node_towards(n, "announce", NULL);
 
 	for (size_t i = 0; i < p->endpoint_count; i++, child = child->next)
@@ -454,7 +454,7 @@ static void check_pool(const struct config *c, const struct config_pool *p,
 	check_destination(p, n, "group", p->stickiness.group_kind, r);
 	check_decide(c, p, n, r);
 	check_rests(p, n, r);
-	check_prefix(p, n, r);
+	config_hooks_check_prefix(p, n, r);
 	check_ejection(p, n, r);
 	check_intercept(p, n, r);
 	check_daemonless_pool(p, n, r);
@@ -468,7 +468,7 @@ bool config_key_of_cgroup(uint32_t kind)
 	       kind == PINTLE_KEY_NAMESPACE || kind == PINTLE_KEY_ACCOUNT;
 }
 
-static bool by_cgroup(const struct config_pool *p)
+static bool config_hooks_by_cgroup(const struct config_pool *p)
 {
 	return config_key_of_cgroup(p->stickiness.key_kind) ||
 	       config_key_of_cgroup(p->stickiness.group_kind) ||
@@ -496,8 +496,8 @@ void config_hooks_check(const struct config *c, const struct yaml_node *root, st
 
 	check_daemonless(c, root, r);
 	for (size_t i = 0; i < c->pool_count; i++, n = n->next) {
-		check_pool(c, &c->pools[i], n, r);
-		used |= by_cgroup(&c->pools[i]);
+		config_hooks_check_pool(c, &c->pools[i], n, r);
+		used |= config_hooks_by_cgroup(&c->pools[i]);
 	}
 	if (clients && !used)
 		yaml_report_warning(

@@ -63,8 +63,8 @@ static struct seen find_same(const struct config *c, const struct config_endpoin
 }
 
 /* What one address of several cannot have. */
-static void check_keys(const struct config_endpoint *e, const struct yaml_node *n,
-		       struct yaml_report *r)
+static void config_hosts_check_keys(const struct config_endpoint *e, const struct yaml_node *n,
+				    struct yaml_report *r)
 {
 	static const char *const keys[] = {"metrics", "gpu"};
 
@@ -86,7 +86,7 @@ static void check_host(const struct config *c, const struct config_endpoint *e,
 	const struct yaml_node *place = yaml_node_towards(n, "address", NULL);
 	struct seen first = find_same(c, e);
 
-	check_keys(e, n, r);
+	config_hosts_check_keys(e, n, r);
 	if (first.e)
 		yaml_report_error(
 			r, place->line, place->column,
@@ -183,7 +183,7 @@ bool config_pool_takes(const struct config_pool *p, bool v4)
 
 /* ---- addresses ---------------------------------------------------------------- */
 
-static bool is_multicast(const struct addr *ip)
+static bool config_hosts_is_multicast(const struct addr *ip)
 {
 	return addr_is_v4(ip) ? ip->bytes[12] >= 224 : ip->bytes[0] == 0xff;
 }
@@ -228,7 +228,7 @@ static bool is_public(const struct addr *ip)
 	return addr_is_v4(ip) || addr_prefixes_overlap(&global, 3, ip, 128);
 }
 
-static bool is_allowed(const struct config_endpoint *e, const struct addr *ip)
+static bool config_hosts_is_allowed(const struct config_endpoint *e, const struct addr *ip)
 {
 	for (size_t i = 0; i < e->allowed_count; i++)
 		if (addr_prefixes_overlap(&e->allowed[i].prefix, e->allowed[i].prefix_bits, ip,
@@ -274,11 +274,11 @@ static enum config_left judge_address(const struct expansion *x, const struct co
 {
 	const struct config_endpoint *e = &x->host->as;
 
-	if (addr_is_any(&a->ip) || is_multicast(&a->ip))
+	if (addr_is_any(&a->ip) || config_hosts_is_multicast(&a->ip))
 		return CONFIG_LEFT_SPECIAL;
 	if (is_frontend(x->config, &a->ip, e->address.port))
 		return CONFIG_LEFT_FRONTEND;
-	if (!is_allowed(e, &a->ip)) {
+	if (!config_hosts_is_allowed(e, &a->ip)) {
 		if (addr_is_special(&a->ip))
 			return CONFIG_LEFT_SPECIAL;
 		if (a->own)
@@ -294,7 +294,7 @@ static enum config_left judge_address(const struct expansion *x, const struct co
 	return CONFIG_LEFT_NOT;
 }
 
-static int add_endpoint(struct expansion *x, const struct addr *ip)
+static int config_hosts_add_endpoint(struct expansion *x, const struct addr *ip)
 {
 	struct config_pool *p = x->pool;
 	const struct config_endpoint *as = &x->host->as;
@@ -332,7 +332,7 @@ static int take_address(struct expansion *x, const struct config_address *a)
 		return 0;
 	left = judge_address(x, a);
 	if (left == CONFIG_LEFT_NOT)
-		return add_endpoint(x, &a->ip);
+		return config_hosts_add_endpoint(x, &a->ip);
 	if (!h->left++) {
 		h->why = left;
 		h->one = a->ip;

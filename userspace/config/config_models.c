@@ -95,8 +95,8 @@ bool config_serves_models_of(const struct config_pool *p, const struct config_po
 
 /* ---- checks ---------------------------------------------------------------------- */
 
-static void check_pool(const struct config *c, const struct config_pool *p,
-		       const struct config_model *m, struct yaml_report *r)
+static void models_check_pool(const struct config *c, const struct config_pool *p,
+			      const struct config_model *m, struct yaml_report *r)
 {
 	const struct config_pool *to = config_pool_named(c, m->pool);
 
@@ -125,7 +125,7 @@ static void check_pool(const struct config *c, const struct config_pool *p,
 			m->name, m->pool, m->pool);
 }
 
-static void check_twice(const struct config_pool *p, size_t i, struct yaml_report *r)
+static void models_check_twice(const struct config_pool *p, size_t i, struct yaml_report *r)
 {
 	const struct config_model *m = &p->models[i], *first = config_model_named(p, m->name);
 
@@ -150,8 +150,8 @@ void config_models_check(const struct config *c, const struct config_pool *p,
 		return;
 	}
 	for (size_t i = 0; i < p->model_count; i++) {
-		check_twice(p, i, r);
-		check_pool(c, p, &p->models[i], r);
+		models_check_twice(p, i, r);
+		models_check_pool(c, p, &p->models[i], r);
 	}
 	if (!config_serves_models_of(p, p))
 		yaml_report_warning(r, models->line, models->column,

@@ -117,8 +117,8 @@ bool config_is_other(const struct config *c, const struct config_pool *p)
 	return false;
 }
 
-static void check_reached(const struct config *c, const struct config_pool *p,
-			  const struct yaml_node *n, struct yaml_report *r)
+static void config_others_check_reached(const struct config *c, const struct config_pool *p,
+					const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *list = yaml_node_get(n, "frontends");
 
@@ -136,7 +136,7 @@ void config_others_check(const struct config *c, const struct config_pool *p,
 		check_other(c, p, p->canary, "canary.pool", yaml_node_towards(n, "canary", "pool"),
 			    r);
 	check_spills(p, n, r);
-	check_reached(c, p, n, r);
+	config_others_check_reached(c, p, n, r);
 }
 
 void config_others_free(struct config_pool *p)

@@ -78,7 +78,7 @@ static const char *key_of_requests(const struct yaml_node *root)
 }
 
 /* Each key by itself: whether a policy may have it, and its value. */
-static int check_keys(const char *keys, char why[PINTLE_WHY_SIZE])
+static int config_policy_check_keys(const char *keys, char why[PINTLE_WHY_SIZE])
 {
 	_cleanup_(yaml_tree_free) struct yaml_tree tree = {0};
 	_cleanup_(yaml_report_free) struct yaml_report r = {0};
@@ -111,7 +111,7 @@ static void ignore(void *arg, const char *file, int line, int column, const char
 }
 
 /* Together, in a pool like those of a cluster. */
-static int check_pool(const char *keys, char why[PINTLE_WHY_SIZE])
+static int config_policy_check_pool(const char *keys, char why[PINTLE_WHY_SIZE])
 {
 	static const char file[] = "apiVersion: " CONFIG_API_VERSION "\nkind: PintleConfig\n"
 				   "kubernetes: {}\n";
@@ -142,8 +142,8 @@ static int check_pool(const char *keys, char why[PINTLE_WHY_SIZE])
 int config_policy_check(const char *keys, char why[PINTLE_WHY_SIZE])
 {
 	locale_t outer = text_numbers_begin();
-	int err = check_keys(keys, why);
+	int err = config_policy_check_keys(keys, why);
 
 	text_numbers_end(outer);
-	return err ?: check_pool(keys, why);
+	return err ?: config_policy_check_pool(keys, why);
 }

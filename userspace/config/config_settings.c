@@ -178,7 +178,7 @@ bool config_value_same(const struct yaml_key *k, const char *a, const char *b)
 /* ---- in the tree ----------------------------------------------------------- */
 
 /* The line of messages about setting i: -1, -2, ..., which no line of the file has. */
-static int line_of(size_t i)
+static int config_settings_line_of(size_t i)
 {
 	return -(int)i - 1;
 }
@@ -259,8 +259,8 @@ static void take_list(struct config_setting *s, const struct yaml_node *list)
 
 /* Writes the value without the setting into s->file: the file's, the default, or, for
  * stickiness.key, which has no fixed default, the hook's. */
-static void take_file(struct config_setting *s, const struct yaml_key *k,
-		      const struct yaml_node *pool, const struct config_pool *p)
+static void config_settings_take_file(struct config_setting *s, const struct yaml_key *k,
+				      const struct yaml_node *pool, const struct config_pool *p)
 {
 	const char *rest;
 	const struct yaml_node *n = node_towards(pool, s->key, &rest);
@@ -298,7 +298,7 @@ static void settings_admit(const struct config *c, const struct yaml_node *root,
 		}
 		missing = missing_map(k, pool);
 		if (!missing || k->preset)
-			take_file(s, k, pool, &c->pools[at]);
+			config_settings_take_file(s, k, pool, &c->pools[at]);
 		if (missing)
 			snprintf(s->why, sizeof(s->why),
 				 "pool %s has no %s; write %s into the configuration, then "
@@ -379,8 +379,8 @@ static int trial_put(struct trial *t, size_t i)
 	struct yaml_node *n = node_towards(pool_node(t->tree.root, s->pool, NULL), s->key, &rest);
 
 	if (*rest)
-		return add_value(t, &t->changes[i], n, rest, s->value, line_of(i));
-	return change_value(&t->changes[i], n, s->value, line_of(i));
+		return add_value(t, &t->changes[i], n, rest, s->value, config_settings_line_of(i));
+	return change_value(&t->changes[i], n, s->value, config_settings_line_of(i));
 }
 
 /* Undoes the newest change first: `stickiness.ttl` may have added the mapping `stickiness`, to
@@ -537,7 +537,8 @@ static int trial_refuse_all(struct trial *t)
 
 /* Judges the settings that may hold, and replaces *c, the file's configuration, by the one with
  * those that do. The file alone is good, so this fails only with -ENOMEM. */
-static int trial_judge(struct trial *t, const struct yaml_sink *sink, struct config **c)
+static int config_settings_trial_judge(struct trial *t, const struct yaml_sink *sink,
+				       struct config **c)
 {
 	int err = trial_put_all(t);
 
@@ -578,7 +579,7 @@ int config_parse_set(const struct config_text *text, struct config_founds *found
 	if (!err)
 		settings_admit(c, t.tree.root, settings, n);
 	if (!err && n)
-		err = trial_judge(&t, sink, &c);
+		err = config_settings_trial_judge(&t, sink, &c);
 	text_numbers_end(outer);
 	if (!err)
 		*out = TAKE_PTR(c);

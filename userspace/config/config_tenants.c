@@ -71,8 +71,8 @@ static void check_tenant(const struct config_pool *p, const char *tenant, const 
 }
 
 /* A tenant has one quota. */
-static void check_twice(const struct config_pool *p, size_t i, const struct yaml_node *n,
-			struct yaml_report *r)
+static void config_tenants_check_twice(const struct config_pool *p, size_t i,
+				       const struct yaml_node *n, struct yaml_report *r)
 {
 	const struct yaml_node *place = yaml_node_towards(n, "tenant", NULL);
 	const struct config_tenant_rule *rules = p->tenants.rules;
@@ -154,7 +154,7 @@ int config_tenants_derive(struct config *c)
 
 /* Whether the pattern matches all that `path`, which may be a pattern, does. May miss that it does:
  * of patterns, those with * alone are compared. */
-static bool covers(const char *pattern, const char *path)
+static bool config_tenants_covers(const char *pattern, const char *path)
 {
 	return !strcmp(pattern, path) || (text_matches(pattern, path) &&
 					  (!strpbrk(path, "*?[") || !strpbrk(pattern, "?[\\")));
@@ -165,7 +165,7 @@ static void check_first(const struct config *c, const char *path, const struct y
 {
 	const struct config_client *first = c->clients;
 
-	while (!first->cgroup || !first->name || !covers(first->cgroup, path))
+	while (!first->cgroup || !first->name || !config_tenants_covers(first->cgroup, path))
 		first++;
 	if (!strcmp(first->name, path))
 		return;
@@ -245,8 +245,8 @@ static void check_quota(const struct config_quota *q, const struct yaml_node *n,
 				    "burst has no effect without rate; write rate, such as 10/s");
 }
 
-static void check_rule(const struct config *c, const struct config_pool *p, size_t i,
-		       const struct yaml_node *n, struct yaml_report *r)
+static void config_tenants_check_rule(const struct config *c, const struct config_pool *p, size_t i,
+				      const struct yaml_node *n, struct yaml_report *r)
 {
 	const char *tenant = p->tenants.rules[i].tenant;
 
@@ -254,7 +254,7 @@ static void check_rule(const struct config *c, const struct config_pool *p, size
 	if (!tenant)
 		return;
 	check_tenant(p, tenant, n, r);
-	check_twice(p, i, n, r);
+	config_tenants_check_twice(p, i, n, r);
 	check_client(c, p, tenant, n, r);
 }
 
@@ -280,7 +280,7 @@ void config_tenants_check(const struct config *c, const struct config_pool *p,
 	}
 	check_quota(&p->tenants.each, tenants, r);
 	for (size_t i = 0; i < p->tenants.rule_count; i++, rule = rule->next)
-		check_rule(c, p, i, rule, r);
+		config_tenants_check_rule(c, p, i, rule, r);
 }
 
 void config_tenants_free(struct config_pool *p)

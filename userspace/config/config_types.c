@@ -177,7 +177,7 @@ const struct yaml_type config_model_name = {.wants = model_name_wants, .read = r
 
 /* ---- addresses ------------------------------------------------------------- */
 
-static bool is_multicast(const struct addr *ip)
+static bool types_is_multicast(const struct addr *ip)
 {
 	return addr_is_v4(ip) ? ip->bytes[12] >= 224 : ip->bytes[0] == 0xff;
 }
@@ -188,7 +188,7 @@ static int parse_listener(struct yaml_value *v, struct endpoint_addr *a)
 
 	if (err)
 		return yaml_wrong(v, "which is no address and port");
-	if (!a->any_ip && is_multicast(&a->ip))
+	if (!a->any_ip && types_is_multicast(&a->ip))
 		return yaml_wrong(v, "which is no address of one host");
 	return 0;
 }
@@ -248,7 +248,7 @@ static void listen_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 	snprintf(buf, YAML_WANTS_SIZE, "ADDRESS:PORT, [ADDRESS]:PORT or a port alone");
 }
 
-static int read_address(struct yaml_value *v, void *field)
+static int types_read_address(struct yaml_value *v, void *field)
 {
 	struct endpoint_addr a;
 	int err = parse_listener(v, &a);
@@ -286,7 +286,7 @@ static int read_server(struct yaml_value *v, void *field)
 	char *host;
 
 	if (!port)
-		return read_address(v, &to->at);
+		return types_read_address(v, &to->at);
 	if (addr_parse_endpoint(port, &a, NULL)) {
 		v->right = "write a port from 1 to 65535 behind the name, without leading zeros";
 		return yaml_wrong(v, "which has no port");
@@ -317,8 +317,8 @@ static int read_nameserver(struct yaml_value *v, void *field)
 
 	snprintf(text, sizeof(text), strchr(v->text, ':') ? "[%.48s]:53" : "%.48s:53", v->text);
 	if (strchr(v->text, '/') || addr_parse_frontend(text, &f, NULL))
-		return read_address(v, field);
-	if (addr_is_any(&f.prefix) || is_multicast(&f.prefix))
+		return types_read_address(v, field);
+	if (addr_is_any(&f.prefix) || types_is_multicast(&f.prefix))
 		return yaml_wrong(v, "which is no address to connect to");
 	*(struct endpoint_addr *)field = (struct endpoint_addr){.ip = f.prefix, .port = f.port};
 	return 0;
@@ -346,7 +346,7 @@ static int read_frontend(struct yaml_value *v, void *field)
 		v->right = v->buf;
 		return yaml_wrong(v, "which is no address to connect to");
 	}
-	if (is_multicast(&f.prefix))
+	if (types_is_multicast(&f.prefix))
 		return yaml_wrong(v, "which no TCP connection can have");
 	*(struct frontend_addr *)field = f;
 	return 0;
@@ -423,7 +423,7 @@ static int read_prefix(struct yaml_value *v, void *field)
 	snprintf(text, sizeof(text), strchr(v->text, ':') ? "[%.48s]:1" : "%.48s:1", v->text);
 	if (addr_parse_frontend(text, &f, &v->right))
 		return yaml_wrong(v, "which is no prefix of addresses");
-	if (is_multicast(&f.prefix))
+	if (types_is_multicast(&f.prefix))
 		return yaml_wrong(v, "which no TCP connection can have");
 	f.port = 0;
 	*(struct frontend_addr *)field = f;
@@ -472,7 +472,7 @@ const struct yaml_type config_prefixes = {
 };
 const struct yaml_type config_serve = {.wants = serve_wants, .read = read_serve};
 const struct yaml_type config_listen = {.wants = listen_wants, .read = read_listen};
-const struct yaml_type config_address = {.wants = address_wants, .read = read_address};
+const struct yaml_type config_address = {.wants = address_wants, .read = types_read_address};
 const struct yaml_type config_server = {.wants = server_wants, .read = read_server};
 const struct yaml_type config_nameserver = {
 	.kind = YAML_LIST,
@@ -586,7 +586,7 @@ const struct yaml_type config_tenant_by = {.wants = tenant_by_wants, .read = rea
 #define TOKEN_CHARACTERS "!#$%&'*+-.^_`|~"
 
 /* Whether it is a token of RFC 9110 5.6.2. */
-static bool is_token(const char *text, size_t length)
+static bool types_is_token(const char *text, size_t length)
 {
 	for (size_t i = 0; i < length; i++)
 		if (!isalnum((unsigned char)text[i]) &&
@@ -645,7 +645,7 @@ static int read_asked(struct yaml_value *v, const char *text, size_t length,
 		v->right = "write at most four of header/NAME, cookie/NAME and authorization";
 		return yaml_wrong(v, "which has too many names");
 	}
-	if (!is_token(name, size) || !fits_header(size) ||
+	if (!types_is_token(name, size) || !fits_header(size) ||
 	    (is_authorization(text) && length != strlen(AUTHORIZATION))) {
 		v->right = "write header/NAME or cookie/NAME, with a NAME of 1 to 30 letters, "
 			   "digits and any of " TOKEN_CHARACTERS ", or authorization alone";

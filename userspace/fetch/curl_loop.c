@@ -12,9 +12,9 @@
 /*
  * A descriptor that libuv watches for libcurl. libcurl adds and removes its socket for each
  * request, which would be three epoll_ctl(2) a scrape; so a kept connection stays watched between
- * two requests. That is safe only where close_socket() is called at its end. libcurl closes a
- * socket that is not connected yet without that call, and the pipe of its resolver thread was never
- * ours. libuv must always forget those before their number is given to another socket.
+ * two requests. That is safe only where curl_loop_close_socket() is called at its end. libcurl
+ * closes a socket that is not connected yet without that call, and the pipe of its resolver thread
+ * was never ours. libuv must always forget those before their number is given to another socket.
  */
 struct watch {
 	uv_poll_t poll;
@@ -22,7 +22,7 @@ struct watch {
 	int fd;
 	int watched;    /* UV_READABLE, UV_WRITABLE: what libuv looks for */
 	int wanted;     /* what libcurl asked for; 0: the connection is idle */
-	bool connected; /* its end calls close_socket() */
+	bool connected; /* its end calls curl_loop_close_socket() */
 };
 
 struct curl_loop {
@@ -40,12 +40,12 @@ struct curl_loop {
 	void *arg;
 };
 
-static struct watch *find_watch(struct curl_loop *l, int fd)
+static struct watch *curl_loop_find_watch(struct curl_loop *l, int fd)
 {
 	return fd >= 0 && (size_t)fd < l->watch_room ? l->watches[fd] : NULL;
 }
 
-static int make_room(struct curl_loop *l, int fd)
+static int curl_loop_make_room(struct curl_loop *l, int fd)
 {
 	size_t room = MAX(l->watch_room, (size_t)64);
 	struct watch **p;
@@ -68,7 +68,7 @@ static int add_watch(struct curl_loop *l, int fd, struct watch **out)
 	_cleanup_free_ struct watch *w = calloc(1, sizeof(*w));
 	int r;
 
-	if (!w || make_room(l, fd))
+	if (!w || curl_loop_make_room(l, fd))
 		return -ENOMEM;
 	r = uv_poll_init(l->loop, &w->poll, fd);
 	if (r)
@@ -86,7 +86,7 @@ static void free_handle_data(uv_handle_t *h)
 	free(h->data);
 }
 
-static void drop_watch(struct curl_loop *l, struct watch *w)
+static void curl_loop_drop_watch(struct curl_loop *l, struct watch *w)
 {
 	assert(l->watches[w->fd] == w);
 	l->watches[w->fd] = NULL;
@@ -95,7 +95,7 @@ static void drop_watch(struct curl_loop *l, struct watch *w)
 
 static int set_watched(struct watch *w, int events);
 
-static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+static curl_socket_t curl_loop_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct curl_loop *l = arg;
 	_cleanup_close_ int fd = -1;
@@ -110,10 +110,10 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 		return CURL_SOCKET_BAD;
 	/* libcurl has closed a socket of this number without telling us. If it wants the same
 	 * events for the new socket, it will not ask again: keep `wanted`. */
-	w = find_watch(l, fd);
+	w = curl_loop_find_watch(l, fd);
 	if (w) {
 		wanted = w->wanted;
-		drop_watch(l, w);
+		curl_loop_drop_watch(l, w);
 	}
 	if (add_watch(l, fd, &w) || set_watched(w, wanted))
 		return CURL_SOCKET_BAD;
@@ -121,14 +121,14 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	return TAKE_FD(fd);
 }
 
-static int close_socket(void *arg, curl_socket_t fd)
+static int curl_loop_close_socket(void *arg, curl_socket_t fd)
 {
 	struct curl_loop *l = arg;
-	struct watch *w = find_watch(l, fd);
+	struct watch *w = curl_loop_find_watch(l, fd);
 
 	/* libuv must stop watching the descriptor before it is closed. */
 	if (w)
-		drop_watch(l, w);
+		curl_loop_drop_watch(l, w);
 	return close(fd);
 }
 
@@ -166,7 +166,7 @@ static void act_on(struct curl_loop *l, curl_socket_t fd, int events)
 /* libuv says no more than that a socket has an error, and stops watching it: libcurl looks itself,
  * because a kept connection that was reset is a reason to connect anew, and what came before the
  * reset is read first. */
-static void on_socket(uv_poll_t *p, int status, int events)
+static void curl_loop_on_socket(uv_poll_t *p, int status, int events)
 {
 	struct watch *w = p->data;
 	struct curl_loop *l = w->owner;
@@ -185,7 +185,7 @@ static void on_socket(uv_poll_t *p, int status, int events)
 	       status < 0 ? 0
 			  : (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
 				    (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0));
-	w = find_watch(l, fd);
+	w = curl_loop_find_watch(l, fd);
 	if (w && w->wanted)
 		set_watched(w, w->wanted);
 	collect_ended(l);
@@ -196,7 +196,7 @@ static int set_watched(struct watch *w, int events)
 	w->wanted = events;
 	if (events == w->watched)
 		return 0;
-	if (uv_poll_start(&w->poll, events, on_socket))
+	if (uv_poll_start(&w->poll, events, curl_loop_on_socket))
 		return -1;
 	w->watched = events;
 	return 0;
@@ -221,14 +221,14 @@ static bool is_connected(CURL *easy, int fd)
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 {
 	struct curl_loop *l = arg;
-	struct watch *w = find_watch(l, fd);
+	struct watch *w = curl_loop_find_watch(l, fd);
 
 	(void)unused;
 	if (what == CURL_POLL_REMOVE) {
 		if (w && w->connected)
 			w->wanted = 0;
 		else if (w)
-			drop_watch(l, w);
+			curl_loop_drop_watch(l, w);
 		return 0;
 	}
 	if (!w && add_watch(l, fd, &w))
@@ -238,7 +238,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
 				      (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
 }
 
-static void on_timer(uv_timer_t *t)
+static void curl_loop_on_timer(uv_timer_t *t)
 {
 	struct curl_loop *l = t->data;
 
@@ -254,7 +254,7 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
 	if (timeout_ms < 0)
 		uv_timer_stop(&l->timer);
 	else
-		uv_timer_start(&l->timer, on_timer, (uint64_t)timeout_ms, 0);
+		uv_timer_start(&l->timer, curl_loop_on_timer, (uint64_t)timeout_ms, 0);
 	return 0;
 }
 
@@ -295,16 +295,16 @@ void curl_loop_free(struct curl_loop *l)
 	curl_global_cleanup();
 	for (size_t i = 0; i < l->watch_room; i++)
 		if (l->watches[i])
-			drop_watch(l, l->watches[i]);
+			curl_loop_drop_watch(l, l->watches[i]);
 	free(l->watches);
 	uv_close((uv_handle_t *)&l->timer, free_handle_data);
 }
 
 void curl_loop_adopt(struct curl_loop *l, CURL *easy)
 {
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, curl_loop_open_socket);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, l);
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, curl_loop_close_socket);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, l);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 }

@@ -48,7 +48,7 @@ struct question {
 
 /* ---- sockets --------------------------------------------------------------------- */
 
-static ares_socket_t make_socket(int domain, int type, int protocol, void *arg)
+static ares_socket_t dns_make_socket(int domain, int type, int protocol, void *arg)
 {
 	const struct dns *d = arg;
 	int fd = netns_socket_quiet(d->netns_fd, domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK,
@@ -59,7 +59,7 @@ static ares_socket_t make_socket(int domain, int type, int protocol, void *arg)
 	return fd < 0 ? -1 : fd;
 }
 
-static int close_socket(ares_socket_t fd, void *arg)
+static int dns_close_socket(ares_socket_t fd, void *arg)
 {
 	(void)arg;
 	return close(fd);
@@ -89,14 +89,14 @@ static ares_ssize_t send_data(ares_socket_t fd, const struct iovec *data, int co
 }
 
 static const struct ares_socket_functions socket_functions = {
-	.asocket = make_socket,
-	.aclose = close_socket,
+	.asocket = dns_make_socket,
+	.aclose = dns_close_socket,
 	.aconnect = connect_socket,
 	.arecvfrom = receive,
 	.asendv = send_data,
 };
 
-static void on_socket(uv_poll_t *p, int status, int events)
+static void dns_on_socket(uv_poll_t *p, int status, int events)
 {
 	const struct watch *w = p->data;
 	int fd = w->fd;
@@ -105,21 +105,21 @@ static void on_socket(uv_poll_t *p, int status, int events)
 	ares_process_fd(w->owner->channel, in ? fd : ARES_SOCKET_BAD, out ? fd : ARES_SOCKET_BAD);
 }
 
-static void free_watch(uv_handle_t *h)
+static void dns_free_watch(uv_handle_t *h)
 {
 	free(h->data);
 }
 
-static void drop_watch(struct dns *d, struct watch **at)
+static void dns_drop_watch(struct dns *d, struct watch **at)
 {
 	struct watch *w = *at;
 
 	(void)d;
 	*at = w->next;
-	uv_close((uv_handle_t *)&w->poll, free_watch);
+	uv_close((uv_handle_t *)&w->poll, dns_free_watch);
 }
 
-static struct watch **find_watch(struct dns *d, int fd)
+static struct watch **dns_find_watch(struct dns *d, int fd)
 {
 	struct watch **at = &d->watches;
 
@@ -132,11 +132,11 @@ static struct watch **find_watch(struct dns *d, int fd)
 static void want(void *arg, ares_socket_t fd, int readable, int writable)
 {
 	struct dns *d = arg;
-	struct watch **at = find_watch(d, fd), *w = *at;
+	struct watch **at = dns_find_watch(d, fd), *w = *at;
 
 	if (!readable && !writable) {
 		if (w)
-			drop_watch(d, at);
+			dns_drop_watch(d, at);
 		return;
 	}
 	if (!w) {
@@ -152,12 +152,12 @@ static void want(void *arg, ares_socket_t fd, int readable, int writable)
 		d->watches = w;
 	}
 	uv_poll_start(&w->poll, (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0),
-		      on_socket);
+		      dns_on_socket);
 }
 
 /* ---- questions ------------------------------------------------------------------- */
 
-static void on_tick(uv_timer_t *t)
+static void dns_on_tick(uv_timer_t *t)
 {
 	struct dns *d = t->data;
 
@@ -232,7 +232,7 @@ static void take_answer(const struct ares_addrinfo *from, struct dns_result *r)
 	r->addresses = all;
 }
 
-static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo *answer)
+static void dns_on_answer(void *arg, int status, int timeouts, struct ares_addrinfo *answer)
 {
 	_cleanup_free_ struct question *q = arg;
 	struct dns_result r = {.error = error_text(status)};
@@ -269,8 +269,8 @@ void dns_ask(struct dns *d, const char *host, bool v4, dns_done done, void *arg)
 	}
 	*q = (struct question){.owner = d, .done = done, .arg = arg};
 	if (!d->open++)
-		uv_timer_start(&d->timer, on_tick, TICK_MS, TICK_MS);
-	ares_getaddrinfo(d->channel, host, NULL, &hints, on_answer, q);
+		uv_timer_start(&d->timer, dns_on_tick, TICK_MS, TICK_MS);
+	ares_getaddrinfo(d->channel, host, NULL, &hints, dns_on_answer, q);
 }
 
 /* ---- life ------------------------------------------------------------------------ */

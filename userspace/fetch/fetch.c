@@ -73,7 +73,7 @@ struct fetcher {
 
 /* -- the page --------------------------------------------------------------------- */
 
-static bool make_room(struct fetch *x, size_t need)
+static bool fetch_make_room(struct fetch *x, size_t need)
 {
 	size_t room = MAX(x->room, (size_t)PAGE_START);
 	char *p;
@@ -93,7 +93,7 @@ static bool make_room(struct fetch *x, size_t need)
 	return true;
 }
 
-static void drop_page(struct fetch *x)
+static void fetch_drop_page(struct fetch *x)
 {
 	assert(x->owner->pages >= x->room);
 	free(TAKE_PTR(x->page));
@@ -103,7 +103,7 @@ static void drop_page(struct fetch *x)
 
 /* -- libcurl's callbacks ---------------------------------------------------------- */
 
-static long status_of(const struct fetch *x)
+static long fetch_status_of(const struct fetch *x)
 {
 	long status = 0;
 
@@ -112,7 +112,7 @@ static long status_of(const struct fetch *x)
 }
 
 /* To take fewer bytes than there are makes libcurl end the transfer. */
-static size_t break_off(struct fetch *x, int error, const char *reason)
+static size_t fetch_break_off(struct fetch *x, int error, const char *reason)
 {
 	x->error = error;
 	x->reason = reason;
@@ -125,23 +125,23 @@ static size_t skip_error_page(struct fetch *x, size_t size)
 	x->head += size;
 	if (x->head <= FETCH_MAX_HEAD)
 		return size;
-	snprintf(x->message, sizeof(x->message), "HTTP status %ld", status_of(x));
-	return break_off(x, -EPROTO, x->message);
+	snprintf(x->message, sizeof(x->message), "HTTP status %ld", fetch_status_of(x));
+	return fetch_break_off(x, -EPROTO, x->message);
 }
 
-static size_t on_body(char *data, size_t one, size_t count, void *arg)
+static size_t fetch_on_body(char *data, size_t one, size_t count, void *arg)
 {
 	struct fetch *x = arg;
 	size_t size = one * count;
 
 	if (!x->callbacks)
 		return 0;
-	if (!x->size && status_of(x) != 200)
+	if (!x->size && fetch_status_of(x) != 200)
 		return skip_error_page(x, size);
 	if (size > FETCH_MAX_PAGE - x->size)
-		return break_off(x, -EFBIG, "the page is larger than 4 MiB");
-	if (!make_room(x, x->size + size))
-		return break_off(x, -ENOBUFS, "no memory for the page");
+		return fetch_break_off(x, -EFBIG, "the page is larger than 4 MiB");
+	if (!fetch_make_room(x, x->size + size))
+		return fetch_break_off(x, -ENOBUFS, "no memory for the page");
 	memcpy(x->page + x->size, data, size);
 	x->size += size;
 	return size;
@@ -179,7 +179,7 @@ static size_t on_head(char *data, size_t one, size_t count, void *arg)
 
 	x->head += size;
 	if (x->head > FETCH_MAX_HEAD)
-		return break_off(x, -EFBIG, "the headers are larger than 64 KiB");
+		return fetch_break_off(x, -EFBIG, "the headers are larger than 64 KiB");
 	look_at_framing(x, data, size);
 	/* An interim answer (100) has a head of its own, and trailers come after the empty line. */
 	if (size >= 5 && !memcmp(data, "HTTP/", 5))
@@ -190,10 +190,10 @@ static size_t on_head(char *data, size_t one, size_t count, void *arg)
 	if (x->how == FETCH_PROBE && x->head_ended)
 		return 0;
 	/* For a check that of the final answer is. */
-	return x->how == FETCH_CHECK && x->head_ended && status_of(x) >= 200 ? 0 : size;
+	return x->how == FETCH_CHECK && x->head_ended && fetch_status_of(x) >= 200 ? 0 : size;
 }
 
-static bool is_fresh(const struct fetch *x)
+static bool fetch_is_fresh(const struct fetch *x)
 {
 	long made = 0;
 
@@ -205,7 +205,7 @@ static int on_connected(void *arg, char *ip, char *local_ip, int port, int local
 {
 	struct fetch *x = arg;
 	struct fetch_connection c = {
-		.fresh = is_fresh(x),
+		.fresh = fetch_is_fresh(x),
 		.v6 = strchr(ip, ':') && strncmp(ip, "::ffff:", 7) != 0,
 		.local_port = (uint16_t)local_port,
 		.remote_port = (uint16_t)port,
@@ -221,7 +221,7 @@ static int on_connected(void *arg, char *ip, char *local_ip, int port, int local
 	return x->callbacks && !x->refused ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
-static void set_options(struct fetch *x)
+static void fetch_set_options(struct fetch *x)
 {
 	CURL *e = x->easy;
 
@@ -239,7 +239,7 @@ static void set_options(struct fetch *x)
 	 * targets that costs more than the request itself. */
 	curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
 	curl_easy_setopt(e, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
-	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, fetch_on_body);
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
 	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_head);
 	curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
@@ -268,7 +268,7 @@ static const struct {
 #endif
 };
 
-static bool is_loopback(const char *ip)
+static bool fetch_is_loopback(const char *ip)
 {
 	return !strncmp(ip, "127.", 4) || !strncmp(ip, "::ffff:127.", 11) || !strcmp(ip, "::1");
 }
@@ -302,7 +302,7 @@ static int turned_away(const struct fetch *x, CURLcode code, int error)
 	if (code == CURLE_COULDNT_CONNECT)
 		return error == -ECONNREFUSED ? ECONNREFUSED : 0;
 	return (code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR) && error == -ECONNRESET &&
-			       is_fresh(x) && !x->head
+			       fetch_is_fresh(x) && !x->head
 		       ? ECONNRESET
 		       : 0;
 }
@@ -312,7 +312,7 @@ static int turned_away(const struct fetch *x, CURLcode code, int error)
 static bool has_answered(const struct fetch *x, CURLcode code)
 {
 	return x->head ||
-	       (is_fresh(x) &&
+	       (fetch_is_fresh(x) &&
 		(code == CURLE_UNSUPPORTED_PROTOCOL || /* not HTTP, or an unknown version of it */
 		 code == CURLE_WEIRD_SERVER_REPLY || code == CURLE_PEER_FAILED_VERIFICATION));
 }
@@ -336,21 +336,21 @@ static void set_status(const struct fetch *x, struct fetch_result *r)
 {
 	curl_off_t seconds = 0;
 
-	r->status = (unsigned int)status_of(x);
+	r->status = (unsigned int)fetch_status_of(x);
 	if (!curl_easy_getinfo(x->easy, CURLINFO_RETRY_AFTER, &seconds) && seconds > 0)
 		r->retry_ns = (uint64_t)MIN(seconds, (curl_off_t)RETRY_MAX_S) * NSEC_PER_SEC;
 }
 
 static void explain(struct fetch *x, CURLcode code, struct fetch_result *r)
 {
-	long status = status_of(x);
+	long status = fetch_status_of(x);
 	char *ip = NULL;
 
 	*r = (struct fetch_result){.no_connection = code == CURLE_COULDNT_CONNECT,
 				   .refused = x->refused,
-				   .fresh = is_fresh(x)};
+				   .fresh = fetch_is_fresh(x)};
 	if (!curl_easy_getinfo(x->easy, CURLINFO_PRIMARY_IP, &ip) && ip)
-		r->loopback = is_loopback(ip);
+		r->loopback = fetch_is_loopback(ip);
 	if (x->refused) {
 		r->error = -ESTALE;
 		r->reason =
@@ -403,7 +403,7 @@ static struct fetch *new_fetch(struct fetcher *f)
 		return NULL;
 	x->owner = f;
 	LIST_INSERT_HEAD(&f->all, x, all);
-	set_options(x);
+	fetch_set_options(x);
 	return TAKE_PTR(x);
 }
 
@@ -423,7 +423,7 @@ static void free_fetch(struct fetch *x)
 	LIST_REMOVE(x, all);
 	curl_easy_cleanup(x->easy);
 	curl_slist_free_all(x->connect_to);
-	drop_page(x);
+	fetch_drop_page(x);
 	free(x);
 }
 
@@ -437,12 +437,12 @@ static void put_fetch(struct fetch *x)
 		return;
 	}
 	if (x->room > PAGE_KEEP || f->idle_count >= IDLE_PAGES)
-		drop_page(x);
+		fetch_drop_page(x);
 	SLIST_INSERT_HEAD(&f->idle, x, idle);
 	f->idle_count++;
 }
 
-static void on_end(CURL *easy, CURLcode code, void *arg)
+static void fetch_on_end(CURL *easy, CURLcode code, void *arg)
 {
 	const struct fetch_callbacks *callbacks;
 	struct fetch_result result;
@@ -483,7 +483,7 @@ static bool set_post(struct fetch *x, const char *json)
 
 /* A handle is used for one target after another: whatever an earlier request set, this one must
  * set, too. */
-static bool set_access(struct fetch *x, const struct fetch_access *access)
+static bool fetch_set_access(struct fetch *x, const struct fetch_access *access)
 {
 	static const struct fetch_access none;
 	const struct fetch_access *a = access ? access : &none;
@@ -534,7 +534,7 @@ int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_acc
 	/* A connection that is used only once is not kept: it would push out a kept one. */
 	curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, fresh);
 	curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, fresh);
-	if (set_access(x, access) && !curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
+	if (fetch_set_access(x, access) && !curl_easy_setopt(x->easy, CURLOPT_URL, url) &&
 	    !curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS, timeout ? timeout : 1) &&
 	    !curl_loop_start(lane->http, x->easy))
 		return 0;
@@ -547,7 +547,7 @@ void fetch_cancel(struct fetch *x)
 {
 	assert(x->callbacks);
 	x->callbacks = NULL;
-	/* From within a callback of libcurl the transfer cannot be removed. on_body() or
+	/* From within a callback of libcurl the transfer cannot be removed. fetch_on_body() or
 	 * on_connected() then ends it, because `callbacks` is NULL. */
 	if (curl_loop_stop(x->lane->http, x->easy))
 		put_fetch(x);
@@ -559,7 +559,7 @@ static struct fetch_lane *new_lane(struct fetcher *f)
 {
 	_cleanup_free_ struct fetch_lane *lane = calloc(1, sizeof(*lane));
 
-	if (!lane || curl_loop_new(f->loop, f->netns_fd, on_end, NULL, &lane->http))
+	if (!lane || curl_loop_new(f->loop, f->netns_fd, fetch_on_end, NULL, &lane->http))
 		return NULL;
 	lane->owner = f;
 	SLIST_INSERT_HEAD(&f->lanes, lane, all);

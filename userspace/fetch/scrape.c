@@ -116,7 +116,7 @@ static void schedule(struct scrape_target *t, uint64_t delay_ns)
 }
 
 /* `ns` times a random number between `from` and `to`. */
-static uint64_t jitter(struct scraper *s, uint64_t ns, double from, double to)
+static uint64_t scrape_jitter(struct scraper *s, uint64_t ns, double from, double to)
 {
 	return (uint64_t)((double)ns * (from + (to - from) * erand48(s->random)));
 }
@@ -125,7 +125,7 @@ static void schedule_first(struct scrape_target *t)
 {
 	uint64_t most = FIRST_DELAY_NS + t->scraper->stats.targets * FIRST_DELAY_EACH_NS;
 
-	schedule(t, jitter(t->scraper, MIN(most, t->interval_ns), 0, 1));
+	schedule(t, scrape_jitter(t->scraper, MIN(most, t->interval_ns), 0, 1));
 }
 
 static uint64_t interval_of(const struct scrape_target *t)
@@ -137,8 +137,9 @@ static uint64_t interval_of(const struct scrape_target *t)
  * perhaps, they are not scraped at once. */
 static void schedule_regular(struct scrape_target *t)
 {
-	uint64_t due = t->started_ns + (t->rests_anew ? jitter(t->scraper, interval_of(t), 0, 1)
-						      : jitter(t->scraper, interval_of(t),
+	uint64_t due =
+		t->started_ns + (t->rests_anew ? scrape_jitter(t->scraper, interval_of(t), 0, 1)
+					       : scrape_jitter(t->scraper, interval_of(t),
 							       t->turn->from, t->turn->to));
 	uint64_t now = monotonic_ns();
 
@@ -154,7 +155,7 @@ static void schedule_retry(struct scrape_target *t, bool soon)
 
 	for (unsigned int i = 1; i < t->failures && wait < most; i++)
 		wait *= 2;
-	schedule(t, jitter(t->scraper, MIN(wait, most), 0.8, 1));
+	schedule(t, scrape_jitter(t->scraper, MIN(wait, most), 0.8, 1));
 }
 
 /* -- what is said about it -------------------------------------------------------- */
@@ -274,20 +275,21 @@ static void end_scrape(struct scrape_target *t, const struct fetch_result *resul
 	t->again = t->afresh = false;
 }
 
-static bool on_begin(void *arg, const struct fetch_connection *c)
+static bool scrape_on_begin(void *arg, const struct fetch_connection *c)
 {
 	struct scrape_target *t = arg;
 
 	return !t->callbacks->begin || t->callbacks->begin(t->arg, c);
 }
 
-static void on_end(void *arg, const struct fetch_result *r);
+static void scrape_on_end(void *arg, const struct fetch_result *r);
 
 /* Returns 0, or -errno and *reason. */
 static int start_fetch(struct scrape_target *t, bool fresh, uint64_t timeout_ms,
 		       const char **reason)
 {
-	static const struct fetch_callbacks callbacks = {.begin = on_begin, .end = on_end};
+	static const struct fetch_callbacks callbacks = {.begin = scrape_on_begin,
+							 .end = scrape_on_end};
 	const struct source *s = &t->source;
 	struct fetch_access access = {
 		.ca_file = s->ca_file,
@@ -329,7 +331,7 @@ static void scrape_request(struct scrape_target *t)
 	}
 }
 
-static void on_end(void *arg, const struct fetch_result *r)
+static void scrape_on_end(void *arg, const struct fetch_result *r)
 {
 	struct scrape_target *t = arg;
 	struct scraper *s = t->scraper;

@@ -107,7 +107,7 @@ static void read_file(struct secret *s)
 }
 
 /* Kubernetes replaces the file; others write into it. */
-static bool is_same(const struct stat *a, const struct stat *b)
+static bool secret_is_same(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
 	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
@@ -123,7 +123,7 @@ const char *secret_text(struct secret *s, const char **why)
 		 * read. */
 		bool there = !stat(s->path, &st);
 
-		if (!there || !s->text || !is_same(&st, &s->seen))
+		if (!there || !s->text || !secret_is_same(&st, &s->seen))
 			read_file(s);
 		s->seen = st;
 		s->looked_ns = now;

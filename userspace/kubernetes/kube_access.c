@@ -50,7 +50,7 @@ static void take_space(struct kube_access *a, const char *text)
 
 /* ---- in a pod ------------------------------------------------------------------------------ */
 
-static void read_space(struct kube_access *a)
+static void kube_access_read_space(struct kube_access *a)
 {
 	char text[sizeof(a->space)] = "";
 	FILE *f = fopen(KUBE_ACCOUNT "/namespace", "re");
@@ -82,7 +82,7 @@ static int access_of_pod(struct kube_access **out)
 		a->server = NULL;
 	if (!a->ca.file || !a->token_file || !a->server)
 		return log_err_r(ENOMEM, "Kubernetes");
-	read_space(a);
+	kube_access_read_space(a);
 	*out = TAKE_PTR(a);
 	return 0;
 }
@@ -126,7 +126,7 @@ struct reading {
 };
 
 /* The mapping's text; NULL: it has none. */
-static const char *text_of(const struct yaml_node *map, const char *key)
+static const char *kube_access_text_of(const struct yaml_node *map, const char *key)
 {
 	const struct yaml_node *n = yaml_node_get(map, key);
 
@@ -142,7 +142,7 @@ static const struct yaml_node *named(struct yaml_report *r, const struct yaml_no
 	const struct yaml_node *n = yaml_node_at(yaml_node_get(root, list), 0);
 
 	for (; name && n; n = n->next) {
-		const char *own = text_of(n, "name");
+		const char *own = kube_access_text_of(n, "name");
 
 		if (own && !strcmp(own, name))
 			return yaml_node_get(n, part);
@@ -156,7 +156,7 @@ static const struct yaml_node *named(struct yaml_report *r, const struct yaml_no
 }
 
 /* A path, which counts from the file's directory on. */
-static char *path_of(const struct reading *in, const char *text)
+static char *kube_access_path_of(const struct reading *in, const char *text)
 {
 	const char *slash = strrchr(in->path, '/');
 	char *path = NULL;
@@ -174,18 +174,18 @@ static void read_pem(struct yaml_report *r, const struct reading *in, const stru
 		     const char *key, struct kube_pem *out)
 {
 	char data_key[64];
-	const char *file = text_of(map, key), *data;
+	const char *file = kube_access_text_of(map, key), *data;
 
 	snprintf(data_key, sizeof(data_key), "%s-data", key);
-	data = text_of(map, data_key);
+	data = kube_access_text_of(map, data_key);
 	if (data && !(out->data = base64(data, &out->size)))
 		yaml_report_error(r, map->line, map->column, "%s is no base64", data_key);
-	else if (!data && file && !(out->file = path_of(in, file)))
+	else if (!data && file && !(out->file = kube_access_path_of(in, file)))
 		r->out_of_memory = true;
 }
 
 /* A line end in a token would add headers to each request. */
-static bool is_token(const char *text)
+static bool kube_access_is_token(const char *text)
 {
 	for (; *text; text++)
 		if (*text <= ' ' || *text > '~')
@@ -197,7 +197,8 @@ static void read_user(struct yaml_report *r, const struct reading *in, const str
 {
 	static const char *const foreign[] = {"exec", "auth-provider", "username", "as"};
 	struct kube_access *a = in->access;
-	const char *token = text_of(user, "token"), *file = text_of(user, "tokenFile");
+	const char *token = kube_access_text_of(user, "token"),
+		   *file = kube_access_text_of(user, "tokenFile");
 
 	for (size_t i = 0; i < ARRAY_SIZE(foreign); i++) {
 		const struct yaml_node *n = yaml_node_get(user, foreign[i]);
@@ -210,11 +211,11 @@ static void read_user(struct yaml_report *r, const struct reading *in, const str
 	}
 	read_pem(r, in, user, "client-certificate", &a->cert);
 	read_pem(r, in, user, "client-key", &a->key);
-	if (file && !(a->token_file = path_of(in, file)))
+	if (file && !(a->token_file = kube_access_path_of(in, file)))
 		r->out_of_memory = true;
 	if (file || !token)
 		return;
-	if (!is_token(token))
+	if (!kube_access_is_token(token))
 		yaml_report_error(r, user->line, user->column,
 				  "token holds something else than one token");
 	else if (!(a->token = strdup(token)))
@@ -238,11 +239,11 @@ static void read_cluster(struct yaml_report *r, const struct reading *in,
 {
 	static const char *const foreign[] = {"insecure-skip-tls-verify", "tls-server-name",
 					      "proxy-url"};
-	const char *server = text_of(cluster, "server");
+	const char *server = kube_access_text_of(cluster, "server");
 	struct kube_access *a = in->access;
 
 	for (size_t i = 0; i < ARRAY_SIZE(foreign); i++) {
-		const char *value = text_of(cluster, foreign[i]);
+		const char *value = kube_access_text_of(cluster, foreign[i]);
 
 		if (value && strcmp(value, "false") != 0)
 			yaml_report_error(r, cluster->line, cluster->column,
@@ -265,17 +266,18 @@ static void read_cluster(struct yaml_report *r, const struct reading *in,
 static int read_kubeconfig(struct yaml_report *r, const char *name, const struct yaml_node *root,
 			   void *arg)
 {
-	const char *current = text_of(root, "current-context");
+	const char *current = kube_access_text_of(root, "current-context");
 	const struct yaml_node *context = named(r, root, "contexts", "context", current), *n;
 
 	(void)name;
-	n = context ? named(r, root, "clusters", "cluster", text_of(context, "cluster")) : NULL;
+	n = context ? named(r, root, "clusters", "cluster", kube_access_text_of(context, "cluster"))
+		    : NULL;
 	if (n)
 		read_cluster(r, arg, n);
-	n = context ? named(r, root, "users", "user", text_of(context, "user")) : NULL;
+	n = context ? named(r, root, "users", "user", kube_access_text_of(context, "user")) : NULL;
 	if (n)
 		read_user(r, arg, n);
-	take_space(((struct reading *)arg)->access, text_of(context, "namespace"));
+	take_space(((struct reading *)arg)->access, kube_access_text_of(context, "namespace"));
 	return r->out_of_memory ? -ENOMEM : r->errors ? -EINVAL : 0;
 }
 

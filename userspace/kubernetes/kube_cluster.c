@@ -14,7 +14,7 @@
 #define SETTLE_MS 50  /* a Service and its slices change together */
 #define PACE_MS   200 /* while pods churn, a configuration is made so often at most */
 
-static void on_settle(uv_timer_t *t);
+static void kube_cluster_on_settle(uv_timer_t *t);
 
 static void cluster_changed(void *arg)
 {
@@ -24,7 +24,7 @@ static void cluster_changed(void *arg)
 
 	c->judged = false;
 	if (!uv_is_active((uv_handle_t *)&c->settle))
-		uv_timer_start(&c->settle, on_settle, ms, 0);
+		uv_timer_start(&c->settle, kube_cluster_on_settle, ms, 0);
 }
 
 /* ---- kinds ----------------------------------------------------------------------------- */
@@ -49,12 +49,12 @@ static void clear_slice(void *now)
 	kube_slice_clear(now);
 }
 
-static int read_pod(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
+static int kube_cluster_read_pod(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
 {
 	return kube_pod_read(object, to, why);
 }
 
-static void clear_pod(void *now)
+static void kube_cluster_clear_pod(void *now)
 {
 	kube_pod_clear(now);
 }
@@ -83,11 +83,11 @@ static const struct kube_kind pods = {
 	.group = "/api/v1",
 	.optional = true,
 	.size = sizeof(struct kube_pod),
-	.read = read_pod,
-	.clear = clear_pod,
+	.read = kube_cluster_read_pod,
+	.clear = kube_cluster_clear_pod,
 };
 
-static int read_space(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
+static int kube_cluster_read_space(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
 {
 	(void)why;
 	return kube_namespace_read(object, to);
@@ -100,7 +100,7 @@ static const struct kube_kind spaces = {
 	.optional = true,
 	.of_cluster = true,
 	.size = sizeof(struct kube_namespace),
-	.read = read_space,
+	.read = kube_cluster_read_space,
 };
 
 static const struct {
@@ -330,7 +330,7 @@ bool kube_cluster_known(const struct kube_cluster *c)
 	return true;
 }
 
-static bool names_clients(const struct kube_cluster *c)
+static bool kube_cluster_names_clients(const struct kube_cluster *c)
 {
 	KUBE_STORE_EACH(item, c->all[ALL_SERVICES])
 	{
@@ -343,14 +343,14 @@ static bool names_clients(const struct kube_cluster *c)
 }
 
 /* Watches are begun and ended here, because a callback of one may end none. */
-static void on_settle(uv_timer_t *t)
+static void kube_cluster_on_settle(uv_timer_t *t)
 {
 	struct kube_cluster *c = t->data;
 
 	c->settled_ns = monotonic_ns();
 	if (!kube_cluster_known(c))
 		return;
-	c->clients_named = names_clients(c);
+	c->clients_named = kube_cluster_names_clients(c);
 	cluster_tend(c);
 	c->changed(c->arg);
 }
@@ -423,7 +423,7 @@ static void on_spaces(void *arg)
 }
 
 /* Some Services name clients by the labels of their pods. */
-static void on_pods(void *arg)
+static void kube_cluster_on_pods(void *arg)
 {
 	struct kube_cluster *c = arg;
 
@@ -442,7 +442,7 @@ int kube_cluster_watch_pods(struct kube_cluster *c, void (*changed)(void *arg), 
 	snprintf(selector, sizeof(selector), "fieldSelector=spec.nodeName%%3D%s", c->node);
 	c->pods_changed = changed;
 	c->pods_arg = arg;
-	c->pods = kube_store_new(c->client, &pods, NULL, selector, on_pods, c);
+	c->pods = kube_store_new(c->client, &pods, NULL, selector, kube_cluster_on_pods, c);
 	c->spaces = kube_store_new(c->client, &spaces, NULL, NULL, on_spaces, c);
 	return c->pods && c->spaces ? 0 : log_err_r(ENOMEM, "Kubernetes");
 }

@@ -71,7 +71,7 @@ static void tell_direct(struct owner *o, const char *why)
 	o->direct_since = time(NULL);
 }
 
-static void tell(struct owner *o, const struct kube_whys *whys)
+static void cluster_pools_tell(struct owner *o, const struct kube_whys *whys)
 {
 	o->idle = whys->idle;
 	tell_left(o, whys->left);
@@ -228,7 +228,8 @@ static bool has_alike(const struct kube_cluster *c, const struct kube_service *s
 }
 
 /* Finds the Services with which this one shares pools, itself among them, and all their slices. */
-static int find_group(struct owner *o, const struct kube_item *item, struct owner_parts *p)
+static int cluster_pools_find_group(struct owner *o, const struct kube_item *item,
+				    struct owner_parts *p)
 {
 	const struct kube_cluster *c = o->cluster;
 	const struct kube_store *const stores[] = {c->all[ALL_SERVICES]};
@@ -264,7 +265,7 @@ static int owner_parts(struct owner *o, const struct kube_item *item, struct own
 	const struct kube_cluster *c = o->cluster;
 	bool is_service = o->kind == KUBE_TARGET_SERVICE;
 	const struct kube_store *own = is_service ? o->own.store : o->members.store;
-	int err = is_service ? find_group(o, item, p) : 0;
+	int err = is_service ? cluster_pools_find_group(o, item, p) : 0;
 	ssize_t pods = list_known(own, &p->pods),
 		on_node = list_known(c->clients_named ? c->pods : NULL, &p->on_node);
 	ssize_t gpus = list_known(c->gpus, &p->gpus);
@@ -477,8 +478,8 @@ static int make_pools(struct kube_cluster *c, struct owner *o, const struct kube
 	return is_of_pool(o, item) ? 0 : add_service(c, o, item, out);
 }
 
-static int add_owner(struct kube_cluster *c, struct owner *o, const struct kube_item *item,
-		     struct config_founds *out)
+static int cluster_pools_add_owner(struct kube_cluster *c, struct owner *o,
+				   const struct kube_item *item, struct config_founds *out)
 {
 	size_t first = out->count;
 	int err;
@@ -489,11 +490,12 @@ static int add_owner(struct kube_cluster *c, struct owner *o, const struct kube_
 	o->first = first;
 	o->count = out->count - first;
 	if (!err && !is_of_pool(o, item) && !owner_waits(o))
-		tell(o, &o->whys);
+		cluster_pools_tell(o, &o->whys);
 	return err;
 }
 
-static enum kube_target_kind kind_of(const struct kube_cluster *c, const struct kube_item *item)
+static enum kube_target_kind cluster_pools_kind_of(const struct kube_cluster *c,
+						   const struct kube_item *item)
 {
 	return kube_store_find(c->all[ALL_INFERENCES], item->key) == item ? KUBE_TARGET_POOL
 									  : KUBE_TARGET_SERVICE;
@@ -508,20 +510,21 @@ static int add_owners(struct kube_cluster *c, struct config_founds *out)
 	int err = n < 0 ? (int)n : 0;
 
 	for (ssize_t i = 0; !err && i < n; i++) {
-		struct owner *o = owner_find(c, kind_of(c, order[i]), order[i]->key);
+		struct owner *o = owner_find(c, cluster_pools_kind_of(c, order[i]), order[i]->key);
 
-		err = o ? add_owner(c, o, order[i], out) : add_restored(c, order[i]->key, out);
+		err = o ? cluster_pools_add_owner(c, o, order[i], out)
+			: add_restored(c, order[i]->key, out);
 	}
 	/* Once it is known what becomes of their pools. */
 	for (ssize_t i = 0; !err && i < n; i++) {
-		struct owner *o = owner_find(c, kind_of(c, order[i]), order[i]->key);
+		struct owner *o = owner_find(c, cluster_pools_kind_of(c, order[i]), order[i]->key);
 		struct kube_whys whys = {0};
 
 		if (!o || !is_of_pool(o, order[i]))
 			continue;
 		err = judge_frontend(c, order[i]->now, whys.left);
 		if (!err)
-			tell(o, &whys);
+			cluster_pools_tell(o, &whys);
 	}
 	return err;
 }

@@ -13,7 +13,7 @@ static bool is_inside(const struct frontend_addr *in, const struct frontend_addr
 	       addr_prefixes_overlap(&in->prefix, in->prefix_bits, &f->prefix, f->prefix_bits);
 }
 
-static bool is_allowed(const struct kube_cluster *c, const struct frontend_addr *f)
+static bool cluster_prefix_is_allowed(const struct kube_cluster *c, const struct frontend_addr *f)
 {
 	for (size_t i = 0; i < c->allowed_count; i++)
 		if (is_inside(&c->allowed[i], f))
@@ -21,7 +21,7 @@ static bool is_allowed(const struct kube_cluster *c, const struct frontend_addr 
 	return false;
 }
 
-static bool has_port(const struct kube_service *s, uint16_t port)
+static bool cluster_prefix_has_port(const struct kube_service *s, uint16_t port)
 {
 	for (size_t i = 0; s && i < s->port_count; i++)
 		if (s->ports[i].port == port)
@@ -35,14 +35,15 @@ static bool owner_has_port(const struct kube_cluster *c, const struct owner *o, 
 	const struct kube_item *item = owner_item(o);
 
 	if (o->kind == KUBE_TARGET_SERVICE)
-		return item && has_port(item->now, port);
+		return item && cluster_prefix_has_port(item->now, port);
 	KUBE_STORE_EACH(service, c->all[ALL_SERVICES])
-	if (item && kube_is_frontend(service->now, item->now) && has_port(service->now, port))
+	if (item && kube_is_frontend(service->now, item->now) &&
+	    cluster_prefix_has_port(service->now, port))
 		return true;
 	return false;
 }
 
-static bool covers(const struct frontend_addr *f, const struct addr *ip)
+static bool cluster_prefix_covers(const struct frontend_addr *f, const struct addr *ip)
 {
 	return addr_prefixes_overlap(&f->prefix, f->prefix_bits, ip, 128);
 }
@@ -60,7 +61,7 @@ static bool overlaps_policy(const struct kube_cluster *c, const struct kube_item
 		for (size_t i = 0; p && p->keys && item != policy && i < p->prefix_count; i++) {
 			const struct frontend_addr *o = &p->prefixes[i];
 
-			if (kube_by_age(&item, &policy) > 0 || !is_allowed(c, o) ||
+			if (kube_by_age(&item, &policy) > 0 || !cluster_prefix_is_allowed(c, o) ||
 			    !addr_prefixes_overlap(&f->prefix, f->prefix_bits, &o->prefix,
 						   o->prefix_bits))
 				continue;
@@ -83,7 +84,7 @@ static bool overlaps_service(const struct kube_cluster *c, const struct frontend
 		const struct kube_service *s = item->now;
 
 		for (size_t i = 0; s && i < s->address_count; i++) {
-			if (!covers(f, &s->addresses[i]))
+			if (!cluster_prefix_covers(f, &s->addresses[i]))
 				continue;
 			snprintf(why, KUBE_WHY_SIZE,
 				 "%s has the ClusterIP of a Service in it; choose another prefix",
@@ -103,11 +104,11 @@ static bool has_member(const struct owner *o, const struct frontend_addr *f)
 
 		for (size_t i = 0;
 		     slice && o->kind == KUBE_TARGET_SERVICE && i < slice->endpoint_count; i++)
-			if (covers(f, &slice->endpoints[i].address))
+			if (cluster_prefix_covers(f, &slice->endpoints[i].address))
 				return true;
 		for (size_t i = 0; pod && o->kind == KUBE_TARGET_POOL && i < pod->address_count;
 		     i++)
-			if (covers(f, &pod->addresses[i]))
+			if (cluster_prefix_covers(f, &pod->addresses[i]))
 				return true;
 	}
 	return false;
@@ -139,7 +140,7 @@ bool kube_prefixes_good(const struct kube_cluster *c, const struct owner *o,
 	for (size_t i = 0; i < p->prefix_count; i++) {
 		const struct frontend_addr *f = &p->prefixes[i];
 
-		if (!is_allowed(c, f)) {
+		if (!cluster_prefix_is_allowed(c, f)) {
 			snprintf(why, KUBE_WHY_SIZE,
 				 "%s is not inside node.frontendPrefixes of pintled's "
 				 "configuration; ask who installed it",

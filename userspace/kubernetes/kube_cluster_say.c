@@ -160,7 +160,7 @@ static uint64_t hash_reason(uint64_t hash, const char *why)
 }
 
 /* An Event by the object and the reason: the same one, told again, is the same object. */
-static void say(struct kube_cluster *c, struct kube_event_said *said)
+static void cluster_say_say(struct kube_cluster *c, struct kube_event_said *said)
 {
 	uint64_t hash = hash_reason(hash_text(said->uid), said->why);
 	unsigned int again =
@@ -202,7 +202,7 @@ static const char *steered_text(const struct owner *o, const struct kube_item *i
 static void say_lasting(struct kube_cluster *c, struct kube_event_said *said)
 {
 	if (!kube_is_young(said->since))
-		say(c, said);
+		cluster_say_say(c, said);
 }
 
 /* By the bits of KUBE_BY_*, the lowest first. */
@@ -401,7 +401,7 @@ static void say_node(struct kube_cluster *c)
 				       .since = c->node_since};
 
 	if (c->node_why && c->node)
-		say(c, &said);
+		cluster_say_say(c, &said);
 }
 
 void kube_cluster_say(struct kube_cluster *c)

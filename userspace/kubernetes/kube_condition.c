@@ -6,7 +6,7 @@
 
 #include "kube_parts.h"
 
-static void read_one(const cJSON *from, struct kube_condition *c)
+static void condition_read_one(const cJSON *from, struct kube_condition *c)
 {
 	c->status = kube_text_is(from, "status", "True");
 	c->generation = kube_count(kube_member(from, "observedGeneration"));
@@ -23,7 +23,7 @@ void kube_conditions_read(const cJSON *from, const char *const *types, size_t co
 	cJSON_ArrayForEach (one, kube_member(from, "conditions"))
 		for (size_t i = 0; i < count; i++)
 			if (kube_text_is(one, "type", types[i]))
-				read_one(one, &out[i]);
+				condition_read_one(one, &out[i]);
 }
 
 bool kube_conditions_add(cJSON *to, const char *const *types, size_t count,

@@ -37,7 +37,7 @@ static bool add_involved(cJSON *event, const struct kube_event_said *said)
 	       cJSON_AddStringToObject(to, "uid", said->uid);
 }
 
-static bool add_source(cJSON *event, const struct kube_event_said *said)
+static bool kube_event_add_source(cJSON *event, const struct kube_event_said *said)
 {
 	cJSON *source = cJSON_AddObjectToObject(event, "source");
 
@@ -66,7 +66,8 @@ char *kube_event_body(const struct kube_event_said *said, uint64_t hash)
 	    cJSON_AddStringToObject(event, "message", said->why) &&
 	    cJSON_AddStringToObject(event, "firstTimestamp", first) &&
 	    cJSON_AddStringToObject(event, "lastTimestamp", now) &&
-	    cJSON_AddNumberToObject(event, "count", said->count) && add_source(event, said))
+	    cJSON_AddNumberToObject(event, "count", said->count) &&
+	    kube_event_add_source(event, said))
 		text = cJSON_PrintUnformatted(event);
 	cJSON_Delete(event);
 	return text;

@@ -144,7 +144,7 @@ bool kube_lease_held(const struct kube_lease *l)
 	return l->held_ns && monotonic_ns() - l->held_ns < LEASE_MS * NSEC_PER_MSEC;
 }
 
-static void lose(struct kube_lease *l)
+static void lease_lose(struct kube_lease *l)
 {
 	if (l->held_ns)
 		log_info("Kubernetes: another daemon writes conditions and Events now");
@@ -175,7 +175,7 @@ static bool has_run_out(struct kube_lease *l, const char *holder, const char *re
 	return monotonic_ns() - l->seen_ns >= (uint64_t)seconds * NSEC_PER_SEC;
 }
 
-static void look(struct kube_lease *l, const cJSON *object)
+static void lease_look(struct kube_lease *l, const cJSON *object)
 {
 	const cJSON *spec = kube_member(object, "spec");
 	const char *version = kube_text(kube_member(object, "metadata"), "resourceVersion");
@@ -192,12 +192,12 @@ static void look(struct kube_lease *l, const cJSON *object)
 		l->transitions++;
 		lease_take(l, TAKING, version ?: "0", NULL);
 	} else {
-		lose(l);
+		lease_lose(l);
 		lease_again(l, LEASE_MS);
 	}
 }
 
-static void fail(struct kube_lease *l, long status, const char *why)
+static void lease_fail(struct kube_lease *l, long status, const char *why)
 {
 	char text[128];
 
@@ -209,30 +209,30 @@ static void fail(struct kube_lease *l, long status, const char *why)
 	lease_again(l, kube_lease_held(l) ? RENEW_MS / 4 : LEASE_MS);
 }
 
-static void on_answer(void *arg, long status, const cJSON *object, const char *why)
+static void lease_on_answer(void *arg, long status, const cJSON *object, const char *why)
 {
 	struct kube_lease *l = arg;
 
 	if (l->step == LOOKING && status == 200 && object) {
 		kube_client_well(l->client, WHAT);
-		look(l, object);
+		lease_look(l, object);
 	} else if (l->step == LOOKING && status == 404) {
 		lease_take(l, CREATING, NULL, NULL);
 	} else if (l->step != LOOKING && (status == 200 || status == 201)) {
 		kube_client_well(l->client, WHAT);
 		win(l);
 	} else if (status == 409) {
-		lose(l);
+		lease_lose(l);
 		lease_again(l, FIRST_MS);
 	} else {
-		fail(l, status, why);
+		lease_fail(l, status, why);
 	}
 	l->changed(l->arg);
 }
 
 /* ---- life ------------------------------------------------------------------------------ */
 
-static void on_timer(uv_timer_t *t)
+static void lease_on_timer(uv_timer_t *t)
 {
 	struct kube_lease *l = t->data;
 
@@ -244,7 +244,7 @@ static void lease_again(struct kube_lease *l, uint64_t ms)
 {
 	uint64_t spread = kube_lease_held(l) ? 0 : ms;
 
-	uv_timer_start(&l->timer, on_timer,
+	uv_timer_start(&l->timer, lease_on_timer,
 		       ms - spread / 2 + arc4random_uniform((uint32_t)spread + 1), 0);
 }
 
@@ -264,7 +264,7 @@ struct kube_lease *kube_lease_new(struct kube_client *c, const char *identity,
 	l->changed = changed;
 	l->arg = arg;
 	snprintf(l->identity, sizeof(l->identity), "%s", identity);
-	l->request = kube_request_new(c, on_answer, l);
+	l->request = kube_request_new(c, lease_on_answer, l);
 	if (!l->request) {
 		free(l);
 		return NULL;

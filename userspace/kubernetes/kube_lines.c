@@ -10,7 +10,7 @@
 #define ROOM_FIRST 4096
 #define ROOM_KEPT  (256U << 10) /* a longer line's memory is given back at its end */
 
-static bool make_room(struct kube_lines *l, size_t need)
+static bool lines_make_room(struct kube_lines *l, size_t need)
 {
 	size_t room = MAX(l->room, (size_t)ROOM_FIRST);
 	char *text;
@@ -36,7 +36,7 @@ static int keep_part(struct kube_lines *l, const char *data, size_t size)
 		l->skipping = true;
 		return -EFBIG;
 	}
-	if (!make_room(l, l->size + size))
+	if (!lines_make_room(l, l->size + size))
 		return -ENOMEM;
 	memcpy(l->text + l->size, data, size);
 	l->size += size;

@@ -95,7 +95,7 @@ int kube_making_spare(struct kube_making *m, const char *uid)
 	return 0;
 }
 
-static int by_name(const void *left, const void *right)
+static int making_by_name(const void *left, const void *right)
 {
 	const struct kube_member *a = left, *b = right;
 
@@ -124,7 +124,7 @@ static void sort_members(struct kube_making *m)
 	size_t n = 0;
 
 	if (m->member_count)
-		qsort(m->members, m->member_count, sizeof(*m->members), by_name);
+		qsort(m->members, m->member_count, sizeof(*m->members), making_by_name);
 	for (size_t i = 0; i < m->member_count; i++)
 		if (!n || strcmp(m->members[n - 1].address, m->members[i].address) != 0)
 			m->members[n++] = m->members[i];

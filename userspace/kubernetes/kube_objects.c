@@ -557,7 +557,7 @@ static int read_endpoint(const cJSON *from, struct kube_endpoint *e, char *why)
 	return 0;
 }
 
-static int read_endpoints(const cJSON *object, struct kube_slice *s, char *why)
+static int objects_read_endpoints(const cJSON *object, struct kube_slice *s, char *why)
 {
 	const cJSON *all = kube_member(object, "endpoints"), *one;
 	int n = cJSON_IsArray(all) ? cJSON_GetArraySize(all) : 0, err = 0;
@@ -590,7 +590,7 @@ int kube_slice_read(const cJSON *object, struct kube_slice *out, char why[KUBE_W
 		return kube_refuse(why, "it names no Service");
 	err = read_slice_ports(object, &s, why);
 	if (!err && !(type && !strcmp(type, "FQDN")))
-		err = read_endpoints(object, &s, why);
+		err = objects_read_endpoints(object, &s, why);
 	if (err)
 		return err;
 	*out = s;
@@ -604,7 +604,7 @@ int kube_slice_read(const cJSON *object, struct kube_slice *out, char why[KUBE_W
  * of its file. */
 #define CONFIG_HASH "kubernetes.io/config.hash"
 
-static bool take_uid(const cJSON *metadata, char to[KUBE_UID_SIZE])
+static bool objects_take_uid(const cJSON *metadata, char to[KUBE_UID_SIZE])
 {
 	const char *hash = kube_text(kube_member(metadata, "annotations"), CONFIG_HASH);
 
@@ -634,7 +634,7 @@ static int take_pod_addresses(const cJSON *status, struct kube_pod *p, char *why
 	return 0;
 }
 
-static bool is_ready(const cJSON *status)
+static bool objects_is_ready(const cJSON *status)
 {
 	const cJSON *one;
 
@@ -734,8 +734,8 @@ int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_S
 
 	if (err)
 		return err;
-	p.ready = p.running && is_ready(status);
-	if (!take_uid(metadata, p.uid))
+	p.ready = p.running && objects_is_ready(status);
+	if (!objects_take_uid(metadata, p.uid))
 		return kube_refuse(why, "metadata has no uid that the API allows");
 	if (!kube_take_name(kube_text(spec, "serviceAccountName") ?: "default", p.account,
 			    sizeof(p.account)))

@@ -36,7 +36,7 @@ __attribute__((format(printf, 2, 3))) static int refuse(struct kube_policy *p, c
 	return -EINVAL;
 }
 
-static int read_target(struct kube_policy *p, const cJSON *from)
+static int kube_policy_read_target(struct kube_policy *p, const cJSON *from)
 {
 	const char *kind = kube_text(from, "kind"), *group = kube_text(from, "group");
 	struct kube_target *t = &p->targets[p->target_count];
@@ -76,7 +76,7 @@ static int read_targets(struct kube_policy *p, const cJSON *spec)
 				     "spec.targetRefs has more than %d targets; write another "
 				     "policy",
 				     KUBE_MAX_TARGETS);
-		err = err ?: read_target(p, one);
+		err = err ?: kube_policy_read_target(p, one);
 	}
 	return err;
 }

@@ -110,7 +110,7 @@ static void own_free(struct own *o)
 	free(o->all);
 }
 
-static int by_address(const void *left, const void *right)
+static int kube_pools_by_address(const void *left, const void *right)
 {
 	return memcmp(left, right, sizeof(struct addr));
 }
@@ -124,13 +124,13 @@ static int own_collect(struct own *o, const struct kube_parts *parts)
 		for (size_t k = 0;
 		     !parts->pods[i]->host_network && k < parts->pods[i]->address_count; k++)
 			o->all[o->count++] = parts->pods[i]->addresses[k];
-	qsort(o->all, o->count, sizeof(*o->all), by_address);
+	qsort(o->all, o->count, sizeof(*o->all), kube_pools_by_address);
 	return 0;
 }
 
-static bool is_own(const struct own *o, const struct addr *address)
+static bool kube_pools_is_own(const struct own *o, const struct addr *address)
 {
-	return bsearch(address, o->all, o->count, sizeof(*o->all), by_address);
+	return bsearch(address, o->all, o->count, sizeof(*o->all), kube_pools_by_address);
 }
 
 /* The Service's own pods on this node, in whatever condition, which may have to reach each other,
@@ -166,7 +166,7 @@ int kube_pools_intercept(struct kube_making *m, const struct kube_service *s,
 	if (own_collect(&own, parts))
 		return -ENOMEM;
 	for (size_t i = 0; i < m->member_count && !other; i++)
-		if (!is_own(&own, &m->members[i].ip))
+		if (!kube_pools_is_own(&own, &m->members[i].ip))
 			other = &m->members[i];
 	if (other) {
 		kube_refuse(why,
@@ -216,8 +216,8 @@ static void doors_free(struct doors *d)
 }
 
 /* A name of a pod's port stands for another number in each pod that says so. */
-static uint16_t number_of(const struct kube_parts *parts, const struct kube_service *s,
-			  const struct kube_port *port)
+static uint16_t kube_pools_number_of(const struct kube_parts *parts, const struct kube_service *s,
+				     const struct kube_port *port)
 {
 	uint16_t number = 0;
 
@@ -242,7 +242,8 @@ static void doors_add(struct doors *d, const struct kube_service *s, const struc
 	for (size_t i = 0; i < s->port_count; i++) {
 		struct door *one = &d->all[d->count];
 
-		*one = (struct door){s, &s->ports[i], number_of(parts, s, &s->ports[i]), 0};
+		*one = (struct door){s, &s->ports[i], kube_pools_number_of(parts, s, &s->ports[i]),
+				     0};
 		while (one->target < d->count && !is_same_target(&d->all[one->target], one))
 			one->target++;
 		if (one->target < d->count)
@@ -288,7 +289,7 @@ static bool has_several(const struct doors *d, const struct kube_service *s)
 /* By which hints of its slices a pool's members are those for clients on this node. */
 enum hints { NO_HINTS, HINTS_OF_ZONES, HINTS_OF_NODES };
 
-static bool is_named(const char *names, const char *name)
+static bool kube_pools_is_named(const char *names, const char *name)
 {
 	char line[KUBE_NAME_SIZE + 2];
 
@@ -301,8 +302,8 @@ static bool is_for_here(const struct kube_endpoint *e, const struct kube_here *h
 			enum hints hints)
 {
 	if (hints == HINTS_OF_NODES)
-		return is_named(e->for_nodes, here->node);
-	return hints == NO_HINTS || is_named(e->for_zones, here->zone);
+		return kube_pools_is_named(e->for_nodes, here->node);
+	return hints == NO_HINTS || kube_pools_is_named(e->for_zones, here->zone);
 }
 
 /* The hints of all ready members, while they are looked at. */
@@ -376,8 +377,8 @@ static int add_slice(struct kube_making *m, const struct door *door, const struc
 	return err;
 }
 
-static int add_frontends(struct kube_making *m, const struct kube_service *s,
-			 const struct kube_port *port, const struct kube_extra *extra)
+static int kube_pools_add_frontends(struct kube_making *m, const struct kube_service *s,
+				    const struct kube_port *port, const struct kube_extra *extra)
 {
 	int err = 0;
 
@@ -392,7 +393,7 @@ int kube_pools_frontends(struct kube_making *m, const struct kube_service *s,
 	int err = 0;
 
 	for (size_t i = 0; !err && i < s->port_count; i++)
-		err = add_frontends(m, s, &s->ports[i], extra);
+		err = kube_pools_add_frontends(m, s, &s->ports[i], extra);
 	return err;
 }
 
@@ -405,7 +406,7 @@ static int add_doors(struct kube_making *m, const struct doors *d, size_t target
 
 	for (size_t i = target; !err && i < d->count; i++)
 		if (d->all[i].target == target)
-			err = add_frontends(m, d->all[i].service, d->all[i].port, extra);
+			err = kube_pools_add_frontends(m, d->all[i].service, d->all[i].port, extra);
 	for (size_t i = target; !err && i < d->count; i++)
 		for (size_t k = 0; !err && d->all[i].target == target && k < parts->slice_count;
 		     k++)

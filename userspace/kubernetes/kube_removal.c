@@ -140,7 +140,7 @@ static void on_daemonset(void *arg, long status, const cJSON *object, const char
 	}
 }
 
-static void on_again(uv_timer_t *t)
+static void kube_removal_on_again(uv_timer_t *t)
 {
 	struct kube_removal *r = t->data;
 	char path[KUBE_DAEMONSET_PATH_SIZE];
@@ -152,7 +152,7 @@ static void on_again(uv_timer_t *t)
 
 static void ask_again(struct kube_removal *r)
 {
-	uv_timer_start(&r->again, on_again, r->stale ? 0 : RETRY_MS, 0);
+	uv_timer_start(&r->again, kube_removal_on_again, r->stale ? 0 : RETRY_MS, 0);
 }
 
 static void on_marker(void *arg)

@@ -48,7 +48,7 @@ static void request_answer(struct kube_request *r, long status, const char *why)
 }
 
 /* What is too large is read to its end, and dropped. */
-static size_t on_answer(char *data, size_t one, size_t count, void *arg)
+static size_t kube_request_on_answer(char *data, size_t one, size_t count, void *arg)
 {
 	struct kube_request *r = arg;
 	size_t size = one * count;
@@ -104,7 +104,7 @@ static int prepare(struct kube_request *r, const char *method, const char *path,
 	}
 	curl_easy_setopt(t->easy, CURLOPT_URL, url);
 	curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, method);
-	curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, on_answer);
+	curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, kube_request_on_answer);
 	curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, r);
 	curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, (long)TIMEOUT_MS);
 	if (body)

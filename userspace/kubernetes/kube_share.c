@@ -35,7 +35,7 @@ static size_t of(const struct kube_amount *a, size_t i)
 	return n;
 }
 
-static void add(struct kube_amount *a, const struct kube_amount *b)
+static void share_add(struct kube_amount *a, const struct kube_amount *b)
 {
 	a->pools += b->pools;
 	a->endpoints += b->endpoints;
@@ -83,8 +83,8 @@ int kube_share_take(struct kube_share *s, const char *name, struct kube_amount a
 	}
 	if (why[0])
 		return 0;
-	add(&s->taken, &amount);
-	add(&space->taken, &amount);
+	share_add(&s->taken, &amount);
+	share_add(&space->taken, &amount);
 	return 0;
 }
 

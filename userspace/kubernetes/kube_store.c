@@ -92,7 +92,7 @@ static void item_read(struct kube_store *s, struct kube_item *item, const cJSON 
 
 /* ---- the watch ------------------------------------------------------------------------- */
 
-static void on_begin(void *arg)
+static void store_on_begin(void *arg)
 {
 	struct kube_store *s = arg;
 
@@ -151,9 +151,9 @@ static void on_missing(void *arg)
 }
 
 static const struct kube_watch_callbacks callbacks = {
-	.begin = on_begin, .object = on_object, .listed = on_listed, .missing = on_missing};
+	.begin = store_on_begin, .object = on_object, .listed = on_listed, .missing = on_missing};
 static const struct kube_watch_callbacks callbacks_needed = {
-	.begin = on_begin, .object = on_object, .listed = on_listed};
+	.begin = store_on_begin, .object = on_object, .listed = on_listed};
 
 bool kube_store_known(const struct kube_store *s)
 {

@@ -58,7 +58,7 @@ static void entry_free(struct kube_teller *t, struct entry *e)
 
 /* ---- writing --------------------------------------------------------------------------- */
 
-static void on_timer(uv_timer_t *timer);
+static void teller_on_timer(uv_timer_t *timer);
 
 /* The first thing to write now; NULL: there is none, and *wait_ms is when to look again, 0: never.
  */
@@ -79,7 +79,7 @@ static struct entry *next_entry(const struct kube_teller *t, uint64_t *wait_ms)
 	return NULL;
 }
 
-static void on_timer(uv_timer_t *timer)
+static void teller_on_timer(uv_timer_t *timer)
 {
 	struct kube_teller *t = timer->data;
 	uint64_t wait_ms = 0;
@@ -87,7 +87,7 @@ static void on_timer(uv_timer_t *timer)
 
 	if (!e) {
 		if (wait_ms)
-			uv_timer_start(&t->timer, on_timer, wait_ms, 0);
+			uv_timer_start(&t->timer, teller_on_timer, wait_ms, 0);
 		return;
 	}
 	t->sent = e;
@@ -116,7 +116,7 @@ static void note_failure(struct kube_teller *t, long status, const char *why)
 	t->pace[t->sent_kind].not_before_ns = monotonic_ns() + ms * NSEC_PER_MSEC;
 }
 
-static void on_answer(void *arg, long status, const cJSON *object, const char *why)
+static void teller_on_answer(void *arg, long status, const cJSON *object, const char *why)
 {
 	struct kube_teller *t = arg;
 	struct entry *e = TAKE_PTR(t->sent);
@@ -135,7 +135,7 @@ static void on_answer(void *arg, long status, const cJSON *object, const char *w
 	}
 	if (e)
 		e->done = true;
-	uv_timer_start(&t->timer, on_timer, PACE_MS, 0);
+	uv_timer_start(&t->timer, teller_on_timer, PACE_MS, 0);
 }
 
 /* ---- what is to be known ----------------------------------------------------------------- */
@@ -200,7 +200,7 @@ void kube_teller_end(struct kube_teller *t)
 			entry_free(t, e);
 	}
 	if (!kube_request_busy(t->request))
-		uv_timer_start(&t->timer, on_timer, PACE_MS, 0);
+		uv_timer_start(&t->timer, teller_on_timer, PACE_MS, 0);
 }
 
 /* ---- life ------------------------------------------------------------------------------ */
@@ -218,7 +218,7 @@ struct kube_teller *kube_teller_new(struct kube_client *c)
 		return NULL;
 	t->client = c;
 	TAILQ_INIT(&t->entries);
-	t->request = kube_request_new(c, on_answer, t);
+	t->request = kube_request_new(c, teller_on_answer, t);
 	if (!t->request) {
 		free(t);
 		return NULL;

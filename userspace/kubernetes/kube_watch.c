@@ -163,18 +163,18 @@ void kube_client_well(struct kube_client *c, const char *what)
 }
 
 /* Between half of it and one and a half: 5,000 nodes do not come at once. */
-static uint64_t jitter(uint64_t ms)
+static uint64_t watch_jitter(uint64_t ms)
 {
 	return ms / 2 + arc4random_uniform((uint32_t)MIN(ms, (uint64_t)UINT32_MAX - 1) + 1);
 }
 
-static void on_timer(uv_timer_t *t);
+static void watch_on_timer(uv_timer_t *t);
 
 static void watch_pause(struct kube_watch *w, enum next next, uint64_t ms)
 {
 	w->phase = PAUSING;
 	w->next = next;
-	uv_timer_start(&w->timer, on_timer, ms, 0);
+	uv_timer_start(&w->timer, watch_on_timer, ms, 0);
 }
 
 static uint64_t retry_after_ms(const struct kube_watch *w)
@@ -192,7 +192,7 @@ static void watch_fail(struct kube_watch *w, enum next next, const char *why)
 
 	for (unsigned int i = 0; i < w->failures && ms < times->retry_max; i++)
 		ms *= 2;
-	ms = jitter(MIN(ms, times->retry_max));
+	ms = watch_jitter(MIN(ms, times->retry_max));
 	w->failures++;
 	kube_client_tell(w->client, w->what, why, w->missing);
 	watch_pause(w, next, MAX(ms, retry_after_ms(w)));
@@ -208,7 +208,7 @@ static void watch_succeed(struct kube_watch *w)
 /* ---- pages ------------------------------------------------------------------------------------
  */
 
-static void drop_page(struct kube_watch *w)
+static void watch_drop_page(struct kube_watch *w)
 {
 	free(TAKE_PTR(w->page));
 	w->page_size = w->page_room = 0;
@@ -247,7 +247,7 @@ static void take_single(struct kube_watch *w)
 {
 	cJSON *object = cJSON_ParseWithLength(w->page, w->page_size);
 
-	drop_page(w);
+	watch_drop_page(w);
 	if (!cJSON_IsObject(object)) {
 		cJSON_Delete(object);
 		watch_fail(w, NEXT_LIST, "an object is no JSON text, or too large for the memory");
@@ -257,7 +257,7 @@ static void take_single(struct kube_watch *w)
 	w->callbacks->object(w->arg, object, false);
 	cJSON_Delete(object);
 	w->callbacks->listed(w->arg);
-	watch_pause(w, NEXT_LIST, jitter(w->client->times->lifetime));
+	watch_pause(w, NEXT_LIST, watch_jitter(w->client->times->lifetime));
 }
 
 static void take_page(struct kube_watch *w)
@@ -266,11 +266,11 @@ static void take_page(struct kube_watch *w)
 	const cJSON *item;
 
 	if (kube_page_read(w->page, w->page_size, &p)) {
-		drop_page(w);
+		watch_drop_page(w);
 		watch_fail(w, NEXT_LIST, "a list is no JSON text, or too large for the memory");
 		return;
 	}
-	drop_page(w);
+	watch_drop_page(w);
 	watch_succeed(w);
 	cJSON_ArrayForEach (item, p.items)
 		w->callbacks->object(w->arg, item, false);
@@ -294,7 +294,7 @@ static void take_page(struct kube_watch *w)
 /* ---- events -------------------------------------------------------------------------------------
  */
 
-static bool break_off(struct kube_watch *w, int why, const char *reason)
+static bool watch_break_off(struct kube_watch *w, int why, const char *reason)
 {
 	w->broken = why;
 	snprintf(w->reason, sizeof(w->reason), "%s", reason);
@@ -302,10 +302,10 @@ static bool break_off(struct kube_watch *w, int why, const char *reason)
 }
 
 /* Returns whether to go on. */
-static bool take_event(struct kube_watch *w, const struct kube_event *e)
+static bool watch_take_event(struct kube_watch *w, const struct kube_event *e)
 {
 	if (e->type == KUBE_ERROR)
-		return break_off(w, e->code == 410 ? -ESTALE : -EPROTO, e->reason);
+		return watch_break_off(w, e->code == 410 ? -ESTALE : -EPROTO, e->reason);
 	watch_succeed(w);
 	if (e->type != KUBE_BOOKMARK)
 		w->callbacks->object(w->arg, e->object, e->type == KUBE_DELETED);
@@ -322,8 +322,8 @@ static bool on_line(const char *line, size_t size, void *arg)
 
 	/* Which object it was nobody can tell: a list says what there is. */
 	if (kube_event_read(line, size, &e))
-		return break_off(w, -EBADMSG, "a watch's line is no event");
-	go_on = take_event(w, &e);
+		return watch_break_off(w, -EBADMSG, "a watch's line is no event");
+	go_on = watch_take_event(w, &e);
 	cJSON_Delete(e.object);
 	return go_on;
 }
@@ -331,7 +331,7 @@ static bool on_line(const char *line, size_t size, void *arg)
 /* ---- requests
  * ------------------------------------------------------------------------------------ */
 
-static long status_of(const struct kube_watch *w)
+static long watch_status_of(const struct kube_watch *w)
 {
 	long status = 0;
 
@@ -340,23 +340,24 @@ static long status_of(const struct kube_watch *w)
 }
 
 /* To take fewer bytes than there are makes libcurl end the transfer. */
-static size_t on_body(char *data, size_t one, size_t count, void *arg)
+static size_t watch_on_body(char *data, size_t one, size_t count, void *arg)
 {
 	struct kube_watch *w = arg;
 	size_t size = one * count;
 	int err;
 
 	w->heard_ns = monotonic_ns();
-	if (status_of(w) != 200)
+	if (watch_status_of(w) != 200)
 		return size; /* a Status, which says no more than the number does */
 	if (w->phase == LISTING)
 		err = keep_page(w, data, size);
 	else
 		err = kube_lines_feed(&w->lines, data, size, on_line, w);
 	if (err == -EFBIG && w->phase == WATCHING)
-		break_off(w, err, "an object is larger than the API allows");
+		watch_break_off(w, err, "an object is larger than the API allows");
 	else if (err && err != -ECANCELED)
-		break_off(w, err, err == -EFBIG ? "a page is larger than 4 MiB" : "out of memory");
+		watch_break_off(w, err,
+				err == -EFBIG ? "a page is larger than 4 MiB" : "out of memory");
 	return err ? 0 : size;
 }
 
@@ -432,7 +433,7 @@ static void set_pem(CURL *easy, const struct kube_pem *p, CURLoption file, CURLo
 		curl_easy_setopt(easy, file, p->file);
 }
 
-static void set_options(struct kube_client *c, struct kube_transfer *t)
+static void watch_set_options(struct kube_client *c, struct kube_transfer *t)
 {
 	const struct kube_access *a = c->access;
 	CURL *e = t->easy;
@@ -471,7 +472,7 @@ int kube_client_prepare(struct kube_client *c, struct kube_transfer *t, const ch
 	if (!err)
 		err = add_token(c, &t->headers, why);
 	if (!err)
-		set_options(c, t);
+		watch_set_options(c, t);
 	return err;
 }
 
@@ -521,7 +522,7 @@ static void watch_options(struct kube_watch *w, enum phase phase, const char *ur
 	CURL *e = w->transfer.easy;
 
 	curl_easy_setopt(e, CURLOPT_URL, url);
-	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, watch_on_body);
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, w);
 	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, w->fresh ? 1L : 0L);
 	if (phase == LISTING)
@@ -550,8 +551,9 @@ static void watch_request(struct kube_watch *w, enum phase phase)
 	w->broken = 0;
 	w->heard_ns = monotonic_ns();
 	kube_lines_reset(&w->lines);
-	drop_page(w);
-	uv_timer_start(&w->timer, on_timer, silence_ms(w), MAX(silence_ms(w) / 4, (uint64_t)1));
+	watch_drop_page(w);
+	uv_timer_start(&w->timer, watch_on_timer, silence_ms(w),
+		       MAX(silence_ms(w) / 4, (uint64_t)1));
 	if (kube_client_start(w->client, &w->transfer))
 		watch_fail(w, NEXT_LIST, "out of memory");
 }
@@ -571,20 +573,20 @@ static void end_by_us(struct kube_watch *w)
 	/* A page of large objects: fewer at a time. */
 	if (w->phase == LISTING && w->broken == -EFBIG && w->limit > 1) {
 		w->limit = MAX(w->limit / 4, 1U);
-		watch_pause(w, NEXT_LIST, jitter(w->client->times->retry / 10));
+		watch_pause(w, NEXT_LIST, watch_jitter(w->client->times->retry / 10));
 		return;
 	}
 	/* The version is too old: an ordinary event, but not for all nodes in the same instant. */
 	if (w->broken == -ESTALE && !w->failures) {
 		w->failures++;
-		watch_pause(w, NEXT_LIST, jitter(w->client->times->retry / 2));
+		watch_pause(w, NEXT_LIST, watch_jitter(w->client->times->retry / 2));
 		return;
 	}
 	watch_fail(w, NEXT_LIST, w->reason);
 }
 
 /* Without the right to ask nobody learns whether there is such a kind: 403 comes before 404. */
-static bool is_missing(const struct kube_watch *w, long status)
+static bool watch_is_missing(const struct kube_watch *w, long status)
 {
 	return w->callbacks->missing &&
 	       (w->missing || status == 404 || w->refused >= REFUSED_FOR_GOOD);
@@ -601,7 +603,7 @@ static void end_by_status(struct kube_watch *w, long status)
 		 : status == 404 ? ", the API server does not have them"
 				 : "");
 	w->refused = status == 403 ? w->refused + 1 : 0;
-	w->missing = is_missing(w, status);
+	w->missing = watch_is_missing(w, status);
 	/* An old continue token, or an old version. */
 	watch_fail(w, status == 410 ? NEXT_LIST : next_of(w), why);
 	if (w->missing && !was)
@@ -617,7 +619,7 @@ static void end_in_order(struct kube_watch *w)
 	/* The watch's time is over, or the API server ends. A server that ends each watch at once
 	 * must not be asked again at once. */
 	if (!w->failures++)
-		watch_pause(w, NEXT_WATCH, jitter(w->client->times->retry / 10));
+		watch_pause(w, NEXT_WATCH, watch_jitter(w->client->times->retry / 10));
 	else
 		watch_fail(w, NEXT_WATCH, "a watch ends as soon as it begins");
 }
@@ -625,7 +627,7 @@ static void end_in_order(struct kube_watch *w)
 static void on_watch_done(struct kube_transfer *t, CURLcode result)
 {
 	struct kube_watch *w = (struct kube_watch *)t;
-	long status = status_of(w);
+	long status = watch_status_of(w);
 
 	uv_timer_stop(&w->timer);
 	if (w->broken)
@@ -657,7 +659,7 @@ static void end_silent(struct kube_watch *w)
 	watch_fail(w, next, "no byte came for too long");
 }
 
-static void on_timer(uv_timer_t *t)
+static void watch_on_timer(uv_timer_t *t)
 {
 	struct kube_watch *w = t->data;
 
@@ -684,7 +686,7 @@ const char *kube_watch_missing(const struct kube_watch *w)
 /* ---- life
  * -------------------------------------------------------------------------------------------- */
 
-static void free_watch(uv_handle_t *h)
+static void watch_free_watch(uv_handle_t *h)
 {
 	struct kube_watch *w = h->data;
 
@@ -745,9 +747,9 @@ void kube_watch_free(struct kube_watch *w)
 	curl_easy_cleanup(w->transfer.easy);
 	curl_slist_free_all(w->transfer.headers);
 	free(w->more);
-	drop_page(w);
+	watch_drop_page(w);
 	kube_lines_free(&w->lines);
-	uv_close((uv_handle_t *)&w->timer, free_watch);
+	uv_close((uv_handle_t *)&w->timer, watch_free_watch);
 }
 
 int kube_client_new(uv_loop_t *loop, struct kube_access *a, const struct kube_times *times,

@@ -16,7 +16,7 @@ struct reading {
 };
 
 /* FNV-1a. */
-static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t n)
+static uint64_t layout_hash_bytes(uint64_t hash, const void *bytes, size_t n)
 {
 	const uint8_t *p = bytes;
 
@@ -27,10 +27,10 @@ static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t n)
 
 static uint64_t hash_name(uint64_t hash, const char *name)
 {
-	return hash_bytes(hash_bytes(hash, ".", 1), name, strlen(name));
+	return layout_hash_bytes(layout_hash_bytes(hash, ".", 1), name, strlen(name));
 }
 
-static int add(struct reading *r, const struct layout_member *m)
+static int layout_add(struct reading *r, const struct layout_member *m)
 {
 	if (r->l->n == r->room) {
 		size_t room = 2 * r->room;
@@ -60,13 +60,13 @@ static int read_array(struct reading *r, const struct btf_type *t, struct layout
 	if (!one || size < 0)
 		return -EINVAL;
 	if (btf_is_int(one) || btf_is_any_enum(one)) {
-		at.name = hash_bytes(at.name, "[]", 2);
+		at.name = layout_hash_bytes(at.name, "[]", 2);
 		at.size = (uint32_t)size;
 		at.count = a->nelems;
-		return add(r, &at);
+		return layout_add(r, &at);
 	}
 	for (uint32_t i = 0; !err && i < a->nelems; i++, at.offset += (uint32_t)size) {
-		at.name = hash_bytes(name, &i, sizeof(i));
+		at.name = layout_hash_bytes(name, &i, sizeof(i));
 		err = read_type(r, (uint32_t)of, at, depth);
 	}
 	return err;
@@ -103,12 +103,12 @@ static int read_union(struct reading *r, const struct btf_type *t, struct layout
 		struct layout_member *m = &r->l->of[i];
 
 		m->offset -= at.offset;
-		all.name = hash_bytes(all.name, m, sizeof(*m));
+		all.name = layout_hash_bytes(all.name, m, sizeof(*m));
 	}
 	if (err)
 		return err;
 	r->l->n = n;
-	return add(r, &all);
+	return layout_add(r, &all);
 }
 
 /* Whether the struct is the kernel's own, whose members the headers of releases name differently.
@@ -133,7 +133,7 @@ static int read_type(struct reading *r, uint32_t type, struct layout_member at, 
 			return read_struct(r, t, at, depth + 1);
 		at.size = 1;
 		at.count = t->size;
-		return add(r, &at);
+		return layout_add(r, &at);
 	case BTF_KIND_UNION:
 		return read_union(r, t, at, depth + 1);
 	case BTF_KIND_INT:
@@ -141,7 +141,7 @@ static int read_type(struct reading *r, uint32_t type, struct layout_member at, 
 	case BTF_KIND_ENUM64:
 		at.size = t->size;
 		at.count = 1;
-		return add(r, &at);
+		return layout_add(r, &at);
 	}
 	return -EINVAL;
 }
@@ -182,13 +182,13 @@ uint64_t layout_hash(const struct layout *l)
 {
 	if (!l)
 		return 0;
-	return hash_bytes(hash_bytes(HASH_START, &l->size, sizeof(l->size)), l->of,
-			  l->n * sizeof(l->of[0]));
+	return layout_hash_bytes(layout_hash_bytes(HASH_START, &l->size, sizeof(l->size)), l->of,
+				 l->n * sizeof(l->of[0]));
 }
 
 /* ---- from one layout to another --------------------------------------------------------- */
 
-static int by_name(const void *left, const void *right)
+static int layout_by_name(const void *left, const void *right)
 {
 	const struct layout_member *a = left, *b = right;
 
@@ -199,7 +199,7 @@ static const struct layout_member *find(const struct layout *names, uint64_t nam
 {
 	const struct layout_member key = {.name = name};
 
-	return bsearch(&key, names->of, names->n, sizeof(names->of[0]), by_name);
+	return bsearch(&key, names->of, names->n, sizeof(names->of[0]), layout_by_name);
 }
 
 static struct layout *sorted(const struct layout *l)
@@ -209,7 +209,7 @@ static struct layout *sorted(const struct layout *l)
 
 	if (copy) {
 		memcpy(copy, l, size);
-		qsort(copy->of, copy->n, sizeof(copy->of[0]), by_name);
+		qsort(copy->of, copy->n, sizeof(copy->of[0]), layout_by_name);
 	}
 	return copy;
 }

@@ -23,7 +23,7 @@ struct batch {
 	bool begun;
 };
 
-static void batch_free(struct batch *b)
+static void rows_batch_free(struct batch *b)
 {
 	free(b->keys);
 	free(b->values);
@@ -48,7 +48,7 @@ int map_each(const struct maps *m, enum map_id id,
 {
 	const struct map_layout *l = &map_layouts[id];
 	/* Zeroed for valgrind, which does not know that the kernel writes here. */
-	_cleanup_(batch_free) struct batch b = {
+	_cleanup_(rows_batch_free) struct batch b = {
 		.keys = calloc(BATCH, l->key_size),
 		.values = calloc(BATCH, l->value_size),
 	};
@@ -97,7 +97,7 @@ void map_rows_free(struct map_rows *r)
 	free(r->all);
 }
 
-static int by_key(const void *left, const void *right, void *key_size)
+static int rows_by_key(const void *left, const void *right, void *key_size)
 {
 	return memcmp(left, right, *(size_t *)key_size);
 }
@@ -107,12 +107,12 @@ static void rows_sort(struct map_rows *r)
 	size_t key_size = map_layouts[r->id].key_size;
 
 	if (r->n)
-		qsort_r(r->all, r->n, row_size(r->id), by_key, &key_size);
+		qsort_r(r->all, r->n, row_size(r->id), rows_by_key, &key_size);
 }
 
 /* ---- writing --------------------------------------------------------------------- */
 
-static int add_present(const void *key, const void *value, void *arg)
+static int rows_add_present(const void *key, const void *value, void *arg)
 {
 	return map_rows_add(arg, key, value);
 }
@@ -156,7 +156,7 @@ static int put_changed(const struct maps *m, enum map_id id, const char *row, co
 int map_rows_put(const struct maps *m, struct map_rows *r)
 {
 	_cleanup_(map_rows_free) struct map_rows present = {.id = r->id};
-	int err = map_each(m, r->id, add_present, &present);
+	int err = map_each(m, r->id, rows_add_present, &present);
 
 	assert(m->writable);
 	if (err)

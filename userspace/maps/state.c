@@ -177,8 +177,8 @@ static int counts_read(const struct maps *m, struct state_pool *p)
 			       PINTLE_PROMPTED_COUNT, p->prompts, NULL);
 }
 
-static void pool_take(struct state_pool *p, uint32_t id, const struct pintle_pool *from,
-		      const struct state *s)
+static void state_pool_take(struct state_pool *p, uint32_t id, const struct pintle_pool *from,
+			    const struct state *s)
 {
 	*p = (struct state_pool){
 		.id = id,
@@ -262,7 +262,7 @@ static int pools_read(const struct maps *m, struct state *s)
 		err = maps_value(m, MAP_pools, id, pool);
 		if (err || !pool->generation)
 			continue;
-		pool_take(p, id, pool, s);
+		state_pool_take(p, id, pool, s);
 		classes_take(p, pool);
 		state_read_name(m, id, p->generation, "pool", id, p->name);
 		overrides_read(m, s, p);
@@ -278,7 +278,7 @@ static int pools_read(const struct maps *m, struct state *s)
 
 /* ---- frontends ------------------------------------------------------------------ */
 
-static struct state_pool *pool_of(struct state *s, const struct pintle_frontend *f)
+static struct state_pool *state_pool_of(struct state *s, const struct pintle_frontend *f)
 {
 	const struct pintle_ref ref = {f->pool, f->generation};
 	const struct state_pool *p = state_pool_find(s, &ref);
@@ -335,7 +335,7 @@ static int frontends_read(const struct maps *m, struct state *s)
 		/* The map is a trie: if 10.0.0.1:80 was deleted since the last call, the lookup
 		 * finds 10.0.0.0/24:80, perhaps of another pool. That pool then shows 10.0.0.1:80
 		 * in this one reading. */
-		if (bpf_map_lookup_elem(fd, &key, &f) || !(p = pool_of(s, &f)))
+		if (bpf_map_lookup_elem(fd, &key, &f) || !(p = state_pool_of(s, &f)))
 			continue;
 		err = frontend_add(p, &key, f.flags);
 		if (err)

@@ -6,7 +6,7 @@
 #include "../base/util.h"
 #include "state_internal.h"
 
-static int by_name(const void *a, const void *b)
+static int device_order_by_name(const void *a, const void *b)
 {
 	return strcmp(((const struct state_device *)a)->name,
 		      ((const struct state_device *)b)->name);
@@ -33,6 +33,6 @@ int state_read_devices(const struct maps *m, struct state *s)
 		to->xdp = d.xdp;
 		s->device_count++;
 	}
-	qsort(s->devices, s->device_count, sizeof(*s->devices), by_name);
+	qsort(s->devices, s->device_count, sizeof(*s->devices), device_order_by_name);
 	return 0;
 }

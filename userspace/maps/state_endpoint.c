@@ -153,7 +153,7 @@ static void health_take(struct state_endpoint *e, const struct eligible_query *q
 		failures_take(e, q->health, q->now);
 }
 
-static void override_take(struct state_endpoint *e, const struct eligible_query *q)
+static void endpoint_override_take(struct state_endpoint *e, const struct eligible_query *q)
 {
 	e->place = (q->endpoint->flags & PINTLE_ENDPOINT_PLACE) >> 2;
 	e->drained_configured = q->endpoint->flags & PINTLE_ENDPOINT_DRAINED;
@@ -176,7 +176,8 @@ static void answers_take(const struct maps *m, struct state_endpoint *e, uint64_
 
 /* ---- state and load ------------------------------------------------------------ */
 
-static void signals_take(struct state_endpoint *e, const struct pintle_score *score, uint64_t now)
+static void endpoint_signals_take(struct state_endpoint *e, const struct pintle_score *score,
+				  uint64_t now)
 {
 	int64_t age = (int64_t)(now - score->scraped_ns);
 
@@ -234,7 +235,7 @@ static enum state_endpoint_state state_of(const struct state_endpoint *e, uint32
 	return states[why];
 }
 
-static bool is_ready(enum state_endpoint_state s)
+static bool endpoint_is_ready(enum state_endpoint_state s)
 {
 	return s == STATE_READY || s == STATE_SATURATED || s == STATE_STALE;
 }
@@ -287,9 +288,9 @@ static int endpoint_read(const struct maps *m, uint64_t now, struct state_pool *
 		of->class_in_flight[i] += eligible_in_flight(&raw.counts.by_class[i]);
 	health_take(e, &q, of->daemonless);
 	answers_take(m, e, now);
-	override_take(e, &q);
+	endpoint_override_take(e, &q);
 	if (raw.seen.whole && raw.seen.scraped_ns)
-		signals_take(e, &raw.score, now);
+		endpoint_signals_take(e, &raw.score, now);
 	work_take(m, e, pool, now);
 	e->fresh = raw.facts.fresh;
 	e->weight = (double)(raw.facts.rate ?: DECIDE_RATE) / DECIDE_RATE;
@@ -328,12 +329,14 @@ static void loads_and_shares(struct state *s, const struct state_pool *pool,
 
 	decide_begin(&rule, 1, 0);
 	for (size_t i = 0; i < pool->endpoint_count; i++) {
-		if (is_ready(e[i].state))
+		if (endpoint_is_ready(e[i].state))
 			decide_consider(&rule, &c[i]);
 		placed += (double)e[i].placed;
 	}
 	for (size_t i = 0; i < pool->endpoint_count; i++) {
-		e[i].load = (is_ready(e[i].state) ? decide_load(&rule, &c[i]) : c[i].load) / MILLI;
+		e[i].load =
+			(endpoint_is_ready(e[i].state) ? decide_load(&rule, &c[i]) : c[i].load) /
+			MILLI;
 		e[i].share = placed > 0 ? (double)e[i].placed / placed : 0;
 	}
 }
@@ -364,7 +367,7 @@ int state_read_endpoints(const struct maps *m, struct state *s, struct state_poo
 		if (err)
 			return err;
 		seen[ref->id] = true;
-		to->ready_count += is_ready(e->state);
+		to->ready_count += endpoint_is_ready(e->state);
 		to->ejected_count += e->ejected;
 		to->endpoint_count++;
 		s->endpoint_count++;

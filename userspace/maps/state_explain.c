@@ -377,7 +377,8 @@ static int note_explain(struct question *q)
 	return loads_take(q, &rule);
 }
 
-static void pool_take(struct question *q, const struct pintle_pool *pool, uint32_t class_id)
+static void state_explain_pool_take(struct question *q, const struct pintle_pool *pool,
+				    uint32_t class_id)
 {
 	uint32_t size = decide_sample_size(pool->member_count, pool->sample);
 
@@ -411,7 +412,7 @@ static void terms_make(struct question *q)
 	share_judge(t);
 }
 
-static void request_take(struct question *q)
+static void state_explain_request_take(struct question *q)
 {
 	struct pintle_asking *a = world_asking(q->world);
 
@@ -455,7 +456,8 @@ static void sums_take(struct question *q)
 }
 
 /* Adds the endpoint as a candidate, as the rule sees it for any session. */
-static struct explain_candidate *endpoint_read(struct question *q, const struct pintle_ref *ref)
+static struct explain_candidate *state_explain_endpoint_read(struct question *q,
+							     const struct pintle_ref *ref)
 {
 	struct decide_candidate c = {.endpoint = (__u16)ref->id, .generation = ref->generation};
 	struct pintle_trace_candidate noted = {0};
@@ -490,7 +492,7 @@ static void preferred_read(struct question *q, uint32_t id, uint32_t generation)
 	const struct pintle_ref ref = {id, generation};
 
 	if (generation && !candidate_find(q->out, id, generation) && !barred_of(q, &ref))
-		endpoint_read(q, &ref);
+		state_explain_endpoint_read(q, &ref);
 }
 
 static int members_read(struct question *q)
@@ -501,7 +503,7 @@ static int members_read(struct question *q)
 	if (err)
 		return err;
 	for (uint32_t i = 0; i < n; i++)
-		endpoint_read(q, &q->pool->members[i]);
+		state_explain_endpoint_read(q, &q->pool->members[i]);
 	preferred_read(q, q->note->bound.endpoint, q->note->bound.generation);
 	preferred_read(q, q->note->home.id, q->note->home.generation);
 	return 0;
@@ -562,11 +564,11 @@ static int question_answer(struct question *q)
 
 	if (!pool)
 		return world_error(q->world) ?: -ESTALE;
-	pool_take(q, pool, q->asked->class_id);
+	state_explain_pool_take(q, pool, q->asked->class_id);
 	q->has_session = q->asked->session.kind != PINTLE_KEY_NONE;
 	q->has_group = q->asked->group.kind != PINTLE_KEY_NONE;
 	terms_make(q);
-	request_take(q);
+	state_explain_request_take(q);
 	if (q->asked->has_context && q->has_session)
 		context_take(q);
 	decide_noted(q);
@@ -650,7 +652,7 @@ int explain_traced(const struct maps *m, const struct pintle_trace *t, struct ex
 	if (!pool->generation || pool->generation != t->key.pool_generation)
 		return -ESTALE;
 	x->tries = 1;
-	pool_take(&q, pool, t->class_id);
+	state_explain_pool_take(&q, pool, t->class_id);
 	q.has_session = t->key.session.kind != PINTLE_KEY_NONE;
 	q.has_group = pool->group_kind != PINTLE_KEY_NONE;
 	err = traced_explain(&q);

@@ -36,8 +36,8 @@ uint32_t history_mode(const struct pintle_moment_pool *before, uint64_t before_n
 
 /* ---- now ------------------------------------------------------------------------------ */
 
-static int class_take(const struct maps *m, const struct state_pool *p, uint32_t id,
-		      struct pintle_moment_class *to)
+static int state_history_class_take(const struct maps *m, const struct state_pool *p, uint32_t id,
+				    struct pintle_moment_class *to)
 {
 	struct pintle_firsts f;
 	int err = maps_value(m, MAP_class_firsts, p->id * PINTLE_MAX_CLASSES + id, &f);
@@ -86,7 +86,7 @@ struct tenants_taken {
 };
 
 /* Keeps those with most connections: the smallest makes room. */
-static int tenant_take(const void *at, const void *value, void *arg)
+static int state_history_tenant_take(const void *at, const void *value, void *arg)
 {
 	const struct pintle_affinity_key *key = at;
 	const struct pintle_tenant *n = value;
@@ -148,11 +148,11 @@ static int rest_take(const struct maps *m, const struct state *s, const struct s
 	int err = maps_value(m, MAP_forecasts, p->id, &h->pool.forecast);
 
 	for (uint32_t k = 0; !err && k < h->class_count; k++)
-		err = class_take(m, p, k, &h->classes[k]);
+		err = state_history_class_take(m, p, k, &h->classes[k]);
 	for (size_t i = 0; !err && i < h->endpoint_count; i++)
 		err = endpoint_take(m, &s->endpoints[p->first_endpoint + i], h, &h->endpoints[i]);
 	if (!err && p->tenant_key)
-		err = map_each(m, MAP_tenants, tenant_take, &tenants);
+		err = map_each(m, MAP_tenants, state_history_tenant_take, &tenants);
 	return !err && h->tenant_count ? waits_take(m, p, h) : err;
 }
 
@@ -218,7 +218,8 @@ static int by_time_and_part(const void *left, const void *right)
 	return a->part < b->part ? -1 : a->part > b->part;
 }
 
-static int endpoints_add(struct history_moment *h, const struct pintle_moment_endpoint *rows)
+static int state_history_endpoints_add(struct history_moment *h,
+				       const struct pintle_moment_endpoint *rows)
 {
 	struct pintle_moment_endpoint *more =
 		reallocarray(h->endpoints, h->endpoint_count + PINTLE_MOMENT_ROWS, sizeof(*more));
@@ -232,7 +233,7 @@ static int endpoints_add(struct history_moment *h, const struct pintle_moment_en
 	return 0;
 }
 
-static int waits_add(struct history_moment *h, const struct pintle_moment_wait *rows)
+static int state_history_waits_add(struct history_moment *h, const struct pintle_moment_wait *rows)
 {
 	struct pintle_moment_wait *more =
 		reallocarray(h->waits, h->wait_count + PINTLE_MOMENT_WAITS, sizeof(*more));
@@ -251,9 +252,9 @@ static int part_add(struct history_moment *h, const struct part *p)
 	uint32_t part = p->key.part;
 
 	if (part >= PINTLE_PART_ENDPOINTS)
-		return endpoints_add(h, p->value.endpoints);
+		return state_history_endpoints_add(h, p->value.endpoints);
 	if (part >= PINTLE_PART_WAITS)
-		return waits_add(h, p->value.waits);
+		return state_history_waits_add(h, p->value.waits);
 	if (part == PINTLE_PART_TENANTS) {
 		h->tenant_count = PINTLE_MOMENT_ROWS;
 		memcpy(h->tenants, p->value.tenants, sizeof(h->tenants));

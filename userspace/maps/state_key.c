@@ -75,7 +75,7 @@ static void format_source(const struct pintle_session_key *key, char *buf)
 
 /* The id of a destination has only the bits beyond the frontend's prefix. */
 
-static struct addr addr_of(const struct pintle_session_key *key)
+static struct addr state_key_addr_of(const struct pintle_session_key *key)
 {
 	struct addr ip;
 
@@ -84,7 +84,7 @@ static struct addr addr_of(const struct pintle_session_key *key)
 }
 
 /* Whether the first `bits` of both are the same. */
-static bool same_prefix(const struct addr *a, const struct addr *b, unsigned int bits)
+static bool state_key_same_prefix(const struct addr *a, const struct addr *b, unsigned int bits)
 {
 	return addr_prefixes_overlap(a, bits, b, bits);
 }
@@ -94,7 +94,7 @@ static bool same_prefix(const struct addr *a, const struct addr *b, unsigned int
 static void format_destination(const struct pintle_session_key *key, const struct frontend_addr *f,
 			       char *buf)
 {
-	struct addr ip = addr_of(key);
+	struct addr ip = state_key_addr_of(key);
 	char text[ADDR_TEXT_SIZE];
 
 	for (size_t i = 0; f && i < sizeof(ip.bytes); i++)
@@ -107,14 +107,14 @@ void state_session_destination(const struct state_pool *p, const struct pintle_s
 {
 	static const struct addr none;
 	const struct frontend_addr *best = NULL;
-	struct addr beyond = addr_of(key);
+	struct addr beyond = state_key_addr_of(key);
 
 	if (key->kind != PINTLE_KEY_DESTINATION)
 		return;
 	for (size_t i = 0; i < p->frontend_count; i++) {
 		const struct frontend_addr *f = &p->frontends[i].addr;
 
-		if (same_prefix(&beyond, &none, f->prefix_bits) &&
+		if (state_key_same_prefix(&beyond, &none, f->prefix_bits) &&
 		    (!best || f->prefix_bits > best->prefix_bits))
 			best = f;
 	}
@@ -128,9 +128,9 @@ static struct pintle_session_key key_beyond(const struct pintle_session_key *of,
 					    const struct frontend_addr *f)
 {
 	struct pintle_session_key key = *of;
-	struct addr ip = addr_of(of);
+	struct addr ip = state_key_addr_of(of);
 
-	if (same_prefix(&ip, &f->prefix, f->prefix_bits))
+	if (state_key_same_prefix(&ip, &f->prefix, f->prefix_bits))
 		for (size_t i = 0; i < sizeof(ip.bytes); i++)
 			key.id[i] = ip.bytes[i] & (uint8_t)~f->prefix.bytes[i];
 	return key;
@@ -162,7 +162,7 @@ bool state_session_in_pool(const struct state_pool *p, const struct pintle_sessi
 	if (i == 0)
 		*out = *asked;
 	else if (asked->kind == PINTLE_KEY_SOURCE && asked->prefix_bits == 128 && i == 1)
-		*out = key_of_source(addr_of(asked), p->key_bits_v4, p->key_bits_v6);
+		*out = key_of_source(state_key_addr_of(asked), p->key_bits_v4, p->key_bits_v6);
 	else if (asked->kind == PINTLE_KEY_DESTINATION && i <= p->frontend_count)
 		*out = key_beyond(asked, &p->frontends[i - 1].addr);
 	else
@@ -258,7 +258,7 @@ static int parse_source(const char *text, struct pintle_session_key *key)
 	return 0;
 }
 
-static struct pintle_session_key key_of(uint32_t kind, uint64_t high, uint64_t low)
+static struct pintle_session_key state_key_key_of(uint32_t kind, uint64_t high, uint64_t low)
 {
 	struct pintle_session_key key = {.kind = kind, .prefix_bits = 128};
 	struct halves h = {high, low};
@@ -268,7 +268,7 @@ static struct pintle_session_key key_of(uint32_t kind, uint64_t high, uint64_t l
 }
 
 /* Reads the whole of `text` as one number: no sign, no space, nothing behind it. */
-static bool parse_number(const char *text, int base, uint64_t *n)
+static bool state_key_parse_number(const char *text, int base, uint64_t *n)
 {
 	char *end;
 
@@ -302,9 +302,9 @@ static int parse_client(const char *text, struct pintle_session_key *key)
 {
 	uint64_t n;
 
-	if (!parse_number(text, 10, &n))
+	if (!state_key_parse_number(text, 10, &n))
 		return -EINVAL;
-	*key = key_of(PINTLE_KEY_CLIENT, 0, n);
+	*key = state_key_key_of(PINTLE_KEY_CLIENT, 0, n);
 	return 0;
 }
 
@@ -312,9 +312,9 @@ static int parse_mark(const char *text, struct pintle_session_key *key)
 {
 	uint64_t n;
 
-	if (!parse_number(text, 0, &n) || n > UINT32_MAX)
+	if (!state_key_parse_number(text, 0, &n) || n > UINT32_MAX)
 		return -EINVAL;
-	*key = key_of(PINTLE_KEY_MARK, 0, n);
+	*key = state_key_key_of(PINTLE_KEY_MARK, 0, n);
 	return 0;
 }
 
@@ -325,7 +325,7 @@ static int parse_cgroup_path(const char *text, struct pintle_session_key *key)
 	struct stat st;
 
 	if (strpbrk(text, "*?[") && strlen(text) < PINTLE_CLIENT_NAME_SIZE) {
-		*key = key_of(PINTLE_KEY_CGROUP, NAMED, client_id(text));
+		*key = state_key_key_of(PINTLE_KEY_CGROUP, NAMED, client_id(text));
 		return 0;
 	}
 	if (cgroup2_root(root, sizeof(root)))
@@ -333,7 +333,7 @@ static int parse_cgroup_path(const char *text, struct pintle_session_key *key)
 	if ((size_t)snprintf(path, sizeof(path), "%s%s", root, text) >= sizeof(path) ||
 	    stat(path, &st))
 		return -EINVAL;
-	*key = key_of(PINTLE_KEY_CGROUP, 0, st.st_ino);
+	*key = state_key_key_of(PINTLE_KEY_CGROUP, 0, st.st_ino);
 	return 0;
 }
 
@@ -342,9 +342,9 @@ static int parse_id(uint32_t kind, const char *text, struct pintle_session_key *
 {
 	uint64_t n;
 
-	if (!parse_number(text, 16, &n))
+	if (!state_key_parse_number(text, 16, &n))
 		return -EINVAL;
-	*key = key_of(kind, NAMED, n);
+	*key = state_key_key_of(kind, NAMED, n);
 	return 0;
 }
 
@@ -358,8 +358,9 @@ static int parse_cgroup(const char *text, struct pintle_session_key *key)
 		return parse_id(PINTLE_KEY_CGROUP, text + 1, key);
 	if (!*text || strlen(text) >= PINTLE_CLIENT_NAME_SIZE)
 		return -EINVAL;
-	*key = parse_number(text, 10, &n) ? key_of(PINTLE_KEY_CGROUP, 0, n)
-					  : key_of(PINTLE_KEY_CGROUP, NAMED, client_id(text));
+	*key = state_key_parse_number(text, 10, &n)
+		       ? state_key_key_of(PINTLE_KEY_CGROUP, 0, n)
+		       : state_key_key_of(PINTLE_KEY_CGROUP, NAMED, client_id(text));
 	return 0;
 }
 
@@ -373,14 +374,14 @@ static int parse_of_pod(uint32_t kind, const char *before, const char *text,
 	if (text[0] == '#')
 		return parse_id(kind, text + 1, key);
 	if (!strncmp(text, NETNS, strlen(NETNS))) {
-		if (!parse_number(text + strlen(NETNS), 10, &n))
+		if (!state_key_parse_number(text + strlen(NETNS), 10, &n))
 			return -EINVAL;
-		*key = key_of(kind, 0, n);
+		*key = state_key_key_of(kind, 0, n);
 		return 0;
 	}
 	if (!*text || snprintf(name, sizeof(name), "%s%s", before, text) >= (int)sizeof(name))
 		return -EINVAL;
-	*key = key_of(kind, NAMED, client_id(name));
+	*key = state_key_key_of(kind, NAMED, client_id(name));
 	return 0;
 }
 
@@ -391,7 +392,7 @@ static int parse_pod(const char *text, struct pintle_session_key *key)
 		return parse_of_pod(PINTLE_KEY_POD, "pod/", text, key);
 	if (strlen(text) >= STATE_POD_SIZE)
 		return -EINVAL;
-	*key = key_of(PINTLE_KEY_POD, UNRESOLVED, client_id(text));
+	*key = state_key_key_of(PINTLE_KEY_POD, UNRESOLVED, client_id(text));
 	return 0;
 }
 
@@ -464,7 +465,7 @@ static int hash_hint(const char *text, const __u64 hint_key[2], struct pintle_se
 	memcpy(in.key, hint_key, sizeof(in.key));
 	memcpy(in.word, text, in.size);
 	hash_text(&in, &out);
-	*key = key_of(PINTLE_KEY_HINT, out.word[0], 0);
+	*key = state_key_key_of(PINTLE_KEY_HINT, out.word[0], 0);
 	key->prefix_bits = HINT_BITS;
 	return 0;
 }
@@ -607,9 +608,9 @@ void state_session_resolve(const struct maps *m, struct pintle_session_key *key)
 
 	if (key->kind == PINTLE_KEY_CGROUP && !h.high &&
 	    !bpf_map_lookup_elem(m->fd[MAP_clients], &h.low, &c))
-		*key = key_of(PINTLE_KEY_CGROUP, NAMED, c.id);
+		*key = state_key_key_of(PINTLE_KEY_CGROUP, NAMED, c.id);
 	else if (key->kind == PINTLE_KEY_POD && h.high == UNRESOLVED)
-		*key = key_of(PINTLE_KEY_POD, NAMED, pod_by_name(m, h.low));
+		*key = state_key_key_of(PINTLE_KEY_POD, NAMED, pod_by_name(m, h.low));
 }
 
 static bool name_client(const struct state_known *known, uint64_t id, const char *kind,
@@ -687,7 +688,7 @@ void state_client_learn(const struct maps *m, struct state_client *c,
 
 	if (key->kind == PINTLE_KEY_SOURCE && key->prefix_bits == 128) {
 		c->has_ip = true;
-		c->ip = addr_of(key);
+		c->ip = state_key_addr_of(key);
 	}
 	if (key->kind == PINTLE_KEY_CGROUP && !h.high)
 		c->cgroup = h.low;
@@ -715,7 +716,7 @@ bool state_client_is_pod(const struct maps *m, struct state_client *c, char name
 		    memcmp(&pods[i].addresses[1], &c->ip, sizeof(c->ip)) != 0)
 			continue;
 		snprintf(name, STATE_POD_SIZE, "%s/%s", pods[i].space_name, pods[i].name);
-		key = key_of(PINTLE_KEY_POD, NAMED, pods[i].id);
+		key = state_key_key_of(PINTLE_KEY_POD, NAMED, pods[i].id);
 		state_client_learn(m, c, &key);
 		return true;
 	}
@@ -725,7 +726,7 @@ bool state_client_is_pod(const struct maps *m, struct state_client *c, char name
 static bool key_named(uint32_t kind, uint64_t id, struct pintle_session_key *key)
 {
 	if (id)
-		*key = key_of(kind, NAMED, id);
+		*key = state_key_key_of(kind, NAMED, id);
 	return id;
 }
 
@@ -743,11 +744,11 @@ static bool key_of_client(const struct state_client *c, uint32_t kind, uint32_t 
 		return c->has_ip;
 	case PINTLE_KEY_CLIENT:
 		if (c->netns)
-			*key = key_of(kind, 0, c->netns);
+			*key = state_key_key_of(kind, 0, c->netns);
 		return c->netns;
 	case PINTLE_KEY_CGROUP:
 		if (!c->id && c->cgroup)
-			*key = key_of(kind, 0, c->cgroup);
+			*key = state_key_key_of(kind, 0, c->cgroup);
 		return c->id ? key_named(kind, c->id, key) : c->cgroup;
 	case PINTLE_KEY_POD:
 		return key_named(kind, c->id, key);
@@ -822,7 +823,7 @@ static uint64_t cgroup_of(const struct state_session *s)
 	return s->key.session.kind == PINTLE_KEY_CGROUP && !h.high ? h.low : 0;
 }
 
-static int by_cgroup(const void *left, const void *right)
+static int state_key_by_cgroup(const void *left, const void *right)
 {
 	uint64_t a = cgroup_of(*(struct state_session *const *)left);
 	uint64_t b = cgroup_of(*(struct state_session *const *)right);
@@ -864,6 +865,6 @@ void state_sessions_paths(struct state_session *sessions, size_t n)
 			wanted[p.count++] = &sessions[i];
 	if (!p.count || cgroup2_root(root, sizeof(root)))
 		return;
-	qsort(wanted, p.count, sizeof(*wanted), by_cgroup);
+	qsort(wanted, p.count, sizeof(*wanted), state_key_by_cgroup);
 	cgroup2_walk(root, "", take_path, &p);
 }

@@ -38,7 +38,7 @@ static int model_take(const void *at, const void *value, void *arg)
 }
 
 /* What is left over comes last. */
-static int by_name(const void *left, const void *right)
+static int model_by_name(const void *left, const void *right)
 {
 	const struct state_model *a = left, *b = right;
 
@@ -100,7 +100,7 @@ int state_read_models(const struct maps *m, struct state *s)
 	for (size_t i = 0; !err && i < s->pool_count; i++)
 		if (s->pools[i].model_count)
 			qsort(s->pools[i].models, s->pools[i].model_count,
-			      sizeof(*s->pools[i].models), by_name);
+			      sizeof(*s->pools[i].models), model_by_name);
 	return err;
 }
 

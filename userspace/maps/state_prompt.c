@@ -12,7 +12,7 @@ struct looking {
 	struct pintle_prefix entry;
 };
 
-static struct pintle_prefix *entry_find(void *arg, __u64 hash)
+static struct pintle_prefix *prompt_entry_find(void *arg, __u64 hash)
 {
 	struct looking *l = arg;
 
@@ -110,7 +110,7 @@ int state_prompt_read(const struct maps *m, const struct pintle_ref *pool, const
 	l.fd = table_open(m);
 	if (l.fd < 0)
 		return l.fd;
-	prefix_search(&out->known, &out->prompt, entry_find, &l, now_ns, row->ttl_ns);
+	prefix_search(&out->known, &out->prompt, prompt_entry_find, &l, now_ns, row->ttl_ns);
 	close(l.fd);
 	return home_find(m, pool, row, out);
 }

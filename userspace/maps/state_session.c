@@ -20,7 +20,7 @@ struct batch {
 	uint32_t room;
 };
 
-static void batch_free(struct batch *b)
+static void session_batch_free(struct batch *b)
 {
 	free(b->keys);
 	free(b->values);
@@ -30,7 +30,7 @@ static int batch_grow(struct batch *b, uint32_t room)
 {
 	if (room > BATCH_MAX)
 		return -ENOSPC;
-	batch_free(b);
+	session_batch_free(b);
 	b->keys = calloc(room, sizeof(*b->keys));
 	b->values = calloc(room, sizeof(*b->values));
 	b->room = room;
@@ -39,7 +39,7 @@ static int batch_grow(struct batch *b, uint32_t room)
 
 int state_bindings_of(const struct maps *m, enum map_id map, state_binding_fn each, void *arg)
 {
-	_cleanup_(batch_free) struct batch b = {0};
+	_cleanup_(session_batch_free) struct batch b = {0};
 	uint32_t at = 0, count;
 	bool first = true, last = false;
 	int err = batch_grow(&b, BATCH);
@@ -118,8 +118,8 @@ static void index_make(struct index *x, const struct state *s)
 		x->endpoints[s->endpoints[i].id] = (int)i;
 }
 
-static bool binding_holds(const struct collection *c, const struct pintle_affinity_key *key,
-			  const struct pintle_affinity *a, struct state_session *out)
+static bool session_binding_holds(const struct collection *c, const struct pintle_affinity_key *key,
+				  const struct pintle_affinity *a, struct state_session *out)
 {
 	const struct state *s = c->state;
 	int pool = key->pool < PINTLE_MAX_POOLS ? c->index.pools[key->pool] : -1;
@@ -134,7 +134,7 @@ static bool binding_holds(const struct collection *c, const struct pintle_affini
 	return true;
 }
 
-static double seconds_since(uint64_t now, uint64_t then)
+static double session_seconds_since(uint64_t now, uint64_t then)
 {
 	int64_t ns = (int64_t)(now - then);
 
@@ -152,7 +152,7 @@ static void session_fill(const struct collection *c, struct state_session *one)
 	if (p->class_count < 2)
 		return;
 	state_session_class(c->m, p, &one->key, &one->class);
-	one->class_seconds = seconds_since(c->now, one->class.since_ns);
+	one->class_seconds = session_seconds_since(c->now, one->class.since_ns);
 }
 
 static int session_collect(const struct pintle_affinity_key *key, const struct pintle_affinity *a,
@@ -164,10 +164,10 @@ static int session_collect(const struct pintle_affinity_key *key, const struct p
 	if (!ROOM_FOR_ONE(c->sessions, c->count, c->room, BATCH))
 		return -ENOMEM;
 	one = &c->sessions[c->count];
-	if (!binding_holds(c, key, a, one))
+	if (!session_binding_holds(c, key, a, one))
 		return 0;
-	one->age_seconds = seconds_since(c->now, a->bound_ns);
-	one->idle_seconds = seconds_since(c->now, a->used_ns);
+	one->age_seconds = session_seconds_since(c->now, a->bound_ns);
+	one->idle_seconds = session_seconds_since(c->now, a->used_ns);
 	session_fill(c, one);
 	c->count++;
 	return 0;
@@ -244,8 +244,8 @@ int state_sessions(const struct maps *m, const struct state *s, struct state_ses
 /* The session's share of the newest connections on all CPUs; `all` has the votes of the `n` CPUs. A
  * CPU whose vote is for another session counts as if this one made no connection there. 0: the
  * session made too few connections to tell. */
-static double share_of(const struct pintle_majority *all, int n, const struct state_pool *p,
-		       const struct pintle_session_key *session)
+static double session_share_of(const struct pintle_majority *all, int n, const struct state_pool *p,
+			       const struct pintle_session_key *session)
 {
 	double connections = 0, own = 0, seen = 0;
 
@@ -275,7 +275,7 @@ int state_read_majority(const struct maps *m, struct state_pool *p)
 		return all ? cpus : -ENOMEM;
 	err = maps_value(m, MAP_majorities, p->id, all);
 	for (int i = 0; !err && i < cpus; i++) {
-		double share = share_of(all, cpus, p, &all[i].session);
+		double share = session_share_of(all, cpus, p, &all[i].session);
 
 		/* A vote of another kind is from before the pool's key was changed, and says
 		 * nothing about today's sessions. */

@@ -27,7 +27,7 @@ static struct state_setting *setting_add(struct state *s)
 }
 
 /* Whether the setting was read already, by this walk before it had to start over. */
-static bool is_known(const struct state *s, const struct pintle_setting_key *key)
+static bool state_setting_is_known(const struct state *s, const struct pintle_setting_key *key)
 {
 	for (size_t i = 0; i < s->setting_count; i++)
 		if (!s->settings[i].in_kernel && !memcmp(&s->settings[i].at, key, sizeof(*key)))
@@ -46,7 +46,7 @@ static void verdict_take(struct state_setting *to, const struct pintle_verdict *
 		TEXT(to->why, v->why);
 }
 
-static void key_take(struct state_setting *to, const struct pintle_setting_key *key)
+static void state_setting_key_take(struct state_setting *to, const struct pintle_setting_key *key)
 {
 	to->at = *key;
 	TEXT(to->pool, key->pool);
@@ -65,13 +65,13 @@ static int settings_walk(const struct maps *m, struct state *s)
 		struct state_setting *to;
 
 		previous = &key;
-		if (!memcmp(&key, &reload_key, sizeof(key)) || is_known(s, &key) ||
+		if (!memcmp(&key, &reload_key, sizeof(key)) || state_setting_is_known(s, &key) ||
 		    bpf_map_lookup_elem(fd, &key, &setting))
 			continue;
 		to = setting_add(s);
 		if (!to)
 			return -ENOMEM;
-		key_take(to, &key);
+		state_setting_key_take(to, &key);
 		to->set = true;
 		to->since_ns = setting.set_ns;
 		TEXT(to->value, setting.value);
@@ -104,7 +104,7 @@ static int verdicts_walk(const struct maps *m, struct state *s)
 		struct state_setting *to;
 
 		previous = &key;
-		if (is_known(s, &key) || bpf_map_lookup_elem(fd, &key, &v))
+		if (state_setting_is_known(s, &key) || bpf_map_lookup_elem(fd, &key, &v))
 			continue;
 		if (!memcmp(&key, &reload_key, sizeof(key))) {
 			reload_take(s, &v);
@@ -115,7 +115,7 @@ static int verdicts_walk(const struct maps *m, struct state *s)
 		to = setting_add(s);
 		if (!to)
 			return -ENOMEM;
-		key_take(to, &key);
+		state_setting_key_take(to, &key);
 		to->since_ns = v.judged_ns;
 		TEXT(to->runs, v.runs);
 		TEXT(to->file, v.file);
@@ -124,8 +124,8 @@ static int verdicts_walk(const struct maps *m, struct state *s)
 	return 0;
 }
 
-static int override_take(struct state *s, const struct state_pool *p, const char *key,
-			 const char *value, const char *configured)
+static int state_setting_override_take(struct state *s, const struct state_pool *p, const char *key,
+				       const char *value, const char *configured)
 {
 	struct state_setting *to = setting_add(s);
 
@@ -150,11 +150,13 @@ static int overrides_take(struct state *s)
 		const struct state_pool *p = &s->pools[i];
 
 		if (p->overridden)
-			err = override_take(s, p, "mode", mode_name(p->mode_otherwise),
-					    mode_name(p->mode_configured));
+			err = state_setting_override_take(s, p, "mode",
+							  mode_name(p->mode_otherwise),
+							  mode_name(p->mode_configured));
 		if (!err && p->requests_overridden)
-			err = override_take(s, p, "requests", requests_name(p->requests),
-					    requests_name(p->requests_configured));
+			err = state_setting_override_take(s, p, "requests",
+							  requests_name(p->requests),
+							  requests_name(p->requests_configured));
 	}
 	return err;
 }

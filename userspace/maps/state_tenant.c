@@ -26,7 +26,8 @@ bool state_quota(const struct maps *m, const struct pintle_affinity_key *tenant,
 	return !bpf_map_lookup_elem(m->fd[MAP_quotas], &key, out);
 }
 
-static bool pool_index(const struct state *s, const struct pintle_affinity_key *key, uint32_t *out)
+static bool tenant_pool_index(const struct state *s, const struct pintle_affinity_key *key,
+			      uint32_t *out)
 {
 	const struct pintle_ref ref = {key->pool, key->pool_generation};
 	const struct state_pool *p = state_pool_find(s, &ref);
@@ -65,7 +66,7 @@ static int tenant_take(const void *at, const void *value, void *arg)
 	int64_t in_flight = (int64_t)(n->opened - n->closed);
 	uint32_t pool;
 
-	if (!pool_index(c->state, key, &pool))
+	if (!tenant_pool_index(c->state, key, &pool))
 		return 0;
 	if (!ROOM_FOR_ONE(c->all, c->count, c->room, 64))
 		return -ENOMEM;
@@ -97,7 +98,7 @@ static int tenant_sum(const void *at, const void *value, void *arg)
 	int64_t in_flight = (int64_t)(n->opened - n->closed);
 	uint32_t pool;
 
-	if (!pool_index(s, key, &pool))
+	if (!tenant_pool_index(s, key, &pool))
 		return 0;
 	s->pools[pool].tenants += key->session.kind != PINTLE_KEY_NONE;
 	s->pools[pool].tenants_in_flight += count_of((uint64_t)MAX(in_flight, 0));

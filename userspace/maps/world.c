@@ -44,7 +44,7 @@ int world_new(const struct maps *m, struct world **out)
 	return 0;
 }
 
-static void rows_free(void **rows, uint32_t n)
+static void world_rows_free(void **rows, uint32_t n)
 {
 	for (uint32_t i = 0; rows && i < n; i++)
 		if (rows[i] != &missing)
@@ -58,7 +58,7 @@ void world_free(struct world *w)
 		return;
 	assert(here != w);
 	for (uint32_t id = 0; id < MAP_COUNT; id++)
-		rows_free(w->rows[id], map_layouts[id].entries);
+		world_rows_free(w->rows[id], map_layouts[id].entries);
 	while (w->entries) {
 		struct entry *e = w->entries;
 
@@ -113,7 +113,7 @@ static int row_read(uint32_t map, uint32_t at, void *value)
 	return 0;
 }
 
-static void *row_find(uint32_t map, uint32_t at)
+static void *world_row_find(uint32_t map, uint32_t at)
 {
 	const struct map_layout *l = &map_layouts[map];
 	void ***rows = &here->rows[map], *value;
@@ -157,7 +157,7 @@ static void *entry_add(uint32_t map, const void *key, size_t key_size, void *val
 	return value;
 }
 
-static const struct entry *entry_find(uint32_t map, const void *key, size_t key_size)
+static const struct entry *world_entry_find(uint32_t map, const void *key, size_t key_size)
 {
 	for (const struct entry *e = here->entries; e; e = e->next)
 		if (e->map == map && !memcmp(e->key, key, key_size))
@@ -169,7 +169,7 @@ static const struct entry *entry_find(uint32_t map, const void *key, size_t key_
 static void *value_find(uint32_t map, const void *key)
 {
 	const struct map_layout *l = &map_layouts[map];
-	const struct entry *e = entry_find(map, key, l->key_size);
+	const struct entry *e = world_entry_find(map, key, l->key_size);
 	void *value;
 
 	if (e)
@@ -196,7 +196,7 @@ void *world_look(uint32_t map, const void *key)
 	if (map == MAP_notes)
 		return *at == WORLD_NOTE - 1 ? &here->note : NULL;
 	if (map_layouts[map].type == BPF_MAP_TYPE_ARRAY)
-		return row_find(map, *at);
+		return world_row_find(map, *at);
 	return value_find(map, key);
 }
 
@@ -229,7 +229,7 @@ int state_read_homes(const struct maps *m, uint32_t pool, struct pintle_homes **
 
 struct pintle_homes *world_homes(uint32_t pool)
 {
-	const struct entry *e = entry_find(MAP_homes, &pool, sizeof(pool));
+	const struct entry *e = world_entry_find(MAP_homes, &pool, sizeof(pool));
 	struct pintle_homes *homes = NULL;
 	int err;
 

@@ -82,7 +82,8 @@ bool addr_prefixes_overlap(const struct addr *a, unsigned int a_bits, const stru
 
 /* Parses a number up to `max` of `length` decimal digits and nothing else: no sign, no space, no
  * leading zero, which others would read as octal. */
-static bool parse_decimal(const char *text, size_t length, unsigned int max, unsigned int *value)
+static bool addr_parse_decimal(const char *text, size_t length, unsigned int max,
+			       unsigned int *value)
 {
 	unsigned int sum = 0;
 
@@ -99,11 +100,11 @@ static bool parse_decimal(const char *text, size_t length, unsigned int max, uns
 	return true;
 }
 
-static bool parse_port(const char *text, uint16_t *port)
+static bool addr_parse_port(const char *text, uint16_t *port)
 {
 	unsigned int value;
 
-	if (!parse_decimal(text, strlen(text), UINT16_MAX, &value) || !value)
+	if (!addr_parse_decimal(text, strlen(text), UINT16_MAX, &value) || !value)
 		return false;
 	*port = (uint16_t)value;
 	return true;
@@ -161,7 +162,7 @@ static const char *cut_host_port(const char *text, const char *want, struct host
 		out->host = text;
 	}
 	out->length = (size_t)(end - out->host);
-	return parse_port(colon + 1, &out->port) ? NULL : want_port;
+	return addr_parse_port(colon + 1, &out->port) ? NULL : want_port;
 }
 
 static const char *parse_endpoint(const char *text, struct endpoint_addr *out)
@@ -171,7 +172,7 @@ static const char *parse_endpoint(const char *text, struct endpoint_addr *out)
 
 	if (text[0] && strspn(text, "0123456789") == strlen(text)) {
 		out->any_ip = true;
-		return parse_port(text, &out->port) ? NULL : want_port;
+		return addr_parse_port(text, &out->port) ? NULL : want_port;
 	}
 	wrong = cut_host_port(text, want_address, &cut);
 	if (wrong)
@@ -196,7 +197,8 @@ static const char *parse_frontend(const char *text, struct frontend_addr *out)
 		      &out->prefix))
 		return want_frontend;
 	if (slash) {
-		if (!parse_decimal(slash + 1, (size_t)(end - slash - 1), cut.v6 ? 128 : 32, &bits))
+		if (!addr_parse_decimal(slash + 1, (size_t)(end - slash - 1), cut.v6 ? 128 : 32,
+					&bits))
 			return want_length;
 		bits += cut.v6 ? 0 : V4_BITS;
 	}

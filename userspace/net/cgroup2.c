@@ -39,7 +39,7 @@ int cgroup2_open(const char *path)
 }
 
 /* proc(5): space, tab, newline and backslash are written as three octal digits. */
-static void unescape(char *text)
+static void cgroup2_unescape(char *text)
 {
 	char *to = text;
 	unsigned int c;
@@ -89,7 +89,7 @@ static bool read_mount(char *line, struct mount *m)
 	if (!rest || sscanf(rest, " - %31s", type) != 1 || strcmp(type, "cgroup2") ||
 	    sscanf(line, "%*s %*s %*s %4095s %4095s", root, m->path) != 2)
 		return false;
-	unescape(m->path);
+	cgroup2_unescape(m->path);
 	fd = open_cgroup2(m->path); /* another mount may lie over it */
 	if (fd < 0)
 		return false;
@@ -197,7 +197,7 @@ int cgroup2_kubepods(char *path, size_t size)
 }
 
 /* Finds the cgroup2 path of a process, relative to this process's cgroup namespace. */
-static bool path_of(const char *pid, char path[PATH_MAX])
+static bool cgroup2_path_of(const char *pid, char path[PATH_MAX])
 {
 	char name[64];
 	_cleanup_fclose_ FILE *f = NULL;
@@ -236,9 +236,10 @@ bool cgroup2_part(char why[CGROUP2_WHY_SIZE])
 	if (find_root(&m) || m.true_root)
 		return false;
 	/* In a pod with hostPID: true, process 1 is the node's. */
-	if (path_of("1", path) && levels_above(path, &rest) > m.above)
+	if (cgroup2_path_of("1", path) && levels_above(path, &rest) > m.above)
 		reason = "process 1 is outside it";
-	else if (!m.above && path_of("self", path) && !strcmp(path, "/") && !has_child(m.path))
+	else if (!m.above && cgroup2_path_of("self", path) && !strcmp(path, "/") &&
+		 !has_child(m.path))
 		reason = "it is pintled's own container";
 	if (!reason)
 		return false;

@@ -44,7 +44,7 @@ static uint32_t family_flags(uint8_t family)
 	       (family != NFPROTO_IPV4 ? PINTLE_FAMILY_V6 : 0);
 }
 
-static const char *text_of(const struct nlattr *a)
+static const char *firewall_text_of(const struct nlattr *a)
 {
 	const char *text = a ? nla_data(a) : NULL;
 
@@ -104,9 +104,9 @@ static int on_chain(const struct nlmsghdr *answer, void *arg)
 
 	if (nlmsg_parse((struct nlmsghdr *)answer, sizeof(*h), a, NFTA_CHAIN_MAX, NULL) < 0)
 		return 0;
-	table = text_of(a[NFTA_CHAIN_TABLE]);
-	chain = text_of(a[NFTA_CHAIN_NAME]);
-	type = text_of(a[NFTA_CHAIN_TYPE]);
+	table = firewall_text_of(a[NFTA_CHAIN_TABLE]);
+	chain = firewall_text_of(a[NFTA_CHAIN_NAME]);
+	type = firewall_text_of(a[NFTA_CHAIN_TYPE]);
 	if (!table || !chain || !type || strcmp(type, "nat") != 0 || !family_name(h->nfgen_family))
 		return 0;
 	add_chain(&r->out->nat, h->nfgen_family, table, chain);
@@ -129,7 +129,7 @@ static bool is_drop(const struct nlattr *data)
 }
 
 /* A number in network order; -1: there is none. */
-static int64_t number_of(const struct nlattr *a)
+static int64_t firewall_number_of(const struct nlattr *a)
 {
 	return a && nla_len(a) >= 4 ? (int64_t)ntohl(nla_get_u32(a)) : -1;
 }
@@ -140,9 +140,9 @@ static bool is_transport(const struct nlattr *data, int64_t offset, int64_t size
 	struct nlattr *a[NFTA_PAYLOAD_MAX + 1];
 
 	return data && !nla_parse_nested(a, NFTA_PAYLOAD_MAX, (struct nlattr *)data, NULL) &&
-	       number_of(a[NFTA_PAYLOAD_BASE]) == NFT_PAYLOAD_TRANSPORT_HEADER &&
-	       number_of(a[NFTA_PAYLOAD_OFFSET]) == offset &&
-	       number_of(a[NFTA_PAYLOAD_LEN]) == size;
+	       firewall_number_of(a[NFTA_PAYLOAD_BASE]) == NFT_PAYLOAD_TRANSPORT_HEADER &&
+	       firewall_number_of(a[NFTA_PAYLOAD_OFFSET]) == offset &&
+	       firewall_number_of(a[NFTA_PAYLOAD_LEN]) == size;
 }
 
 /* Whether it reads the protocol. */
@@ -151,7 +151,7 @@ static bool is_protocol(const struct nlattr *data)
 	struct nlattr *a[NFTA_META_MAX + 1];
 
 	return data && !nla_parse_nested(a, NFTA_META_MAX, (struct nlattr *)data, NULL) &&
-	       number_of(a[NFTA_META_KEY]) == NFT_META_L4PROTO;
+	       firewall_number_of(a[NFTA_META_KEY]) == NFT_META_L4PROTO;
 }
 
 /* The bytes to which the expression compares; NULL: it is no comparison for equality. */
@@ -160,7 +160,7 @@ static const uint8_t *equals(const struct nlattr *data, int size)
 	struct nlattr *a[NFTA_CMP_MAX + 1], *d[NFTA_DATA_MAX + 1];
 
 	if (!data || nla_parse_nested(a, NFTA_CMP_MAX, (struct nlattr *)data, NULL) ||
-	    number_of(a[NFTA_CMP_OP]) != NFT_CMP_EQ || !a[NFTA_CMP_DATA] ||
+	    firewall_number_of(a[NFTA_CMP_OP]) != NFT_CMP_EQ || !a[NFTA_CMP_DATA] ||
 	    nla_parse_nested(d, NFTA_DATA_MAX, a[NFTA_CMP_DATA], NULL) || !d[NFTA_DATA_VALUE] ||
 	    nla_len(d[NFTA_DATA_VALUE]) != size)
 		return NULL;
@@ -175,7 +175,7 @@ static const char *xtables_name(const struct nlattr *data)
 	_Static_assert((int)NFTA_MATCH_NAME == (int)NFTA_TARGET_NAME, "one attribute for both");
 	if (!data || nla_parse_nested(a, NFTA_MATCH_MAX, (struct nlattr *)data, NULL))
 		return "";
-	return text_of(a[NFTA_MATCH_NAME]) ?: "";
+	return firewall_text_of(a[NFTA_MATCH_NAME]) ?: "";
 }
 
 /* Copies the first `size` bytes of its own structure, which stands unaligned in the message.
@@ -269,7 +269,7 @@ static void begin_rule(struct reading *r)
 /* ---- rules ---------------------------------------------------------------------------------- */
 
 /* Looks at an expression of a rule of the chain. */
-static void look_at(struct reading *r, const char *name, const struct nlattr *data)
+static void firewall_look_at(struct reading *r, const char *name, const struct nlattr *data)
 {
 	static const char *const asks[] = {"conntrack", "state"};
 
@@ -294,7 +294,7 @@ static void end_chain(struct reading *r)
 	r->asks = r->drops = false;
 }
 
-static int on_rule(const struct nlmsghdr *answer, void *arg)
+static int firewall_on_rule(const struct nlmsghdr *answer, void *arg)
 {
 	struct nlattr *a[NFTA_RULE_MAX + 1], *e[NFTA_EXPR_MAX + 1], *at;
 	const struct nfgenmsg *h = nlmsg_data(answer);
@@ -305,8 +305,8 @@ static int on_rule(const struct nlmsghdr *answer, void *arg)
 	if (!family_name(h->nfgen_family) ||
 	    nlmsg_parse((struct nlmsghdr *)answer, sizeof(*h), a, NFTA_RULE_MAX, NULL) < 0)
 		return 0;
-	table = text_of(a[NFTA_RULE_TABLE]);
-	chain = text_of(a[NFTA_RULE_CHAIN]);
+	table = firewall_text_of(a[NFTA_RULE_TABLE]);
+	chain = firewall_text_of(a[NFTA_RULE_CHAIN]);
 	if (!table || !chain || !a[NFTA_RULE_EXPRESSIONS])
 		return 0;
 	if (r->family != h->nfgen_family || strcmp(r->table, table) != 0 ||
@@ -319,8 +319,8 @@ static int on_rule(const struct nlmsghdr *answer, void *arg)
 	begin_rule(r);
 	nla_for_each_nested(at, a[NFTA_RULE_EXPRESSIONS],
 			    left) if (!nla_parse_nested(e, NFTA_EXPR_MAX, at, NULL) &&
-				      text_of(e[NFTA_EXPR_NAME]))
-		look_at(r, text_of(e[NFTA_EXPR_NAME]), e[NFTA_EXPR_DATA]);
+				      firewall_text_of(e[NFTA_EXPR_NAME]))
+		firewall_look_at(r, firewall_text_of(e[NFTA_EXPR_NAME]), e[NFTA_EXPR_DATA]);
 	end_rule(r);
 	return 0;
 }
@@ -410,7 +410,7 @@ int firewall_read(int netns_fd, struct firewall *out)
 	firewall_read_rest(netns_fd, out);
 	err = dump(netns_fd, NFT_MSG_GETCHAIN, on_chain, &r);
 	if (!err)
-		err = dump(netns_fd, NFT_MSG_GETRULE, on_rule, &r);
+		err = dump(netns_fd, NFT_MSG_GETRULE, firewall_on_rule, &r);
 	end_chain(&r);
 	return err;
 }

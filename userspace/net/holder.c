@@ -24,7 +24,7 @@ const char *program_name(uint32_t id, char name[PROGRAM_NAME_SIZE])
 	return name;
 }
 
-static void tell(int fd, uint32_t id, struct holder *out)
+static void holder_tell(int fd, uint32_t id, struct holder *out)
 {
 	char link[32];
 	ssize_t n;
@@ -52,7 +52,7 @@ static int parent_of(int fd)
 
 /* Whether the first of the programs at that cgroup keeps others off `own`, or off cgroups below.
  * Sets *decided where no cgroup above matters any more. */
-static bool holds(int fd, enum bpf_attach_type type, bool own, uint32_t *id, bool *decided)
+static bool holder_holds(int fd, enum bpf_attach_type type, bool own, uint32_t *id, bool *decided)
 {
 	uint32_t ids[MAX_PROGRAMS], count = MAX_PROGRAMS, flags = 0;
 	uint32_t harmless = own ? BPF_F_ALLOW_MULTI : BPF_F_ALLOW_MULTI | BPF_F_ALLOW_OVERRIDE;
@@ -75,9 +75,9 @@ bool holder_find(int cgroup_fd, enum bpf_attach_type type, struct holder *out)
 	uint32_t id;
 
 	for (bool own = true; fd >= 0; own = false) {
-		found = holds(fd, type, own, &id, &decided);
+		found = holder_holds(fd, type, own, &id, &decided);
 		if (found)
-			tell(fd, id, out);
+			holder_tell(fd, id, out);
 		up = found || decided ? -1 : parent_of(fd);
 		close(fd);
 		fd = up;

@@ -154,7 +154,7 @@ static int add_listener(const struct inet_diag_msg *m, struct nlattr **attribute
 	return 0;
 }
 
-static int by_address(const void *a, const void *b)
+static int listeners_by_address(const void *a, const void *b)
 {
 	const struct listener *x = a, *y = b;
 	int r = (x->port > y->port) - (x->port < y->port);
@@ -171,7 +171,7 @@ static void sort_and_unite(struct listener_list *list)
 
 	if (!list->n)
 		return;
-	qsort(list->items, list->n, sizeof(*list->items), by_address);
+	qsort(list->items, list->n, sizeof(*list->items), listeners_by_address);
 	for (size_t i = 1; i < list->n; i++) {
 		if (list->items[i].cookie != list->items[kept].cookie)
 			list->items[++kept] = list->items[i];
@@ -372,7 +372,7 @@ static void fetch_listener(struct search *s, struct wanted *w, int pidfd, int nu
 	s->each(w->listener, fd, s->arg);
 }
 
-static void closedirp(DIR **d)
+static void listeners_closedirp(DIR **d)
 {
 	if (*d)
 		closedir(*d);
@@ -381,7 +381,7 @@ static void closedirp(DIR **d)
 static void search_process(struct search *s, pid_t pid)
 {
 	_cleanup_close_ int pidfd = -1;
-	_cleanup_(closedirp) DIR *d = NULL;
+	_cleanup_(listeners_closedirp) DIR *d = NULL;
 	char text[64];
 
 	snprintf(text, sizeof(text), "/proc/%d/fd", (int)pid);
@@ -494,7 +494,7 @@ static int give_errors(const struct search *s)
 
 int listeners_fetch(int netns_fd, const struct listener *ls, size_t n, listener_fn each, void *arg)
 {
-	_cleanup_(closedirp) DIR *proc = opendir("/proc");
+	_cleanup_(listeners_closedirp) DIR *proc = opendir("/proc");
 	struct search s = {.each = each, .arg = arg};
 	int r;
 

@@ -8,7 +8,7 @@
 #include "../base/util.h"
 
 /* Behind each prefix come those that it holds. */
-static int by_place(const void *left, const void *right)
+static int nested_by_place(const void *left, const void *right)
 {
 	const struct nested *a = left, *b = right;
 	int order;
@@ -25,7 +25,7 @@ static int by_place(const void *left, const void *right)
 	return a->inner - b->inner;
 }
 
-static bool holds(const struct nested *outer, const struct nested *in)
+static bool nested_holds(const struct nested *outer, const struct nested *in)
 {
 	return outer->kind == in->kind && outer->port == in->port && outer->bits <= in->bits &&
 	       addr_prefixes_overlap(&outer->prefix, outer->bits, &in->prefix, in->bits);
@@ -44,9 +44,9 @@ int nested_pairs(struct nested *all, size_t n,
 	for (size_t i = 0; i < n; i++)
 		addr_mask(&all[i].prefix, all[i].bits);
 	if (n)
-		qsort(all, n, sizeof(*all), by_place);
+		qsort(all, n, sizeof(*all), nested_by_place);
 	for (size_t i = 0; i < n; i++) {
-		while (depth && !holds(around[depth - 1], &all[i]))
+		while (depth && !nested_holds(around[depth - 1], &all[i]))
 			depth--;
 		for (size_t k = 0; k < depth; k++)
 			visit(around[k], &all[i], arg);

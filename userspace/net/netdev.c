@@ -33,7 +33,7 @@ struct answer {
 	bool found;
 };
 
-static int on_answer(const struct nlmsghdr *h, void *arg)
+static int netdev_on_answer(const struct nlmsghdr *h, void *arg)
 {
 	struct nlattr *a[DEV_MAX + 1];
 	struct answer *w = arg;
@@ -57,9 +57,9 @@ static struct nl_msg *question(int family, uint8_t command)
 	return TAKE_PTR(msg);
 }
 
-static int ask(int netns_fd, struct nl_msg *msg, struct answer *a)
+static int netdev_ask(int netns_fd, struct nl_msg *msg, struct answer *a)
 {
-	int err = netlink_ask(netns_fd, NETLINK_GENERIC, msg, on_answer, a);
+	int err = netlink_ask(netns_fd, NETLINK_GENERIC, msg, netdev_on_answer, a);
 
 	return err ? err : a->found ? 0 : -ENOENT;
 }
@@ -71,7 +71,7 @@ static int find_family(int netns_fd, uint16_t *id)
 
 	if (!msg || nla_put_string(msg, CTRL_ATTR_FAMILY_NAME, FAMILY) < 0)
 		return -ENOMEM;
-	return ask(netns_fd, msg, &a);
+	return netdev_ask(netns_fd, msg, &a);
 }
 
 int netdev_xdp_features(int netns_fd, uint32_t device, uint64_t *features)
@@ -86,7 +86,7 @@ int netdev_xdp_features(int netns_fd, uint32_t device, uint64_t *features)
 	msg = question(family, DEV_GET);
 	if (!msg || nla_put_u32(msg, DEV_IFINDEX, device) < 0)
 		return -ENOMEM;
-	return ask(netns_fd, msg, &a);
+	return netdev_ask(netns_fd, msg, &a);
 }
 
 bool netdev_takes_tags(int netns_fd, const char *name)
@@ -155,7 +155,7 @@ uint32_t netdev_tcx_programs(int netns_fd, uint32_t device, int type, uint32_t i
 	return (uint32_t)MAX(netns_call(netns_fd, tcx_programs, &l), 0);
 }
 
-static int xdp_program(void *arg)
+static int netdev_xdp_program(void *arg)
 {
 	const struct looking *l = arg;
 
@@ -167,7 +167,7 @@ bool netdev_has_program(int netns_fd, uint32_t device, int type, uint32_t prog_i
 	uint32_t ids[NETDEV_TCX_MAX], n;
 	struct looking l = {device, type, ids};
 
-	n = type == BPF_XDP ? netns_call(netns_fd, xdp_program, &l) > 0
+	n = type == BPF_XDP ? netns_call(netns_fd, netdev_xdp_program, &l) > 0
 			    : netdev_tcx_programs(netns_fd, device, type, ids);
 	for (uint32_t i = 0; prog_id && i < n; i++)
 		if (ids[i] == prog_id)

@@ -56,7 +56,7 @@ static int on_finish(struct nl_msg *msg, void *arg)
 }
 
 /* libnl's own codes would lose the kernel's errno. */
-static int on_error(struct sockaddr_nl *from, struct nlmsgerr *e, void *arg)
+static int netlink_on_error(struct sockaddr_nl *from, struct nlmsgerr *e, void *arg)
 {
 	(void)from;
 	return answer(arg, e->error);
@@ -75,7 +75,7 @@ static int from_libnl(int code)
 	}
 }
 
-static int open_socket(int netns_fd, int protocol, struct nl_sock **out)
+static int netlink_open_socket(int netns_fd, int protocol, struct nl_sock **out)
 {
 	_cleanup_close_ int fd = netns_socket(netns_fd, AF_NETLINK, SOCK_RAW, protocol);
 	_cleanup_(nl_socket_freep) struct nl_sock *sk = NULL;
@@ -106,7 +106,7 @@ int netlink_ask(int netns_fd, int protocol, struct nl_msg *msg, netlink_fn each,
 	_cleanup_(nl_socket_freep) struct nl_sock *sk = NULL;
 	_cleanup_(nl_cb_putp) struct nl_cb *cb = nl_cb_alloc(NL_CB_DEFAULT);
 	struct question q = {.each = each, .arg = arg};
-	int r = open_socket(netns_fd, protocol, &sk);
+	int r = netlink_open_socket(netns_fd, protocol, &sk);
 
 	if (r)
 		return r;
@@ -115,7 +115,7 @@ int netlink_ask(int netns_fd, int protocol, struct nl_msg *msg, netlink_fn each,
 	nl_cb_set(cb, NL_CB_VALID, NL_CB_CUSTOM, on_valid, &q);
 	nl_cb_set(cb, NL_CB_ACK, NL_CB_CUSTOM, on_ack, &q);
 	nl_cb_set(cb, NL_CB_FINISH, NL_CB_CUSTOM, on_finish, &q);
-	nl_cb_err(cb, NL_CB_CUSTOM, on_error, &q);
+	nl_cb_err(cb, NL_CB_CUSTOM, netlink_on_error, &q);
 	r = nl_send_auto(sk, msg); /* also requests the acknowledgement */
 	while (r >= 0 && !q.answered)
 		r = nl_recvmsgs(sk, cb);

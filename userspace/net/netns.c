@@ -149,7 +149,7 @@ static int make_here(void *arg)
 	return fd < 0 ? -errno : fd;
 }
 
-static int make_socket(int netns_fd, int domain, int type, int protocol, const char **what)
+static int netns_make_socket(int netns_fd, int domain, int type, int protocol, const char **what)
 {
 	struct wanted w = {domain, type, protocol};
 
@@ -160,7 +160,7 @@ static int make_socket(int netns_fd, int domain, int type, int protocol, const c
 int netns_socket(int netns_fd, int domain, int type, int protocol)
 {
 	const char *what;
-	int fd = make_socket(netns_fd, domain, type, protocol, &what);
+	int fd = netns_make_socket(netns_fd, domain, type, protocol, &what);
 
 	return fd < 0 ? log_err_r(fd, "%s (family %d, protocol %d)", what, domain, protocol) : fd;
 }
@@ -169,7 +169,7 @@ int netns_socket_quiet(int netns_fd, int domain, int type, int protocol)
 {
 	const char *what;
 
-	return make_socket(netns_fd, domain, type, protocol, &what);
+	return netns_make_socket(netns_fd, domain, type, protocol, &what);
 }
 
 /* What is sent to an own address comes from it. */
@@ -187,7 +187,7 @@ bool netns_has_address(int netns_fd, const struct addr *ip)
 
 static int read_cookie(int netns_fd, uint64_t *cookie, const char **what)
 {
-	_cleanup_close_ int fd = make_socket(netns_fd, AF_UNIX, SOCK_DGRAM, 0, what);
+	_cleanup_close_ int fd = netns_make_socket(netns_fd, AF_UNIX, SOCK_DGRAM, 0, what);
 	uint64_t value;
 	socklen_t size = sizeof(value);
 
@@ -236,7 +236,7 @@ static int open_if_inode(const char *path, uint64_t inode)
 	return opened == inode ? TAKE_FD(fd) : -ENOENT;
 }
 
-static void closedirp(DIR **d)
+static void netns_closedirp(DIR **d)
 {
 	if (*d)
 		closedir(*d);
@@ -246,7 +246,7 @@ static void closedirp(DIR **d)
  * an entry could not be looked at; -errno of a shortage; else -ENOENT. */
 static int search_netns(const char *directory, const char *rest, uint64_t inode)
 {
-	_cleanup_(closedirp) DIR *d = opendir(directory);
+	_cleanup_(netns_closedirp) DIR *d = opendir(directory);
 	int result = !d && is_shortage(-errno) ? -errno : -ENOENT;
 
 	for (struct dirent *e; d && (e = readdir(d));) {
@@ -263,7 +263,7 @@ static int search_netns(const char *directory, const char *rest, uint64_t inode)
 	return result;
 }
 
-static bool is_elsewhere(int fd)
+static bool netns_is_elsewhere(int fd)
 {
 	return fd < 0 && !is_shortage(fd);
 }
@@ -272,11 +272,11 @@ int netns_open_by_inode(uint64_t inode, const char *hint)
 {
 	int fd = hint ? open_if_inode(hint, inode) : -ENOENT;
 
-	if (is_elsewhere(fd))
+	if (netns_is_elsewhere(fd))
 		fd = open_if_inode(OWN_NETNS, inode);
-	if (is_elsewhere(fd))
+	if (netns_is_elsewhere(fd))
 		fd = search_netns("/run/netns", "", inode);
-	if (is_elsewhere(fd))
+	if (netns_is_elsewhere(fd))
 		fd = search_netns("/proc", "/ns/net", inode);
 	return fd;
 }
@@ -315,7 +315,7 @@ static int walk_file(struct netns_walk *w, const char *path)
 
 static int walk_directory(struct netns_walk *w, const char *directory, const char *rest)
 {
-	_cleanup_(closedirp) DIR *d = opendir(directory);
+	_cleanup_(netns_closedirp) DIR *d = opendir(directory);
 	int result = !d && is_shortage(-errno) ? -errno : 0;
 
 	for (struct dirent *e; d && !result && (e = readdir(d));) {

@@ -191,7 +191,7 @@ static int owner_of(int netns_fd, const struct frontend_addr *f, enum owner *own
 	return 0;
 }
 
-static int check_prefix(const struct frontend_addr *f)
+static int routes_check_prefix(const struct frontend_addr *f)
 {
 	char buf[ADDR_TEXT_SIZE];
 
@@ -210,7 +210,7 @@ int routes_add_local(int netns_fd, const struct frontend_addr *f, bool *added)
 	char buf[ADDR_TEXT_SIZE];
 	enum owner owner = NOBODY;
 	uint32_t lo = 0;
-	int r = check_prefix(f);
+	int r = routes_check_prefix(f);
 
 	if (!r)
 		r = lo_index(netns_fd, &lo);
@@ -465,7 +465,7 @@ static int on_bound(const struct nlmsghdr *h, void *arg)
 }
 
 /* A rule's header begins as a route's does. */
-static int on_rule(const struct nlmsghdr *h, void *arg)
+static int routes_on_rule(const struct nlmsghdr *h, void *arg)
 {
 	struct nlattr *a[FRA_MAX + 1];
 	const struct rtmsg *m = nlmsg_data(h);
@@ -513,7 +513,7 @@ int routes_bounds(int netns_fd, size_t most, struct route_bounds *out)
 		if (!r)
 			r = bounds_ask(netns_fd, RTM_GETROUTE, families[i], on_bound, &b);
 		if (!r)
-			r = bounds_ask(netns_fd, RTM_GETRULE, families[i], on_rule, &b);
+			r = bounds_ask(netns_fd, RTM_GETRULE, families[i], routes_on_rule, &b);
 	}
 	sort_bounds(&b);
 	if (!r && b.n > most)

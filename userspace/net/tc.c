@@ -32,7 +32,7 @@ struct list {
 	size_t size, n, room;
 };
 
-static void *list_add(struct list *l)
+static void *tc_list_add(struct list *l)
 {
 	assert(l->size > 0);
 	if (l->n == l->room) {
@@ -76,7 +76,7 @@ static bool is_kind(const struct nlattr *a, const char *kind)
 	return a && nla_len(a) > 0 && !strncmp(nla_data(a), kind, (size_t)nla_len(a));
 }
 
-static enum tc_kind kind_of(const struct nlattr *a)
+static enum tc_kind tc_kind_of(const struct nlattr *a)
 {
 	static const char *const kinds[] = {
 		[TC_BRIDGE] = "bridge", [TC_VLAN] = "vlan", [TC_VETH] = "veth"};
@@ -112,7 +112,7 @@ static int on_device(const struct nlmsghdr *h, void *arg)
 		return 0;
 	if (nlmsg_parse((struct nlmsghdr *)h, sizeof(*m), a, IFLA_MAX, NULL) < 0)
 		return -EBADMSG;
-	d = list_add(arg);
+	d = tc_list_add(arg);
 	if (!d)
 		return -ENOMEM;
 	*d = (struct tc_device){
@@ -125,7 +125,7 @@ static int on_device(const struct nlmsghdr *h, void *arg)
 		nla_strlcpy(d->name, a[IFLA_IFNAME], sizeof(d->name));
 	d->arp_announce = announce_of(a[IFLA_AF_SPEC]);
 	if (a[IFLA_LINKINFO] && !nla_parse_nested(info, IFLA_INFO_MAX, a[IFLA_LINKINFO], NULL))
-		d->kind = kind_of(info[IFLA_INFO_KIND]);
+		d->kind = tc_kind_of(info[IFLA_INFO_KIND]);
 	if (a[IFLA_LINK] && a[IFLA_LINK_NETNSID])
 		d->peer = nla_get_u32(a[IFLA_LINK]);
 	if (d->kind == TC_VLAN && a[IFLA_LINK] && !a[IFLA_LINK_NETNSID])
@@ -197,7 +197,7 @@ static int on_filter(const struct nlmsghdr *h, void *arg)
 		return 0;
 	if (nlmsg_parse((struct nlmsghdr *)h, sizeof(*m), a, TCA_MAX, NULL) < 0)
 		return -EBADMSG;
-	f = list_add(arg);
+	f = tc_list_add(arg);
 	if (!f)
 		return -ENOMEM;
 	*f = (struct filter){.handle = m->tcm_handle, .info = m->tcm_info};
@@ -310,7 +310,7 @@ static int on_qdisc(const struct nlmsghdr *h, void *arg)
 		return -EBADMSG;
 	if (m->tcm_parent != TC_H_CLSACT)
 		return 0;
-	c = list_add(arg);
+	c = tc_list_add(arg);
 	if (!c)
 		return -ENOMEM;
 	*c = (struct clsact){(uint32_t)m->tcm_ifindex, !is_kind(a[TCA_KIND], "clsact")};
@@ -481,7 +481,7 @@ static int drop_filter(int netns_fd, struct tc_point at, const struct filter *f)
 	return netlink_ask(netns_fd, NETLINK_ROUTE, msg, NULL, NULL);
 }
 
-static bool is_gone(int err)
+static bool tc_is_gone(int err)
 {
 	return err == -ENOENT || err == -ENODEV || err == -EINVAL;
 }
@@ -501,11 +501,11 @@ int tc_detach(int netns_fd, struct tc_point at, uint32_t handle)
 		return 0;
 	err = drop_filter(netns_fd, at, ours);
 	if (err)
-		return is_gone(err) ? 0 : err;
+		return tc_is_gone(err) ? 0 : err;
 	if (!added_clsact(ours) || has_any_but(&l, ours) || has_any_but(&beside, NULL))
 		return 0;
 	err = change_clsact(netns_fd, at.device, RTM_DELQDISC, 0);
-	return is_gone(err) ? 0 : err;
+	return tc_is_gone(err) ? 0 : err;
 }
 
 bool tc_has_point(const struct tc_point *all, size_t n, struct tc_point at)
@@ -532,7 +532,7 @@ int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n)
 		err = list_filters(netns_fd, at, &l);
 		if (err || !find_ours(&l, handle))
 			continue;
-		p = list_add(&found);
+		p = tc_list_add(&found);
 		if (!p)
 			return -ENOMEM;
 		*p = at;

@@ -13,7 +13,7 @@ struct url {
 };
 
 /* "" leaves the scheme's port, as in http://host:/ */
-static bool parse_port(const char *text, uint16_t *port)
+static bool url_parse_port(const char *text, uint16_t *port)
 {
 	unsigned long n;
 	char *end;
@@ -92,7 +92,7 @@ static bool parse_authority(char *text, struct url *u)
 		*end++ = '\0';
 	else if (*end)
 		return false;
-	return parse_port(end, &u->port) && (v6 ? parse_v6(host + 1, u) : parse_host(host, u));
+	return url_parse_port(end, &u->port) && (v6 ? parse_v6(host + 1, u) : parse_host(host, u));
 }
 
 static int parse_url(const char *text, struct url *u)

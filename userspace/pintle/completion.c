@@ -36,7 +36,7 @@ static void print_settings(void)
 	}
 }
 
-static void print_keys(void)
+static void completion_print_keys(void)
 {
 	const struct yaml_key *k;
 
@@ -44,7 +44,7 @@ static void print_keys(void)
 		printf("%s%s", i ? " " : "", config_settable_name(k));
 }
 
-static void print_commands(void)
+static void completion_print_commands(void)
 {
 	for (size_t i = 0; i < command_count; i++)
 		printf("%s%s", i ? " " : "", commands[i]->name);
@@ -64,9 +64,12 @@ static void print_formats(void)
 void completion_words(enum word_kind kind)
 {
 	static void (*const lists[])(void) = {
-		[WORD_MODE] = print_modes,       [WORD_SETTING] = print_settings,
-		[WORD_KEY] = print_keys,         [WORD_FORMAT] = print_formats,
-		[WORD_COMMAND] = print_commands, [WORD_SHELL] = print_shells,
+		[WORD_MODE] = print_modes,
+		[WORD_SETTING] = print_settings,
+		[WORD_KEY] = completion_print_keys,
+		[WORD_FORMAT] = print_formats,
+		[WORD_COMMAND] = completion_print_commands,
+		[WORD_SHELL] = print_shells,
 	};
 
 	if (lists[kind])

@@ -57,7 +57,7 @@ static const char tail[] = "\tesac\n"
 			   "complete -F _pintle pintle\n";
 
 /* What is offered, behind a pattern. */
-static void print_words(enum word_kind kind)
+static void bash_print_words(enum word_kind kind)
 {
 	if (kind == WORD_FILE || kind == WORD_DIRECTORY) {
 		printf(") compopt -o %s 2>/dev/null; return ;;\n",
@@ -72,7 +72,7 @@ static void print_words(enum word_kind kind)
 	fputs("\" ;;\n", stdout);
 }
 
-static void print_options(const struct command *c)
+static void bash_print_options(const struct command *c)
 {
 	printf("\t%s,options) words=\"", c ? c->name : "");
 	for (size_t i = 0; i < option_count; i++) {
@@ -93,8 +93,8 @@ void completion_bash(void)
 	completion_with_argument(" | ");
 	fputs(last, stdout);
 	fputs("\t,0", stdout);
-	print_words(WORD_COMMAND);
-	print_options(NULL);
-	completion_rules("\t", print_words, print_options);
+	bash_print_words(WORD_COMMAND);
+	bash_print_options(NULL);
+	completion_rules("\t", bash_print_words, bash_print_options);
 	fputs(tail, stdout);
 }

@@ -50,7 +50,7 @@ static const char tail[] = "\n"
 			   "complete -c pintle -f\n";
 
 /* What an argument is, as options of fish's `complete`. */
-static void print_words(enum word_kind kind)
+static void fish_print_words(enum word_kind kind)
 {
 	if (kind == WORD_FILE) {
 		fputs(" -F", stdout);
@@ -79,7 +79,7 @@ static void print_command(const struct command *c)
 	print_help(c->summary);
 	for (size_t i = 0; i < COMMAND_WORDS && c->words[i] != WORD_NONE; i++) {
 		printf("complete -c pintle -n '__pintle_at %s,%zu'", c->name, i);
-		print_words(c->words[i]);
+		fish_print_words(c->words[i]);
 		putchar('\n');
 	}
 }
@@ -106,7 +106,7 @@ static void print_option(const struct option_help *o)
 	if (o->argument)
 		fputs(o->word == WORD_FILE ? " -r" : " -x", stdout);
 	if (o->word != WORD_NONE)
-		print_words(o->word);
+		fish_print_words(o->word);
 	print_help(o->help);
 }
 

@@ -51,7 +51,7 @@ static const char tail[] =
 	"fi\n";
 
 /* What is offered, behind a pattern. */
-static void print_words(enum word_kind kind)
+static void zsh_print_words(enum word_kind kind)
 {
 	if (kind == WORD_FILE || kind == WORD_DIRECTORY) {
 		printf(") _files%s ;;\n", kind == WORD_FILE ? "" : " -/");
@@ -73,7 +73,7 @@ static void print_described(const char *before, const char *name, const char *he
 	putchar('\n');
 }
 
-static void print_commands(void)
+static void zsh_print_commands(void)
 {
 	fputs("\t(,0) list=(\n", stdout);
 	for (size_t i = 0; i < command_count; i++)
@@ -81,7 +81,7 @@ static void print_commands(void)
 	fputs("\t\t)\n\t\t_describe -t commands command list ;;\n", stdout);
 }
 
-static void print_options(const struct command *c)
+static void zsh_print_options(const struct command *c)
 {
 	printf("\t(%s,options) list=(\n", c ? c->name : "");
 	for (size_t i = 0; i < option_count; i++) {
@@ -103,8 +103,8 @@ void completion_zsh(void)
 	fputs(middle, stdout);
 	completion_with_argument(" | ");
 	fputs(last, stdout);
-	print_commands();
-	print_options(NULL);
-	completion_rules("\t(", print_words, print_options);
+	zsh_print_commands();
+	zsh_print_options(NULL);
+	completion_rules("\t(", zsh_print_words, zsh_print_options);
 	fputs(tail, stdout);
 }

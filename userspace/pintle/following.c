@@ -12,7 +12,7 @@
 
 volatile sig_atomic_t following_stopped;
 
-static void stop(int signal_number)
+static void following_stop(int signal_number)
 {
 	(void)signal_number;
 	following_stopped = 1;
@@ -21,7 +21,7 @@ static void stop(int signal_number)
 void following_catch(int flags)
 {
 	/* Without SA_RESTART: the wait for the ring ends at once. */
-	struct sigaction a = {.sa_handler = stop, .sa_flags = flags};
+	struct sigaction a = {.sa_handler = following_stop, .sa_flags = flags};
 
 	sigaction(SIGINT, &a, NULL);
 	sigaction(SIGTERM, &a, NULL);

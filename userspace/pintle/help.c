@@ -17,7 +17,7 @@ const struct exit_help exit_helps[] = {
 };
 const size_t exit_help_count = ARRAY_SIZE(exit_helps);
 
-static void print_commands(FILE *f, const char *title, enum command_kind kind)
+static void help_print_commands(FILE *f, const char *title, enum command_kind kind)
 {
 	fprintf(f, "\n%s\n", title);
 	for (size_t i = 0; i < command_count; i++) {
@@ -27,7 +27,7 @@ static void print_commands(FILE *f, const char *title, enum command_kind kind)
 }
 
 /* The options that the command takes; NULL: all options. */
-static void print_options(FILE *f, const struct command *c)
+static void help_print_options(FILE *f, const struct command *c)
 {
 	fprintf(f, "\nOptions, before or after the command:\n");
 	for (size_t i = 0; i < option_count; i++) {
@@ -51,9 +51,9 @@ static void print_options(FILE *f, const struct command *c)
 void help_program(FILE *f)
 {
 	fprintf(f, "usage: pintle [OPTION ...] COMMAND [ARGUMENT ...]\n");
-	print_commands(f, "Nouns read:", NOUN);
-	print_commands(f, "Verbs change something, or look around:", VERB);
-	print_options(f, NULL);
+	help_print_commands(f, "Nouns read:", NOUN);
+	help_print_commands(f, "Verbs change something, or look around:", VERB);
+	help_print_options(f, NULL);
 	fprintf(f, "\nExit status:\n");
 	for (size_t i = 0; i < exit_help_count; i++)
 		fprintf(f, "  %d  %s\n", exit_helps[i].status, exit_helps[i].says);
@@ -71,7 +71,7 @@ static void print_object(FILE *f, const struct json_key *keys)
 		fprintf(f, "  %-20s  %s\n", keys->key, keys->help);
 }
 
-static void print_keys(FILE *f, const struct columns *c)
+static void help_print_keys(FILE *f, const struct columns *c)
 {
 	fprintf(f, "\nKeys of -o json:\n");
 	for (size_t i = 0; i < c->count; i++) {
@@ -91,9 +91,9 @@ void help_command(FILE *f, const struct command *c)
 		c->more(f);
 	if (c->keys)
 		print_object(f, c->keys);
-	print_options(f, c);
+	help_print_options(f, c);
 	if (c->columns)
-		print_keys(f, c->columns);
+		help_print_keys(f, c->columns);
 }
 
 static int run_help(struct cli *cli)

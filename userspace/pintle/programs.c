@@ -82,7 +82,7 @@ static uint32_t program_of(const struct cli *cli, enum link_id link)
 }
 
 /* Whether one of Pintle's links of that type runs the program. */
-static bool is_ours(const struct cli *cli, enum bpf_attach_type type, uint32_t id)
+static bool programs_is_ours(const struct cli *cli, enum bpf_attach_type type, uint32_t id)
 {
 	for (int i = 0; i < LINK_COUNT; i++)
 		if (link_kinds[i].type == type && program_of(cli, (enum link_id)i) == id)
@@ -103,7 +103,7 @@ int programs_query(const struct cli *cli, int fd, enum link_id link, struct prog
 	out->own = out->count;
 	for (size_t i = out->count; i-- > 0;) {
 		out->all[i].id = ids[i];
-		out->all[i].ours = is_ours(cli, k->type, ids[i]);
+		out->all[i].ours = programs_is_ours(cli, k->type, ids[i]);
 		program_name(ids[i], out->all[i].name);
 		if (ids[i] == own)
 			out->own = i;

@@ -107,7 +107,7 @@ static void series_read(struct reading *r, const struct expfmt_sample *s)
 	r->waiting = waiting;
 }
 
-static bool wanted(const char *name, size_t len, void *arg)
+static bool adapter_list_wanted(const char *name, size_t len, void *arg)
 {
 	(void)arg;
 	return len == sizeof(METRIC) - 1 && !memcmp(name, METRIC, len);
@@ -120,7 +120,7 @@ static int newest_first(const void *left, const void *right)
 	return a->when > b->when ? -1 : a->when < b->when;
 }
 
-static void list_add(struct adapter_list *l, uint64_t id)
+static void adapter_list_list_add(struct adapter_list *l, uint64_t id)
 {
 	for (size_t i = 0; i < l->n; i++)
 		if (l->id[i] == id)
@@ -133,15 +133,15 @@ static void list_add(struct adapter_list *l, uint64_t id)
 static void list_make(struct reading *r, struct adapter_list *out)
 {
 	for (size_t i = 0; i < r->running.n; i++)
-		list_add(out, r->running.id[i]);
+		adapter_list_list_add(out, r->running.id[i]);
 	for (size_t i = 0; i < r->waiting.n; i++)
-		list_add(out, r->waiting.id[i]);
+		adapter_list_list_add(out, r->waiting.id[i]);
 	out->slots = r->slots;
 	out->used = MIN(out->n, r->slots);
 	out->loaded = out->n;
 	qsort(r->seen, r->n, sizeof(*r->seen), newest_first);
 	for (size_t i = 0; i < r->n; i++) {
-		list_add(out, r->seen[i].id);
+		adapter_list_list_add(out, r->seen[i].id);
 		if (i < r->slots)
 			out->loaded = out->n;
 	}
@@ -158,7 +158,7 @@ void adapter_list_read(const char *page, size_t size, struct adapter_list *out)
 	expfmt_filter_add(&filter, METRIC);
 	expfmt_init(&reader, page, size);
 	reader.filter = &filter;
-	while (expfmt_next(&reader, wanted, NULL, &sample))
+	while (expfmt_next(&reader, adapter_list_wanted, NULL, &sample))
 		series_read(&r, &sample);
 	if (r.slots)
 		list_make(&r, out);

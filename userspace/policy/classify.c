@@ -169,7 +169,7 @@ static void scores_bound(struct classify *c)
 
 /* The first verdict: classes stand in the order of what a wrong verdict costs the client, and a
  * later one has to lead the one before. */
-static unsigned int first_of(const struct classify *c)
+static unsigned int classify_first_of(const struct classify *c)
 {
 	unsigned int first = 0;
 
@@ -183,7 +183,7 @@ static bool verdict_change(struct classify *c)
 {
 	if (c->judged ? c->score[c->is] > -CLASSIFY_CHANGE : c->requests < CLASSIFY_LEAST)
 		return false;
-	c->is = (uint8_t)(c->judged ? best_of(c) : first_of(c));
+	c->is = (uint8_t)(c->judged ? best_of(c) : classify_first_of(c));
 	c->judged = true;
 	return true;
 }

@@ -402,7 +402,7 @@ static int series_add(struct series_list *l, const struct expfmt_sample *s, size
 	return 0;
 }
 
-static int by_id(const void *left, const void *right)
+static int engines_by_id(const void *left, const void *right)
 {
 	const struct series *a = left, *b = right;
 
@@ -416,7 +416,7 @@ static int series_check(struct series_list *l, char *fault)
 {
 	if (!l->count)
 		return 0;
-	qsort(l->series, l->count, sizeof(*l->series), by_id);
+	qsort(l->series, l->count, sizeof(*l->series), engines_by_id);
 	for (size_t i = 1; i < l->count; i++) {
 		const struct series *a = &l->series[i - 1], *b = &l->series[i];
 
@@ -480,7 +480,7 @@ static void tally_init(struct tally *t, const struct engine *e)
 	}
 }
 
-static bool is_named(const char *name, size_t len, const char *wanted)
+static bool engines_is_named(const char *name, size_t len, const char *wanted)
 {
 	return wanted && strlen(wanted) == len && !memcmp(wanted, name, len);
 }
@@ -688,7 +688,7 @@ static bool begins_with(const char *name, size_t len, const char *start)
 static bool is_worked(const struct engine *e, const char *name, size_t len)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(e->worked); i++)
-		if (is_named(name, len, e->worked[i]))
+		if (engines_is_named(name, len, e->worked[i]))
 			return true;
 	return false;
 }
@@ -1031,7 +1031,7 @@ bool dcgm_xid_ends_work(double xid)
 static int dcgm_metric(const char *name, size_t len)
 {
 	for (int i = 0; i < DCGM_COUNT; i++)
-		if (is_named(name, len, dcgm_metrics[i].name))
+		if (engines_is_named(name, len, dcgm_metrics[i].name))
 			return i;
 	return -1;
 }

@@ -29,7 +29,7 @@ static bool is_prime(size_t n)
 
 /* Members take turns in the order of their names, because their order in the configuration must not
  * matter. */
-static int by_name(const void *a, const void *b)
+static int maglev_by_name(const void *a, const void *b)
 {
 	const struct turn *x = a, *y = b;
 
@@ -78,7 +78,7 @@ int maglev_build(const struct maglev_member *members, size_t n, struct pintle_re
 		turns[i].next = (uint32_t)(spread(h) % size);
 		turns[i].skip = (uint32_t)(spread(~h) % (size - 1) + 1);
 	}
-	qsort(turns, n, sizeof(*turns), by_name);
+	qsort(turns, n, sizeof(*turns), maglev_by_name);
 	memset(table, 0, size * sizeof(*table));
 	if (n)
 		take_turns(turns, n, table, (uint32_t)size);

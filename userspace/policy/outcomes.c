@@ -97,7 +97,7 @@ bool outcome_metric(size_t i, struct outcome_metric *out)
 	return true;
 }
 
-static const struct row *row_of(const char *name, size_t len)
+static const struct row *outcomes_row_of(const char *name, size_t len)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (strlen(rows[i].is.name) == len && !memcmp(rows[i].is.name, name, len))
@@ -110,7 +110,7 @@ static bool want_row(const char *name, size_t len, void *arg)
 {
 	const uint64_t *lengths = arg;
 
-	return *lengths >> (len % 64) & 1 && row_of(name, len);
+	return *lengths >> (len % 64) & 1 && outcomes_row_of(name, len);
 }
 
 /* What is asked by those who watch a server says nothing of its work. */
@@ -173,7 +173,7 @@ void outcomes_read(const char *page, size_t size, struct outcomes *out)
 	expfmt_init(&reader, page, size);
 	reader.filter = &filter;
 	while (expfmt_next(&reader, want_row, &lengths, &sample)) {
-		const struct row *row = row_of(sample.name, sample.name_len);
+		const struct row *row = outcomes_row_of(sample.name, sample.name_len);
 		enum outcome is = row ? outcome_of_sample(row, &sample) : OUTCOME_NONE;
 
 		if (is == OUTCOME_NONE || !(sample.value >= 0 && sample.value <= COUNT_MAX))

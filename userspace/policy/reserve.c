@@ -38,7 +38,7 @@ static uint32_t class_next(const struct pintle_class *classes, uint32_t n, uint3
 	return next;
 }
 
-static size_t wanted(const struct pintle_class *class, size_t members)
+static size_t reserve_wanted(const struct pintle_class *class, size_t members)
 {
 	if (class->flags & PINTLE_CLASS_PERCENT)
 		return (class->reserve * members + 99) / 100;
@@ -64,7 +64,7 @@ int reserve_fold(const struct pintle_class *classes, uint32_t class_count,
 	for (uint32_t done = 0, c; (c = class_next(classes, class_count, done)) < class_count;
 	     done |= 1U << c) {
 		uint32_t lower = lower_than(classes, class_count, classes[c].priority);
-		size_t take = lower ? MIN(wanted(&classes[c], n), left) : 0;
+		size_t take = lower ? MIN(reserve_wanted(&classes[c], n), left) : 0;
 
 		for (left -= take; take; take--)
 			ready[at++]->closed = lower;

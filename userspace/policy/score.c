@@ -20,7 +20,7 @@ static double load_term(double weight, double amount)
 	return weight > 0 && amount > 0 ? weight * amount : 0;
 }
 
-static double share_of(double value, double threshold)
+static double score_share_of(double value, double threshold)
 {
 	return value > 0 && threshold > 0 ? value / threshold : 0;
 }
@@ -31,15 +31,15 @@ static double share_of(double value, double threshold)
  * and by 100 % 12.2. */
 static double kv_cache_load(double kv_cache, const struct config_saturation *sat)
 {
-	double share = share_of(kv_cache, sat->kv_cache);
+	double share = score_share_of(kv_cache, sat->kv_cache);
 
 	return load_term(sat->queue_depth, share * share * share * share);
 }
 
 double score_saturation(const struct pintle_score *score, const struct config_saturation *sat)
 {
-	double queue = share_of(score->waiting, sat->queue_depth);
-	double kv_cache = share_of(score->kv_cache / MICRO, sat->kv_cache);
+	double queue = score_share_of(score->waiting, sat->queue_depth);
+	double kv_cache = score_share_of(score->kv_cache / MICRO, sat->kv_cache);
 
 	return MAX(queue, kv_cache);
 }

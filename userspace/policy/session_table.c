@@ -64,7 +64,7 @@ static struct held *held_find(const struct session_table *t, const struct pintle
 	return h;
 }
 
-static struct owner *owner_find(const struct session_table *t, uint64_t client)
+static struct owner *session_table_owner_find(const struct session_table *t, uint64_t client)
 {
 	struct owner *o = t->owners[bucket_of_client(t, client)];
 
@@ -117,7 +117,7 @@ static void held_remove(struct session_table *t, struct held *h)
 }
 
 /* Makes room for one more session of the owner, which counts already. */
-static void make_room(struct session_table *t, struct owner *o)
+static void session_table_make_room(struct session_table *t, struct owner *o)
 {
 	if (o->count > t->share)
 		held_remove(t, TAILQ_LAST(&o->sessions, held_list));
@@ -129,14 +129,14 @@ static struct held *held_make(struct session_table *t, const struct pintle_affin
 			      uint64_t client)
 {
 	struct held **bucket = &t->held[bucket_of_key(t, key)], *h = calloc(1, sizeof(*h));
-	struct owner *o = h ? owner_find(t, client) ?: owner_make(t, client) : NULL;
+	struct owner *o = h ? session_table_owner_find(t, client) ?: owner_make(t, client) : NULL;
 
 	if (!o) {
 		free(h);
 		return NULL;
 	}
 	o->count++;
-	make_room(t, o);
+	session_table_make_room(t, o);
 	h->session.key = *key;
 	h->session.is = CLASSIFY_UNKNOWN;
 	h->owner = o;

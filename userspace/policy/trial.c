@@ -120,7 +120,7 @@ static struct trial_figure figure_of(uint32_t id, const struct sums *s)
 /* ---- pairs -------------------------------------------------------------------------- */
 
 /* The figure in a block: of a time its logarithm. False: the block has too little for it. */
-static bool value_of(const struct pintle_measure *b, uint32_t id, double *out)
+static bool trial_value_of(const struct pintle_measure *b, uint32_t id, double *out)
 {
 	const uint32_t times[TRIAL_FIGURE_COUNT] = {
 		[TRIAL_MEAN] = b->mean_us, [TRIAL_P50] = b->p50_us, [TRIAL_P95] = b->p95_us};
@@ -155,7 +155,8 @@ void trial_judge(const struct pintle_trial_result *r, struct trial_figure out[TR
 		    baseline->state != PINTLE_MEASURED_WHOLE)
 			continue;
 		for (uint32_t id = 0; id < TRIAL_FIGURE_COUNT; id++)
-			if (value_of(enforce, id, &with) && value_of(baseline, id, &without))
+			if (trial_value_of(enforce, id, &with) &&
+			    trial_value_of(baseline, id, &without))
 				sums_add(&sums[id], without, with);
 	}
 	for (uint32_t id = 0; id < TRIAL_FIGURE_COUNT; id++)

@@ -28,7 +28,7 @@ enum step {
 /* ---- headers ----------------------------------------------------------------------- */
 
 /* The header's value, without white space around it, if the line has this name; else NULL. */
-static const char *value_of(struct request *r, const char *name)
+static const char *request_value_of(struct request *r, const char *name)
 {
 	size_t n = strlen(name);
 	char *value;
@@ -71,11 +71,11 @@ static void take_line(struct request *r)
 {
 	const char *value;
 
-	if ((value = value_of(r, "content-length")))
+	if ((value = request_value_of(r, "content-length")))
 		take_length(r, value);
-	else if ((value = value_of(r, "transfer-encoding")))
+	else if ((value = request_value_of(r, "transfer-encoding")))
 		take_encoding(r, value);
-	else if ((value = value_of(r, "expect")))
+	else if ((value = request_value_of(r, "expect")))
 		r->expects |= !strcmp(value, "100-continue");
 }
 
@@ -103,7 +103,7 @@ static bool line_is_empty(const struct request *r)
 }
 
 /* RFC 9110, section 5.6.2 */
-static bool is_token(uint8_t c)
+static bool request_is_token(uint8_t c)
 {
 	return isalnum(c) || (c && strchr("!#$%&'*+-.^_`|~", c));
 }
@@ -117,13 +117,13 @@ static enum step read_method(struct request *r, uint8_t c)
 	}
 	if (!r->length && (c == '\r' || c == '\n'))
 		return STEP_METHOD; /* empty lines before a request are none of it */
-	if (!is_token(c) || r->length >= METHOD_MAX)
+	if (!request_is_token(c) || r->length >= METHOD_MAX)
 		return STEP_FOREIGN;
 	line_add(r, c);
 	return STEP_METHOD;
 }
 
-static enum step read_target(struct request *r, uint8_t c)
+static enum step request_read_target(struct request *r, uint8_t c)
 {
 	if (c == ' ' && r->length)
 		return r->length = 0, STEP_VERSION;
@@ -207,7 +207,7 @@ static enum step read_byte(struct request *r, uint8_t c)
 	case STEP_METHOD:
 		return read_method(r, c);
 	case STEP_TARGET:
-		return read_target(r, c);
+		return request_read_target(r, c);
 	case STEP_VERSION:
 		return read_version(r, c);
 	case STEP_LINE:

@@ -162,7 +162,7 @@ static void client_took(struct responder *r, struct client *c, size_t size)
 }
 
 /* Reads once: the others' turn comes before the rest. */
-static void client_read(struct responder *r, struct client *c)
+static void serve_client_read(struct responder *r, struct client *c)
 {
 	ssize_t n = recv(c->fd, r->buffer, sizeof(r->buffer), MSG_DONTWAIT);
 
@@ -213,7 +213,7 @@ static void widen(struct sockaddr_in6 *a)
 	*a = v6;
 }
 
-static bool is_same(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
+static bool serve_is_same(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
 {
 	return a->sin6_port == b->sin6_port &&
 	       !memcmp(&a->sin6_addr, &b->sin6_addr, sizeof(a->sin6_addr));
@@ -241,7 +241,7 @@ static bool is_diverted(const struct sockaddr_in6 *own, const struct sockaddr_in
 	if (bpf_map_lookup_elem(RESPONDER_FD_PENDING, &t, &d) ||
 	    d.outcome != PINTLE_OUTCOME_DIVERTED ||
 	    (int64_t)(monotonic_ns() - d.decided_ns) > (int64_t)PINTLE_PENDING_NS)
-		return !is_same(own, local);
+		return !serve_is_same(own, local);
 	if (d.pool < PINTLE_MAX_POOLS && d.class_id < PINTLE_MAX_CLASSES) {
 		c->pool = d.pool;
 		c->pool_generation = d.pool_generation;
@@ -317,7 +317,7 @@ static void accept_some(struct responder *r, int listener, const struct sockaddr
 
 /* ---- life ---------------------------------------------------------------------------- */
 
-static void leave(struct responder *r)
+static void serve_leave(struct responder *r)
 {
 	r->leaving = true;
 	for (int i = 0; i < 2; i++)
@@ -326,15 +326,15 @@ static void leave(struct responder *r)
 	close(RESPONDER_FD_LIFE);
 }
 
-static void on_event(struct responder *r, uint32_t tag)
+static void serve_on_event(struct responder *r, uint32_t tag)
 {
 	if (tag == TAG_LIFE)
-		leave(r);
+		serve_leave(r);
 	else if (tag >= TAG_LISTENER && !r->leaving)
 		accept_some(r, RESPONDER_FD_LISTENER + (int)(tag - TAG_LISTENER),
 			    &r->own[tag - TAG_LISTENER]);
 	else if (tag < RESPONDER_CLIENTS_MAX && r->clients[tag].fd >= 0)
-		client_read(r, &r->clients[tag]);
+		serve_client_read(r, &r->clients[tag]);
 }
 
 static void serve(struct responder *r)
@@ -346,7 +346,7 @@ static void serve(struct responder *r)
 		int n = epoll_wait(r->epoll, events, EVENTS, r->board->open ? SWEEP_MS : -1);
 
 		for (int i = 0; i < n; i++)
-			on_event(r, events[i].data.u32);
+			serve_on_event(r, events[i].data.u32);
 		if (monotonic_ns() - swept < SWEEP_MS * NSEC_PER_MSEC)
 			continue;
 		sweep(r);

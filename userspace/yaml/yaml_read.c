@@ -14,7 +14,8 @@ struct walk {
 	size_t elements[YAML_MAX_KEYS]; /* by key: elements so far, in all its lists of the file */
 };
 
-static void walk_map(struct walk *w, const struct yaml_node *map, const char *prefix, void *base);
+static void read_walk_map(struct walk *w, const struct yaml_node *map, const char *prefix,
+			  void *base);
 
 static const char *table_prefix(const struct yaml_table *t)
 {
@@ -181,7 +182,7 @@ static void read_maps(struct walk *w, const struct yaml_key *k, const struct yam
 	for (size_t i = 0; i < count; i++, child = child->next, element += k->list->size) {
 		*(int *)(element + k->list->line) = child->line;
 		read_presets(w, prefix, element);
-		walk_map(w, child, prefix, element);
+		read_walk_map(w, child, prefix, element);
 	}
 }
 
@@ -243,7 +244,7 @@ static void read_key(struct walk *w, const struct yaml_key *k, const struct yaml
 				 yaml_key_wants(w->table, k, wants));
 	} else if (k->type == &yaml_map) {
 		yaml_key_prefix(k, prefix);
-		walk_map(w, n, prefix, base);
+		read_walk_map(w, n, prefix, base);
 	} else if (k->type == &yaml_maps) {
 		read_maps(w, k, n, base);
 	} else if (k->type->kind == YAML_LIST) {
@@ -293,7 +294,8 @@ static void read_child(struct walk *w, const struct yaml_node *map, const struct
 		read_key(w, k, n, base);
 }
 
-static void walk_map(struct walk *w, const struct yaml_node *map, const char *prefix, void *base)
+static void read_walk_map(struct walk *w, const struct yaml_node *map, const char *prefix,
+			  void *base)
 {
 	char name[YAML_PREFIX_SIZE];
 	const char *what = map_name(w, prefix, name);
@@ -315,7 +317,7 @@ void yaml_read_map(struct yaml_report *r, const struct yaml_table *t, const stru
 
 	assert(t->count <= YAML_MAX_KEYS);
 	read_presets(&w, table_prefix(t), base);
-	walk_map(&w, map, table_prefix(t), base);
+	read_walk_map(&w, map, table_prefix(t), base);
 }
 
 /* ---- the file -------------------------------------------------------------- */

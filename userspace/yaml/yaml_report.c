@@ -72,7 +72,7 @@ struct place {
 	size_t order; /* keeps messages about the same place in order: qsort() is not stable */
 };
 
-static int by_place(const void *left, const void *right)
+static int yaml_report_by_place(const void *left, const void *right)
 {
 	const struct place *a = left, *b = right;
 
@@ -93,7 +93,7 @@ void yaml_report_tell(struct yaml_report *r, const char *file, const struct yaml
 	for (size_t i = 0; places && i < r->count; i++)
 		places[i] = (struct place){&r->messages[i], i};
 	if (places)
-		qsort(places, r->count, sizeof(*places), by_place);
+		qsort(places, r->count, sizeof(*places), yaml_report_by_place);
 	for (size_t i = 0; places && i < r->count; i++) {
 		m = places[i].m;
 		(m->warning ? sink->warning : sink->error)(sink->arg, file, m->line, m->column,

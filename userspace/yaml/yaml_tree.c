@@ -32,7 +32,7 @@ static void free_event(yaml_event_t *event)
 	yaml_event_delete(event);
 }
 
-static int line_of(const yaml_mark_t *mark)
+static int tree_line_of(const yaml_mark_t *mark)
 {
 	return (int)mark->line + 1;
 }
@@ -51,7 +51,7 @@ static struct yaml_node *new_node(struct builder *b, enum yaml_kind kind, const 
 		return NULL;
 	}
 	n->kind = kind;
-	n->line = line_of(&event->start_mark);
+	n->line = tree_line_of(&event->start_mark);
 	n->column = column_of(&event->start_mark);
 	n->allocated = b->tree->nodes;
 	b->tree->nodes = n;
@@ -136,7 +136,7 @@ static bool add_broken(struct builder *b, const yaml_event_t *event)
 static void refuse_extras(struct builder *b, const yaml_event_t *event, const void *anchor,
 			  const void *tag)
 {
-	int line = line_of(&event->start_mark), column = column_of(&event->start_mark);
+	int line = tree_line_of(&event->start_mark), column = column_of(&event->start_mark);
 
 	if (anchor)
 		yaml_report_error(
@@ -151,14 +151,15 @@ static bool begin_document(struct builder *b, const yaml_event_t *event)
 {
 	if (!b->documents++)
 		return true;
-	yaml_report_error(b->report, line_of(&event->start_mark), column_of(&event->start_mark),
+	yaml_report_error(b->report, tree_line_of(&event->start_mark),
+			  column_of(&event->start_mark),
 			  "a second document begins; keep one configuration in one file");
 	b->done = true;
 	return true;
 }
 
 /* Returns whether to go on. */
-static bool take_event(struct builder *b, const yaml_event_t *event)
+static bool tree_take_event(struct builder *b, const yaml_event_t *event)
 {
 	switch (event->type) {
 	case YAML_DOCUMENT_START_EVENT:
@@ -167,7 +168,7 @@ static bool take_event(struct builder *b, const yaml_event_t *event)
 		refuse_extras(b, event, event->data.scalar.anchor, event->data.scalar.tag);
 		return add_scalar(b, event);
 	case YAML_ALIAS_EVENT:
-		yaml_report_error(b->report, line_of(&event->start_mark),
+		yaml_report_error(b->report, tree_line_of(&event->start_mark),
 				  column_of(&event->start_mark),
 				  "aliases (*name) are not supported; write the value itself");
 		return add_broken(b, event);
@@ -224,7 +225,7 @@ static void report_bad_yaml(struct yaml_report *r, const yaml_parser_t *parser, 
 		break;
 	default:
 		yaml_report_error(
-			r, line_of(mark), column_of(mark),
+			r, tree_line_of(mark), column_of(mark),
 			"not YAML: %s%s%s; look at the indentation, colons, quotes and brackets "
 			"up to here",
 			parser->context ? parser->context : "", parser->context ? ", " : "",
@@ -249,7 +250,7 @@ bool yaml_tree_read(struct yaml_tree *t, const char *text, size_t size, struct y
 			report_bad_yaml(r, &parser, text, size);
 			return false;
 		}
-		if (!take_event(&b, &event) || yaml_report_full(r))
+		if (!tree_take_event(&b, &event) || yaml_report_full(r))
 			return false;
 	}
 	return true;

@@ -109,7 +109,7 @@ static int read_choice(struct yaml_value *v, void *field)
 	return MIN(i, 0);
 }
 
-static int read_word(struct yaml_value *v, void *field)
+static int value_read_word(struct yaml_value *v, void *field)
 {
 	int i = read_choice_index(v);
 
@@ -135,7 +135,7 @@ static int most_bytes(const struct yaml_key *k)
 	return (int)MIN(k->max, 1e9);
 }
 
-static int read_name(struct yaml_value *v, void *field)
+static int value_read_name(struct yaml_value *v, void *field)
 {
 	static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
 	static const char others[] = "abcdefghijklmnopqrstuvwxyz0123456789-.";
@@ -321,8 +321,8 @@ const struct yaml_type yaml_map = {.kind = YAML_MAP};
 const struct yaml_type yaml_maps = {.kind = YAML_LIST};
 const struct yaml_type yaml_constant = {.wants = choices_wants, .read = read_constant};
 const struct yaml_type yaml_choice = {.wants = choices_wants, .read = read_choice};
-const struct yaml_type yaml_word = {.wants = choices_wants, .read = read_word};
-const struct yaml_type yaml_name = {.wants = name_wants, .read = read_name};
+const struct yaml_type yaml_word = {.wants = choices_wants, .read = value_read_word};
+const struct yaml_type yaml_name = {.wants = name_wants, .read = value_read_name};
 const struct yaml_type yaml_path = {.wants = path_wants, .read = read_path};
 const struct yaml_type yaml_bool = {.wants = bool_wants, .read = read_bool};
 const struct yaml_type yaml_integer = {.wants = integer_wants, .read = read_integer};

@@ -108,7 +108,7 @@ static const struct column columns[] = {
 };
 static const struct columns doctor_columns = COLUMNS(columns);
 
-static void print_text(const struct doctor *d)
+static void doctor_print_text(const struct doctor *d)
 {
 	for (size_t i = 0; i < d->count; i++) {
 		const struct finding *f = &d->findings[i];
@@ -166,7 +166,7 @@ static int run_doctor(struct cli *cli)
 		status = output_rows(cli, &doctor_columns, d.findings, d.count, sizeof(*d.findings),
 				     NULL, NULL);
 	} else {
-		print_text(&d);
+		doctor_print_text(&d);
 		status = output_finish();
 	}
 	return status || worst == VERDICT_FAIL ? EXIT_FAILED : EXIT_OK;

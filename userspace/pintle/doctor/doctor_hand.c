@@ -22,7 +22,7 @@ bool doctor_cookies_off(const struct doctor *d)
 /* ---- programs before the hand-off ------------------------------------------------------- */
 
 /* Returns false where the name cannot be read, as without CAP_SYS_ADMIN. */
-static bool program_name(uint32_t id, char *name, size_t size)
+static bool doctor_hand_program_name(uint32_t id, char *name, size_t size)
 {
 	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(id);
 	struct bpf_prog_info info = {0};
@@ -49,7 +49,7 @@ static bool before_hand(const struct doctor *d, const struct tc_device *device,
 	for (uint32_t i = 0; i < n; i++) {
 		char program[TC_NAME_SIZE];
 
-		if (!program_name(ids[i], program, sizeof(program)))
+		if (!doctor_hand_program_name(ids[i], program, sizeof(program)))
 			return false;
 		if (!strcmp(program, hand))
 			return found;

@@ -148,7 +148,8 @@ void doctor_connect_hook(struct doctor *d)
 /* ---- listeners ------------------------------------------------------------------- */
 
 /* The endpoint whose server the listener may be; NULL: none. */
-static const struct state_endpoint *endpoint_at(const struct doctor *d, const struct listener *l)
+static const struct state_endpoint *doctor_hooks_endpoint_at(const struct doctor *d,
+							     const struct listener *l)
 {
 	for (size_t i = 0; i < d->s->endpoint_count; i++) {
 		const struct state_endpoint *e = &d->s->endpoints[i];
@@ -174,7 +175,7 @@ void doctor_mptcp(struct doctor *d)
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
-		const struct state_endpoint *e = d->s ? endpoint_at(d, &ls[i]) : NULL;
+		const struct state_endpoint *e = d->s ? doctor_hooks_endpoint_at(d, &ls[i]) : NULL;
 
 		/* With nothing pinned, any listener may be meant as an endpoint. */
 		if (!ls[i].mptcp || (d->s && !e))

@@ -52,7 +52,7 @@ static int cookie_of_socket(int fd, uint64_t inode, uint64_t *cookie)
 	return 0;
 }
 
-static void closedirp(DIR **d)
+static void client_netns_closedirp(DIR **d)
 {
 	if (*d)
 		closedir(*d);
@@ -62,7 +62,7 @@ static void closedirp(DIR **d)
 static int netns_by_sockets(int pid, uint64_t inode, uint64_t *cookie)
 {
 	_cleanup_close_ int pidfd = pidfd_open(pid, 0);
-	_cleanup_(closedirp) DIR *d = NULL;
+	_cleanup_(client_netns_closedirp) DIR *d = NULL;
 	const struct dirent *entry;
 	char path[64], link[64];
 	int err = -EPERM;

@@ -51,19 +51,19 @@ static const char *const reasons[INELIGIBLE_COUNT + 1] = {
 	[INELIGIBLE_COUNT] = "gone",
 };
 
-static const char *name_of(const struct explanation *e, const struct pintle_ref *ref)
+static const char *verb_explain_name_of(const struct explanation *e, const struct pintle_ref *ref)
 {
 	const struct state_endpoint *p = state_endpoint_find(e->state, ref);
 
 	return p ? p->name : "an endpoint that is gone";
 }
 
-static double share_of(const struct explanation *e, uint32_t times)
+static double verb_explain_share_of(const struct explanation *e, uint32_t times)
 {
 	return (double)times / e->x->tries;
 }
 
-static double seconds_since(const struct explanation *e, uint64_t then)
+static double verb_explain_seconds_since(const struct explanation *e, uint64_t then)
 {
 	int64_t ns = (int64_t)(e->now_ns - then);
 
@@ -75,7 +75,7 @@ static double seconds_since(const struct explanation *e, uint64_t then)
 
 GET(endpoint)
 {
-	return value_text(name_of(e, &c->endpoint));
+	return value_text(verb_explain_name_of(e, &c->endpoint));
 }
 
 GET(eligible)
@@ -161,7 +161,7 @@ GET(due)
 
 GET(chance)
 {
-	return value_number(VALUE_SHARE, share_of(e, c->chosen), true);
+	return value_number(VALUE_SHARE, verb_explain_share_of(e, c->chosen), true);
 }
 
 GET(weight)
@@ -221,7 +221,7 @@ GET_SIGNAL(gpu, GPU, value_number(VALUE_SHARE, MIN(s->gpu / MILLION, 1.0), true)
 
 GET(age_seconds)
 {
-	return value_number(VALUE_SECONDS, seconds_since(e, c->signals.scraped_ns),
+	return value_number(VALUE_SECONDS, verb_explain_seconds_since(e, c->signals.scraped_ns),
 			    c->signals.scraped_ns);
 }
 
@@ -384,8 +384,8 @@ static const char *cgroup_below(const char *path)
 	return !strncmp(path, root, n) && path[n] == '/' ? path + n : path;
 }
 
-static int client_read(const struct cli *cli, const struct maps *m, const struct state *s,
-		       struct state_client *c)
+static int verb_explain_client_read(const struct cli *cli, const struct maps *m,
+				    const struct state *s, struct state_client *c)
 {
 	struct pintle_session_key key;
 
@@ -558,8 +558,8 @@ static int request_write(const struct cli *cli, char text[HOLD_MAX])
 }
 
 /* Sets the session to the one that the request names, if it does. */
-static int request_take(const struct cli *cli, const struct maps *m, struct explanation *e,
-			struct state_client *c)
+static int verb_explain_request_take(const struct cli *cli, const struct maps *m,
+				     struct explanation *e, struct state_client *c)
 {
 	const struct state_pool *p = e->pool;
 	char text[HOLD_MAX];
@@ -698,8 +698,8 @@ static uint16_t port_of(const struct state_pool *p)
 	return port;
 }
 
-static int class_take(const struct cli *cli, const struct state_pool *p,
-		      struct explain_asked *asked)
+static int verb_explain_class_take(const struct cli *cli, const struct state_pool *p,
+				   struct explain_asked *asked)
 {
 	char known[CLASSES_SIZE];
 
@@ -734,7 +734,7 @@ static void print_chances(const struct explanation *e)
 		if (!e->x->outcomes[i])
 			continue;
 		printf("%s%s %.1f %%", gap, outcome_name(outcome_counted(e, i)),
-		       100 * share_of(e, e->x->outcomes[i]));
+		       100 * verb_explain_share_of(e, e->x->outcomes[i]));
 		gap = ", ";
 	}
 	if (e->x->sample)
@@ -808,12 +808,12 @@ static void print_choice(const struct explanation *e)
 		       without_endpoints(e->pool));
 	else if (is_certain(x))
 		printf("%s: %s would go to %s (%s)\n", e->pool->name, who,
-		       name_of(e, &x->likeliest->endpoint),
+		       verb_explain_name_of(e, &x->likeliest->endpoint),
 		       outcome_name(outcome_counted(e, x->outcome)));
 	else
 		printf("%s: %s would most likely go to %s (%.1f %%)\n", e->pool->name, who,
-		       name_of(e, &x->likeliest->endpoint),
-		       100 * share_of(e, x->likeliest->chosen));
+		       verb_explain_name_of(e, &x->likeliest->endpoint),
+		       100 * verb_explain_share_of(e, x->likeliest->chosen));
 	if (!x->passes && !is_certain(x))
 		print_chances(e);
 	if (x->mode == PINTLE_MODE_SHADOW)
@@ -831,7 +831,7 @@ static void print_preferred(const struct explanation *e, const struct explain_pr
 	switch (p->why) {
 	case EXPLAIN_EXPIRED:
 		printf("expired: used last %s ago, stickiness.ttl is over\n",
-		       age_text(seconds_since(e, p->used_ns), age));
+		       age_text(verb_explain_seconds_since(e, p->used_ns), age));
 		return;
 	case EXPLAIN_OTHER:
 		printf("the prompt does not continue what the session said before\n");
@@ -948,9 +948,9 @@ static void print_bound(const struct explanation *e)
 		printf("  bound: not yet, or no more\n");
 		return;
 	}
-	printf("  bound to %s for %s, used %s ago: ", name_of(e, &p->endpoint),
-	       age_text(seconds_since(e, p->bound_ns), since),
-	       age_text(seconds_since(e, p->used_ns), used));
+	printf("  bound to %s for %s, used %s ago: ", verb_explain_name_of(e, &p->endpoint),
+	       age_text(verb_explain_seconds_since(e, p->bound_ns), since),
+	       age_text(verb_explain_seconds_since(e, p->used_ns), used));
 	print_preferred(e, p);
 }
 
@@ -976,7 +976,7 @@ static void print_home(const struct explanation *e)
 	else if (!p->endpoint.generation)
 		printf("  home: none\n");
 	else {
-		printf("  home %s: ", name_of(e, &p->endpoint));
+		printf("  home %s: ", verb_explain_name_of(e, &p->endpoint));
 		print_preferred(e, p);
 	}
 }
@@ -1001,7 +1001,7 @@ static void print_holders(const struct explanation *e)
 
 		if (!c->have)
 			continue;
-		printf("%s%u bytes at %s", before, c->have, name_of(e, &c->endpoint));
+		printf("%s%u bytes at %s", before, c->have, verb_explain_name_of(e, &c->endpoint));
 		before = ", ";
 	}
 	puts(*before == ',' ? "" : "  cached: nowhere");
@@ -1024,7 +1024,7 @@ static void print_prompt(const struct explanation *e)
 	}
 }
 
-static void print_adapter(const struct explanation *e)
+static void verb_explain_print_adapter(const struct explanation *e)
 {
 	size_t loaded = 0;
 
@@ -1048,13 +1048,13 @@ static double newest_age(const struct explanation *e)
 	for (size_t i = 0; i < e->x->count; i++) {
 		uint64_t scraped_ns = e->x->candidates[i].signals.scraped_ns;
 
-		if (scraped_ns && (age < 0 || seconds_since(e, scraped_ns) < age))
-			age = seconds_since(e, scraped_ns);
+		if (scraped_ns && (age < 0 || verb_explain_seconds_since(e, scraped_ns) < age))
+			age = verb_explain_seconds_since(e, scraped_ns);
 	}
 	return age;
 }
 
-static void print_daemon(const struct explanation *e)
+static void verb_explain_print_daemon(const struct explanation *e)
 {
 	double age = newest_age(e);
 	char text[WORDS_SIZE];
@@ -1111,10 +1111,10 @@ static int explain_text(const struct explanation *e)
 	print_own(e);
 	print_home(e);
 	print_prompt(e);
-	print_adapter(e);
+	verb_explain_print_adapter(e);
 	if (x->has_margin)
 		printf("  margin: its load could be %.1f higher\n", (double)x->margin / MILLI);
-	print_daemon(e);
+	verb_explain_print_daemon(e);
 	putchar('\n');
 	return output_rows(e->cli, &explain_columns, x->candidates, x->count,
 			   sizeof(*x->candidates), e, "the pool has no members");
@@ -1122,7 +1122,7 @@ static int explain_text(const struct explanation *e)
 
 /* ---- as JSON --------------------------------------------------------------------------- */
 
-static cJSON *text_or_null(const char *text)
+static cJSON *verb_explain_text_or_null(const char *text)
 {
 	return text && text[0] ? cJSON_CreateString(text) : cJSON_CreateNull();
 }
@@ -1138,19 +1138,22 @@ static cJSON *preferred_json(const struct explanation *e, const struct explain_p
 	bool there = p->endpoint.generation;
 	cJSON *o = cJSON_CreateObject();
 
-	cJSON_AddItemToObject(o, "endpoint", text_or_null(there ? name_of(e, &p->endpoint) : NULL));
-	cJSON_AddStringToObject(o, "why", explain_preference_name(p->why));
 	cJSON_AddItemToObject(
-		o, "ineligible",
-		text_or_null(p->why == EXPLAIN_INELIGIBLE ? reasons[p->ineligible] : NULL));
+		o, "endpoint",
+		verb_explain_text_or_null(there ? verb_explain_name_of(e, &p->endpoint) : NULL));
+	cJSON_AddStringToObject(o, "why", explain_preference_name(p->why));
+	cJSON_AddItemToObject(o, "ineligible",
+			      verb_explain_text_or_null(p->why == EXPLAIN_INELIGIBLE
+								? reasons[p->ineligible]
+								: NULL));
 	cJSON_AddItemToObject(o, "load", load_or_null(p->load, p->why >= EXPLAIN_LOST));
 	if (!bound)
 		return o;
 	cJSON_AddItemToObject(o, "age_seconds",
-			      there ? json_number(seconds_since(e, p->bound_ns))
+			      there ? json_number(verb_explain_seconds_since(e, p->bound_ns))
 				    : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "idle_seconds",
-			      there ? json_number(seconds_since(e, p->used_ns))
+			      there ? json_number(verb_explain_seconds_since(e, p->used_ns))
 				    : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "busy",
 			      there ? json_count(p->open - MIN(p->idle, p->open))
@@ -1160,7 +1163,7 @@ static cJSON *preferred_json(const struct explanation *e, const struct explain_p
 	return o;
 }
 
-static cJSON *outcomes_json(const struct explanation *e)
+static cJSON *verb_explain_outcomes_json(const struct explanation *e)
 {
 	uint32_t counted[PINTLE_OUTCOME_COUNT] = {0};
 	cJSON *o = cJSON_CreateObject();
@@ -1170,7 +1173,7 @@ static cJSON *outcomes_json(const struct explanation *e)
 	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++)
 		if (counted[i])
 			cJSON_AddItemToObject(o, outcome_name(i),
-					      json_number(share_of(e, counted[i])));
+					      json_number(verb_explain_share_of(e, counted[i])));
 	return o;
 }
 
@@ -1192,14 +1195,16 @@ cJSON *explain_object(const struct explanation *e)
 
 	cJSON_AddItemToObject(
 		o, "model",
-		text_or_null(e->made ? state_adapter_name(e->state, e->adapter) : e->cli->model));
+		verb_explain_text_or_null(e->made ? state_adapter_name(e->state, e->adapter)
+						  : e->cli->model));
 	cJSON_AddStringToObject(o, "asked", e->asked->name);
 	cJSON_AddStringToObject(o, "pool", e->pool->name);
 	cJSON_AddStringToObject(o, "mode", mode_name(x->mode));
-	cJSON_AddItemToObject(o, "session", text_or_null(e->session));
-	cJSON_AddItemToObject(o, "hand",
-			      text_or_null(e->has_request ? hand_name(e->request.hand) : NULL));
-	cJSON_AddItemToObject(o, "session_by", text_or_null(e->request.by));
+	cJSON_AddItemToObject(o, "session", verb_explain_text_or_null(e->session));
+	cJSON_AddItemToObject(
+		o, "hand",
+		verb_explain_text_or_null(e->has_request ? hand_name(e->request.hand) : NULL));
+	cJSON_AddItemToObject(o, "session_by", verb_explain_text_or_null(e->request.by));
 	cJSON_AddItemToObject(o, "prompt_bytes",
 			      e->has_prompt ? json_count(e->prompt.prompt.bytes)
 					    : cJSON_CreateNull());
@@ -1207,24 +1212,25 @@ cJSON *explain_object(const struct explanation *e)
 			      e->has_prompt ? json_count(prefix_bytes(e->prompt.known.longest))
 					    : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "class",
-			      text_or_null(e->class_id < e->pool->class_count
-						   ? e->pool->classes[e->class_id].name
-						   : NULL));
+			      verb_explain_text_or_null(e->class_id < e->pool->class_count
+								? e->pool->classes[e->class_id].name
+								: NULL));
 	cJSON_AddItemToObject(o, "may_connect",
 			      e->access_known || !e->pool->allow_count
 				      ? cJSON_CreateBool(!e->forbidden)
 				      : cJSON_CreateNull());
-	cJSON_AddItemToObject(
-		o, "class_by",
-		text_or_null(e->class_id < e->pool->class_count && !e->cli->class && !e->made
-				     ? state_giver_name(e->by)
-				     : NULL));
+	cJSON_AddItemToObject(o, "class_by",
+			      verb_explain_text_or_null(e->class_id < e->pool->class_count &&
+									!e->cli->class && !e->made
+								? state_giver_name(e->by)
+								: NULL));
 	cJSON_AddItemToObject(
 		o, "chosen",
-		text_or_null(x->likeliest ? name_of(e, &x->likeliest->endpoint) : NULL));
+		verb_explain_text_or_null(
+			x->likeliest ? verb_explain_name_of(e, &x->likeliest->endpoint) : NULL));
 	cJSON_AddStringToObject(o, "outcome", outcome_name(outcome_counted(e, x->outcome)));
 	cJSON_AddBoolToObject(o, "certain", is_certain(x) && !e->canary_drawn);
-	cJSON_AddItemToObject(o, "outcomes", outcomes_json(e));
+	cJSON_AddItemToObject(o, "outcomes", verb_explain_outcomes_json(e));
 	cJSON_AddItemToObject(o, "sample", x->sample ? json_count(x->sample) : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "canary_share",
 			      e->canary_drawn ? json_number(e->asked->canary_share)
@@ -1449,7 +1455,8 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 }
 
 /* Replaces e->pool by the pool that serves the model that is asked for. */
-static int model_take(const struct cli *cli, struct explanation *e, struct explain_asked *asked)
+static int verb_explain_model_take(const struct cli *cli, struct explanation *e,
+				   struct explain_asked *asked)
 {
 	const struct state_model *model;
 
@@ -1503,19 +1510,19 @@ static int run_explain(struct cli *cli)
 	e.pool = e.asked = find_pool(s, cli->words[0]);
 	if (!e.pool)
 		return EXIT_FAILED;
-	status = model_take(cli, &e, &asked);
+	status = verb_explain_model_take(cli, &e, &asked);
 	if (!status)
-		status = client_read(cli, m, s, &c);
+		status = verb_explain_client_read(cli, m, s, &c);
 	if (!status)
 		caller_learn(cli, m, &e, &c);
 	if (!status)
-		status = request_take(cli, m, &e, &c);
+		status = verb_explain_request_take(cli, m, &e, &c);
 	if (!status)
 		status = prompt_take(cli, m, &e, &asked);
 	if (!status)
 		status = session_find(cli, m, &e, &c, &asked.session);
 	if (!status)
-		status = class_take(cli, e.pool, &asked);
+		status = verb_explain_class_take(cli, e.pool, &asked);
 	e.own_source = !status && is_own_source(&e, &c);
 	return status ? status : explain_pool(&e, m, &c, &asked);
 }

@@ -42,7 +42,7 @@ struct trace_row {
 
 /* Where the rule sent the connection; at the end, where it was: in mode shadow elsewhere, perhaps.
  */
-static const struct state_endpoint *endpoint_of(const struct trace_row *r)
+static const struct state_endpoint *trace_endpoint_of(const struct trace_row *r)
 {
 	return state_endpoint_find(r->tracer->all.s,
 				   r->ended && r->t->went.generation ? &r->t->went : &r->t->chosen);
@@ -111,21 +111,21 @@ GET(asked)
 }
 
 /* A connection that no fallback took is the pool's that was asked, as in `stats`. */
-static const struct state_pool *pool_of(const struct trace_row *r)
+static const struct state_pool *trace_pool_of(const struct trace_row *r)
 {
 	return r->t->tier >= TIER_FALLBACK && !r->t->chosen.generation ? r->asked : r->pool;
 }
 
 GET(pool)
 {
-	const struct state_pool *p = pool_of(r);
+	const struct state_pool *p = trace_pool_of(r);
 
 	return value_text_or_none(p ? p->name : NULL);
 }
 
 GET(endpoint)
 {
-	const struct state_endpoint *e = endpoint_of(r);
+	const struct state_endpoint *e = trace_endpoint_of(r);
 
 	return value_text_or_none(e ? e->name : NULL);
 }
@@ -158,7 +158,7 @@ GET(frontend)
 
 GET(address)
 {
-	const struct state_endpoint *e = endpoint_of(r);
+	const struct state_endpoint *e = trace_endpoint_of(r);
 
 	return value_text_or_none(e ? e->address : NULL);
 }
@@ -335,7 +335,7 @@ static void print_clients(const struct trace_row *r)
 	printf("  %-21s > %s", client, frontend);
 }
 
-static void print_adapter(const struct explanation *e)
+static void trace_print_adapter(const struct explanation *e)
 {
 	const char *name = state_adapter_name(e->state, e->adapter);
 
@@ -364,7 +364,7 @@ static void print_decision(const struct trace_row *r)
 					(double)NSEC_PER_SEC,
 				age));
 	if (e->adapter)
-		print_adapter(e);
+		trace_print_adapter(e);
 	if (e->has_prompt)
 		printf("  prompt %u B, cached %u", e->prompt.prompt.bytes,
 		       x->likeliest ? x->likeliest->have : 0);
@@ -398,8 +398,8 @@ static void print_end(const struct trace_row *r)
 /* Where the connection goes, as POOL/NAME if another pool than the one that was asked has it. */
 static const char *where_text(const struct trace_row *r, char *buf, size_t size)
 {
-	const struct state_endpoint *endpoint = endpoint_of(r);
-	const struct state_pool *pool = pool_of(r);
+	const struct state_endpoint *endpoint = trace_endpoint_of(r);
+	const struct state_pool *pool = trace_pool_of(r);
 
 	if (!endpoint)
 		return "-";
@@ -409,7 +409,7 @@ static const char *where_text(const struct trace_row *r, char *buf, size_t size)
 	return buf;
 }
 
-static void print_text(const struct trace_row *r)
+static void trace_print_text(const struct trace_row *r)
 {
 	const struct cli *cli = r->tracer->all.cli;
 	char where[2 * PINTLE_NAME_SIZE];
@@ -439,7 +439,7 @@ static void row_print(struct tracer *x, struct trace_row *r, bool ended)
 {
 	r->ended = ended;
 	if (!x->all.cli->json)
-		print_text(r);
+		trace_print_text(r);
 	else if (following_print_json(&trace_columns, r))
 		x->all.broken = true;
 }
@@ -508,7 +508,7 @@ static int on_record(void *arg, void *data, size_t size)
 /* ---- following ------------------------------------------------------------------------ */
 
 /* In JSON each object has the sums. */
-static void tell_lost(struct tracer *x)
+static void trace_tell_lost(struct tracer *x)
 {
 	const struct pintle_follower *f = follow_counts(&x->follow);
 	uint64_t lost, over;
@@ -544,7 +544,7 @@ static int begin(struct tracer *x)
 	return x->ring ? 0 : log_err_r(errno, "cannot open the ring");
 }
 
-static void end(struct tracer *x)
+static void trace_end(struct tracer *x)
 {
 	ring_buffer__free(x->ring);
 	x->ring = NULL;
@@ -557,7 +557,7 @@ static int begin_anew(struct tracer *x)
 	log_warn("it stood still for %llu s: what happened meanwhile was not traced",
 		 FOLLOW_LEASE_NS / NSEC_PER_SEC);
 	ring_buffer__consume(x->ring);
-	end(x);
+	trace_end(x);
 	return begin(x);
 }
 
@@ -579,7 +579,7 @@ static int renew(void *arg)
 	x->asked.pool = (struct pintle_ref){p->id, p->generation};
 	if (follow_renew(&x->follow, &x->asked.pool))
 		return begin_anew(x);
-	tell_lost(x);
+	trace_tell_lost(x);
 	return 0;
 }
 
@@ -588,8 +588,8 @@ static int follow_begun(struct tracer *x)
 	int status = begin(x) ? EXIT_FAILED : following_run(&x->all, &x->ring, renew, x);
 
 	if (status == EXIT_OK)
-		tell_lost(x);
-	end(x);
+		trace_tell_lost(x);
+	trace_end(x);
 	return status;
 }
 

@@ -97,8 +97,8 @@ static const struct columns diff_columns = COLUMNS(columns);
 
 /* Judges the settings by the file as it is now: *judged, *n; *changed: pintled runs by another
  * text. Returns whether the file could be read and judged. */
-static bool take_file(const struct state *s, struct config_setting **judged, size_t *n,
-		      bool *changed)
+static bool diff_take_file(const struct state *s, struct config_setting **judged, size_t *n,
+			   bool *changed)
 {
 	struct config_text text = {0};
 	int err = settings_read_file(s, &text);
@@ -140,7 +140,7 @@ static bool runs_as_file(const struct difference *d)
 }
 
 /* Whether the row is of that pool (NULL: any), and is not what the file says. */
-static bool differs(const struct difference *d, const char *pool)
+static bool diff_differs(const struct difference *d, const char *pool)
 {
 	if (pool && strcmp(d->pool, pool) != 0)
 		return false;
@@ -191,13 +191,13 @@ static struct difference *rows_new(const struct state *s, const char *pool,
 		const struct state_setting *t = &s->settings[i];
 
 		rows[*n] = setting_row(s, t, file_value(t, judged, judged_count));
-		*n += differs(&rows[*n], pool);
+		*n += diff_differs(&rows[*n], pool);
 	}
 	for (size_t i = 0; rows && i < s->endpoint_count; i++) {
 		if (!s->endpoints[i].drained)
 			continue;
 		rows[*n] = drain_row(s, &s->endpoints[i]);
-		*n += differs(&rows[*n], pool);
+		*n += diff_differs(&rows[*n], pool);
 	}
 	return rows;
 }
@@ -232,7 +232,7 @@ static int run_diff(struct cli *cli)
 
 	if (open_state(cli, MAPS_READ, &m, &s) || (pool && !setting_pool(s, pool)))
 		return EXIT_UNTOLD;
-	readable = take_file(s, &judged, &judged_count, &changed);
+	readable = diff_take_file(s, &judged, &judged_count, &changed);
 	rows = rows_new(s, pool, judged, judged_count, &n);
 	if (!rows) {
 		log_error("out of memory");

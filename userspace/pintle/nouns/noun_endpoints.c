@@ -154,7 +154,7 @@ GET(families)
 }
 
 /* A name that several pools have in `models` is one adapter. */
-static bool has_name(const cJSON *list, const char *name)
+static bool endpoints_has_name(const cJSON *list, const char *name)
 {
 	const cJSON *one;
 
@@ -177,7 +177,7 @@ GET(adapters)
 		for (size_t k = 0; k < s->pools[i].model_count; k++) {
 			const struct state_model *m = &s->pools[i].models[k];
 
-			if (state_adapter_is_at(m, e) && !has_name(list, m->name))
+			if (state_adapter_is_at(m, e) && !endpoints_has_name(list, m->name))
 				cJSON_AddItemToArray(list, cJSON_CreateString(m->name));
 		}
 	cJSON_AddItemToObject(o, "slots",

@@ -26,15 +26,15 @@ struct follower {
 
 /* ---- one event ------------------------------------------------------------------- */
 
-static const struct state_endpoint *endpoint_of(const struct follower *f,
-						const struct pintle_event *e)
+static const struct state_endpoint *events_endpoint_of(const struct follower *f,
+						       const struct pintle_event *e)
 {
 	return state_endpoint_find(f->all.s, &(struct pintle_ref){e->endpoint, e->generation});
 }
 
 static struct event_row event_row_of(const struct follower *f, const struct pintle_event *e)
 {
-	const struct state_endpoint *endpoint = endpoint_of(f, e);
+	const struct state_endpoint *endpoint = events_endpoint_of(f, e);
 	const struct state_pool *pool =
 		state_pool_find(f->all.s, &(struct pintle_ref){e->pool, e->pool_generation});
 	struct event_row r = {.e = e};
@@ -74,9 +74,9 @@ static void print_connection(const struct event_row *r)
 		       e->bytes_received, e->bytes_acknowledged, wait_text(e->srtt_us / 1e6, rtt));
 }
 
-static void print_text(const struct follower *f, const struct event_row *r)
+static void events_print_text(const struct follower *f, const struct event_row *r)
 {
-	const struct state_endpoint *endpoint = endpoint_of(f, r->e);
+	const struct state_endpoint *endpoint = events_endpoint_of(f, r->e);
 	const struct pintle_event *e = r->e;
 	char when[WORDS_SIZE], name[ENDPOINT_NAME_SIZE] = "-";
 	bool failed = e->error || e->type == PINTLE_EVENT_EJECTED ||
@@ -104,7 +104,7 @@ static void print_text(const struct follower *f, const struct event_row *r)
 	putchar('\n');
 }
 
-static int on_event(void *arg, void *data, size_t size)
+static int events_on_event(void *arg, void *data, size_t size)
 {
 	struct follower *f = arg;
 	struct pintle_event e;
@@ -120,7 +120,7 @@ static int on_event(void *arg, void *data, size_t size)
 		return 0;
 	if (f->all.cli->json)
 		return following_print_json(&event_columns, &r);
-	print_text(f, &r);
+	events_print_text(f, &r);
 	return 0;
 }
 
@@ -176,7 +176,8 @@ static int lock_take(const struct cli *cli)
 
 static int follow_locked(struct follower *f)
 {
-	struct ring_buffer *ring = ring_buffer__new(f->all.m->fd[MAP_tap], on_event, f, NULL);
+	struct ring_buffer *ring =
+		ring_buffer__new(f->all.m->fd[MAP_tap], events_on_event, f, NULL);
 	int status;
 
 	if (!ring) {

@@ -322,19 +322,19 @@ GET(models)
 	return value_json(list);
 }
 
-static struct value seconds(uint64_t ns)
+static struct value noun_pools_seconds(uint64_t ns)
 {
 	return value_number(VALUE_SECONDS, (double)ns / (double)NSEC_PER_SEC, true);
 }
 
 GET(ttl_seconds)
 {
-	return seconds(p->ttl_ns);
+	return noun_pools_seconds(p->ttl_ns);
 }
 
 GET(staleness_seconds)
 {
-	return seconds(p->staleness_ns);
+	return noun_pools_seconds(p->staleness_ns);
 }
 
 GET(max_extra_load)

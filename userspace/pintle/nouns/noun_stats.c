@@ -257,8 +257,8 @@ static size_t stat_rows(const struct state *s, const struct state_pool *only, en
 	return n;
 }
 
-static int print_text(const struct cli *cli, const struct state *s, const struct state_pool *only,
-		      struct stat_row *rows)
+static int stats_print_text(const struct cli *cli, const struct state *s,
+			    const struct state_pool *only, struct stat_row *rows)
 {
 	int status = 0;
 
@@ -294,7 +294,7 @@ static int run_stats(struct cli *cli)
 			return EXIT_FAILED;
 	}
 	if (!cli->json)
-		return print_text(cli, s, only, rows);
+		return stats_print_text(cli, s, only, rows);
 	n = stat_rows(s, only, DECIDED, true, rows);
 	n += stat_rows(s, only, ONESHOT, true, rows + n);
 	n += stat_rows(s, only, HAND, true, rows + n);

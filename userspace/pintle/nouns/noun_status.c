@@ -25,7 +25,7 @@ static void status_free(struct status *t)
 	cJSON_Delete(t->warnings);
 }
 
-static double seconds_since(const struct state *s, uint64_t then)
+static double status_seconds_since(const struct state *s, uint64_t then)
 {
 	int64_t ns = (int64_t)(s->now_ns - then);
 
@@ -34,7 +34,7 @@ static double seconds_since(const struct state *s, uint64_t then)
 
 /* ---- what was set ---------------------------------------------------------------- */
 
-static cJSON *text_or_null(const char *text)
+static cJSON *status_text_or_null(const char *text)
 {
 	return text[0] ? cJSON_CreateString(text) : cJSON_CreateNull();
 }
@@ -52,10 +52,10 @@ static cJSON *override_new(const struct state *s, const char *pool, const char *
 	else
 		cJSON_AddNullToObject(o, "endpoint");
 	cJSON_AddStringToObject(o, "setting", what);
-	cJSON_AddItemToObject(o, "value", text_or_null(value));
-	cJSON_AddItemToObject(o, "configured", text_or_null(configured));
+	cJSON_AddItemToObject(o, "value", status_text_or_null(value));
+	cJSON_AddItemToObject(o, "configured", status_text_or_null(configured));
 	cJSON_AddStringToObject(o, "since", wall_rfc3339(since, when));
-	cJSON_AddItemToObject(o, "age_seconds", json_number(seconds_since(s, since)));
+	cJSON_AddItemToObject(o, "age_seconds", json_number(status_seconds_since(s, since)));
 	return o;
 }
 
@@ -106,12 +106,12 @@ static void print_setting(const struct state *s, const struct state_setting *t)
 
 	if (!t->set) {
 		printf("  %s: %s %s still, taken back for %s%s\n", t->pool, t->key, t->runs,
-		       age_text(seconds_since(s, t->since_ns), age),
+		       age_text(status_seconds_since(s, t->since_ns), age),
 		       t->why[0] ? "; see below" : "; waits for pintled");
 		return;
 	}
 	printf("  %s: %s %s for %s", t->pool, t->key, t->value,
-	       age_text(seconds_since(s, t->since_ns), age));
+	       age_text(status_seconds_since(s, t->since_ns), age));
 	if (t->file[0])
 		printf(", configured %s", t->file);
 	puts(states[t->state]);
@@ -138,7 +138,7 @@ static void print_overrides(const struct status *t)
 
 		if (e->drained)
 			printf("  %s: drained for %s\n", endpoint_name(s, e, name),
-			       age_text(seconds_since(s, e->drained_since_ns), age));
+			       age_text(status_seconds_since(s, e->drained_since_ns), age));
 	}
 }
 
@@ -175,7 +175,7 @@ static cJSON *pools_new(const struct state *s)
 	return list;
 }
 
-static cJSON *hosts_new(const struct state *s)
+static cJSON *status_hosts_new(const struct state *s)
 {
 	cJSON *list = cJSON_CreateArray();
 
@@ -195,7 +195,7 @@ static cJSON *hosts_new(const struct state *s)
 		cJSON_AddItemToObject(o, "ttl_seconds", json_count(h->ttl_s));
 		cJSON_AddItemToObject(o, "errors", json_count(h->errors));
 		cJSON_AddBoolToObject(o, "fails", h->fails);
-		cJSON_AddItemToObject(o, "why", text_or_null(h->why));
+		cJSON_AddItemToObject(o, "why", status_text_or_null(h->why));
 		cJSON_AddItemToArray(list, o);
 	}
 	return list;
@@ -290,7 +290,7 @@ static void print_pools(const struct status *t)
 
 /* ---- the node -------------------------------------------------------------------- */
 
-static void print_daemon(const struct status *t)
+static void status_print_daemon(const struct status *t)
 {
 	const struct pintle_node *n = &t->s->node;
 	char age[WORDS_SIZE], when[WORDS_SIZE];
@@ -306,7 +306,7 @@ static void print_daemon(const struct status *t)
 	printf(": %spid %u, version %s\n", alive ? "" : "was ", n->pid,
 	       n->version[0] ? n->version : "unknown");
 	printf("          started %s, heartbeat %s ago\n", wall_text(n->started_ns, when),
-	       age_text(seconds_since(t->s, n->heartbeat_ns), age));
+	       age_text(status_seconds_since(t->s, n->heartbeat_ns), age));
 }
 
 /* Prints whose sockets sockops follows: those of servers, of clients, or of both. */
@@ -388,7 +388,7 @@ static void print_handoff(const struct status *t)
 }
 
 /* Where the overload responder is. */
-static cJSON *overload_new(const struct pintle_node *n)
+static cJSON *status_overload_new(const struct pintle_node *n)
 {
 	cJSON *list = cJSON_CreateArray();
 	char text[ADDR_TEXT_SIZE];
@@ -407,7 +407,7 @@ static cJSON *overload_new(const struct pintle_node *n)
 
 static void print_overload(const struct pintle_node *n)
 {
-	cJSON *list = overload_new(n), *at;
+	cJSON *list = status_overload_new(n), *at;
 	const char *before = "overload  answered at";
 
 	cJSON_ArrayForEach (at, list) {
@@ -427,7 +427,7 @@ static void print_node(const struct status *t)
 	printf("maps      %s, layout %u\n", t->cli->bpffs, n->abi_version);
 	if (n->attached_ns) {
 		printf("attached  since %s (%s)\n", wall_text(n->attached_ns, when),
-		       age_text(seconds_since(t->s, n->attached_ns), age));
+		       age_text(status_seconds_since(t->s, n->attached_ns), age));
 		printf("          lookup in netns %s (inode %llu)\n", n->netns, n->netns_inode);
 		print_sockops(t);
 		print_connect(t);
@@ -435,7 +435,7 @@ static void print_node(const struct status *t)
 	} else {
 		printf("attached  no\n");
 	}
-	print_daemon(t);
+	status_print_daemon(t);
 	if (n->config[0])
 		printf("config    %s\n", n->config);
 	if (n->metrics[0])
@@ -443,7 +443,7 @@ static void print_node(const struct status *t)
 	print_overload(n);
 	if (n->reconciled_ns)
 		printf("counters  compared with the sockets %s ago, drift %llu\n",
-		       age_text(seconds_since(t->s, n->reconciled_ns), age), n->drift);
+		       age_text(status_seconds_since(t->s, n->reconciled_ns), age), n->drift);
 }
 
 /* ---- the cluster ----------------------------------------------------------------- */
@@ -498,7 +498,7 @@ static void print_cluster(const struct pintle_node *n)
 		       n->kube_left, n->kube_no_room, n->kube_why);
 }
 
-static int print_text(const struct status *t)
+static int status_print_text(const struct status *t)
 {
 	const cJSON *w;
 
@@ -533,7 +533,7 @@ static int print_text(const struct status *t)
 #define GET_AGE(key, member)                                                                       \
 	GET(key)                                                                                   \
 	{                                                                                          \
-		return value_number(VALUE_SECONDS, seconds_since(t->s, t->s->node.member),         \
+		return value_number(VALUE_SECONDS, status_seconds_since(t->s, t->s->node.member),  \
 				    t->s->node.member);                                            \
 	}
 #define GET_WALL(key, member)                                                                      \
@@ -605,7 +605,7 @@ GET_TEXT(config)
 GET_TEXT(metrics)
 GET(overload)
 {
-	return value_json(overload_new(&t->s->node));
+	return value_json(status_overload_new(&t->s->node));
 }
 GET(kubernetes)
 {
@@ -708,7 +708,7 @@ static int run_status(struct cli *cli)
 		return status;
 	t.s = s;
 	t.pools = pools_new(s);
-	t.hosts = hosts_new(s);
+	t.hosts = status_hosts_new(s);
 	t.handoff_on = handoff_on_new(s);
 	t.overrides = overrides_new(s);
 	t.warnings = warnings_collect(cli, s);
@@ -718,7 +718,7 @@ static int run_status(struct cli *cli)
 	}
 	if (cli->json)
 		return output_rows(cli, &status_columns, &t, 1, sizeof(t), NULL, NULL);
-	return print_text(&t);
+	return status_print_text(&t);
 }
 
 const struct command command_status = {

@@ -77,7 +77,7 @@ void report_differ(struct difference *d, double before, double after)
 				 .change = report_change(before, after)};
 }
 
-static void judge(struct report *r, const struct side *without, const struct side *with)
+static void chance_judge(struct report *r, const struct side *without, const struct side *with)
 {
 	double means[DRAWS], p95s[DRAWS];
 	uint64_t random = 0x9e3779b97f4a7c15;
@@ -116,7 +116,7 @@ void report_judge(struct report *r)
 			with.spans[with.count++] = &s->waits;
 	}
 	if (without.count && with.count)
-		judge(r, &without, &with);
+		chance_judge(r, &without, &with);
 	free(without.spans);
 	free(with.spans);
 }

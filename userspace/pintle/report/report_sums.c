@@ -8,8 +8,8 @@
 /* ---- pool and classes ------------------------------------------------------------------ */
 
 /* Counts that are smaller have begun anew. */
-static void waits_add(struct waits *to, const struct pintle_moment_class *before,
-		      const struct pintle_moment_class *after)
+static void sums_waits_add(struct waits *to, const struct pintle_moment_class *before,
+			   const struct pintle_moment_class *after)
 {
 	static const struct pintle_moment_class nothing;
 
@@ -106,7 +106,7 @@ static void span_add(struct report *r, const struct history_moment *a,
 		struct waits w = {0};
 
 		if (times_hold(r, a, b, mode))
-			waits_add(&w, &a->classes[k], &b->classes[k]);
+			sums_waits_add(&w, &a->classes[k], &b->classes[k]);
 		report_waits_add(&class->waits, &w);
 		report_waits_add(&s->waits, &w);
 		class->placed += history_grown(a->classes[k].placed, b->classes[k].placed);
@@ -148,8 +148,8 @@ static uint32_t grown(uint32_t before, uint32_t after)
 }
 
 /* An endpoint that came between the two moments began with nothing. */
-static void endpoints_add(struct report *r, const struct history_moment *a,
-			  const struct history_moment *b, uint32_t mode)
+static void sums_endpoints_add(struct report *r, const struct history_moment *a,
+			       const struct history_moment *b, uint32_t mode)
 {
 	static const struct pintle_moment_endpoint nothing;
 
@@ -187,7 +187,7 @@ static void endpoints_sum(struct report *r, const struct history *h)
 		if (!now->endpoint_count)
 			continue;
 		if (before)
-			endpoints_add(r, before, now, mode);
+			sums_endpoints_add(r, before, now, mode);
 		before = now;
 		mode = REPORT_MODES;
 	}
@@ -385,7 +385,7 @@ static void classes_pack(struct report *r)
 	r->class_count = r->pool->class_count > 1 ? n : 0;
 }
 
-static int by_key(const void *left, const void *right)
+static int sums_by_key(const void *left, const void *right)
 {
 	const struct report_tenant *a = left, *b = right;
 	int order = memcmp(&a->key, &b->key, sizeof(a->key));
@@ -393,13 +393,13 @@ static int by_key(const void *left, const void *right)
 	return order ? order : (int)a->mode - (int)b->mode;
 }
 
-static int by_opened(const void *left, const void *right)
+static int sums_by_opened(const void *left, const void *right)
 {
 	const struct report_tenant *a = left, *b = right;
 
 	if (a->opened_total != b->opened_total)
 		return a->opened_total < b->opened_total ? 1 : -1;
-	return by_key(left, right);
+	return sums_by_key(left, right);
 }
 
 /* Sums the modes of each tenant, which stand one behind the other. */
@@ -431,9 +431,9 @@ static void tenants_pack(struct report *r)
 	r->tenant_count = n;
 	if (!n)
 		return;
-	qsort(r->tenants, n, sizeof(*r->tenants), by_key);
+	qsort(r->tenants, n, sizeof(*r->tenants), sums_by_key);
 	tenants_total(r->tenants, n);
-	qsort(r->tenants, n, sizeof(*r->tenants), by_opened);
+	qsort(r->tenants, n, sizeof(*r->tenants), sums_by_opened);
 }
 
 static int report_sum(struct report *r, const struct maps *m, const struct history *h)

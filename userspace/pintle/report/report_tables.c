@@ -28,7 +28,7 @@ static struct value wait_quantile(const struct waits *w, double q)
 			    w->answers);
 }
 
-static cJSON *outcomes_json(const uint64_t *counts)
+static cJSON *tables_outcomes_json(const uint64_t *counts)
 {
 	cJSON *object = cJSON_CreateObject();
 
@@ -64,12 +64,12 @@ MODE(decisions)
 
 MODE(outcomes)
 {
-	return value_json(outcomes_json(r->decisions));
+	return value_json(tables_outcomes_json(r->decisions));
 }
 
 MODE(would)
 {
-	return r->shadows_total ? value_json(outcomes_json(r->shadows)) : value_none();
+	return r->shadows_total ? value_json(tables_outcomes_json(r->shadows)) : value_none();
 }
 
 /* The share of kept ones among connections whose session, or group, preferred an endpoint. */
@@ -583,7 +583,7 @@ static void first_token_say(const struct difference *d, char *buf)
 		 more_or_less(d->change, change));
 }
 
-static double share_of(const uint64_t *counts, uint64_t all, uint32_t outcome)
+static double tables_share_of(const uint64_t *counts, uint64_t all, uint32_t outcome)
 {
 	return (double)counts[outcome] / (double)all;
 }
@@ -596,10 +596,10 @@ static bool told_say(const uint64_t *n, uint64_t all, bool would, char *buf)
 
 	if (!all)
 		return false;
-	told = share_of(n, all, PINTLE_OUTCOME_REFUSED) +
-	       share_of(n, all, PINTLE_OUTCOME_DIVERTED) +
-	       share_of(n, all, PINTLE_OUTCOME_FORBIDDEN);
-	spilled = share_of(n, all, PINTLE_OUTCOME_SPILLED);
+	told = tables_share_of(n, all, PINTLE_OUTCOME_REFUSED) +
+	       tables_share_of(n, all, PINTLE_OUTCOME_DIVERTED) +
+	       tables_share_of(n, all, PINTLE_OUTCOME_FORBIDDEN);
+	spilled = tables_share_of(n, all, PINTLE_OUTCOME_SPILLED);
 	if (told + spilled > 0)
 		snprintf(buf, REPORT_SENTENCE_SIZE,
 			 "%s, %.1f %% of the connections %s told no, and %.1f %% %s to a fallback.",

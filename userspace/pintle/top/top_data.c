@@ -52,7 +52,7 @@ static void rows_keep_pool(struct top_rows *r, const struct top_list *list, size
 	r->count = last - first;
 }
 
-static int keep_pool(const struct cli *cli, struct top_data *d)
+static int data_keep_pool(const struct cli *cli, struct top_data *d)
 {
 	const struct state_pool *p;
 
@@ -81,7 +81,7 @@ int top_data_read(const struct cli *cli, bool sessions, struct top_data *out)
 	if (!status && sessions)
 		status = sessions_read(m, &d);
 	if (!status)
-		status = keep_pool(cli, &d);
+		status = data_keep_pool(cli, &d);
 	if (status)
 		return status;
 	*out = d;

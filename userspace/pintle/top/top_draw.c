@@ -12,7 +12,7 @@
 
 /* A piece of text at a place; what does not fit is left out. Texts are ours or printable ASCII, but
  * for bars: nothing else reaches the terminal. */
-static void put(const struct top *t, int y, int x, enum tone tone, int more, const char *text)
+static void draw_put(const struct top *t, int y, int x, enum tone tone, int more, const char *text)
 {
 	char shown[TOP_TEXT_SIZE];
 
@@ -117,7 +117,7 @@ static void cell_draw(const struct area *a, int y, int x, size_t j, const char *
 	length = strlen(shown);
 	if (a->table.columns->column[j].right && length < width)
 		x += (int)(width - length);
-	put(a->t, y, x, tone, more, shown);
+	draw_put(a->t, y, x, tone, more, shown);
 }
 
 /* Returns the column behind the table. row == count: the headings. */
@@ -140,7 +140,7 @@ static int cells_draw(const struct area *a, int y, size_t row, int more)
 	return x;
 }
 
-static const struct state_endpoint *endpoint_at(const struct area *a, size_t row)
+static const struct state_endpoint *draw_endpoint_at(const struct area *a, size_t row)
 {
 	return top_row(&a->t->data, TOP_ENDPOINTS, a->place->order[a->place->offset + row]);
 }
@@ -150,7 +150,7 @@ static double trend_max(const struct area *a)
 	double max = 0;
 
 	for (size_t i = 0; i < a->rows; i++)
-		max = MAX(max, top_trend_max(a->t->trends, endpoint_at(a, i), a->t->trend));
+		max = MAX(max, top_trend_max(a->t->trends, draw_endpoint_at(a, i), a->t->trend));
 	return max;
 }
 
@@ -165,7 +165,7 @@ static void trend_heading(const struct area *a, int x)
 	snprintf(text, sizeof(text), "%s 0-%s", top_trend_names[a->t->trend], max);
 	if ((int)strlen(text) > COLS - x)
 		snprintf(text, sizeof(text), "%s", top_trend_names[a->t->trend]);
-	put(a->t, a->y, x, TONE_HEADING, 0, text);
+	draw_put(a->t, a->y, x, TONE_HEADING, 0, text);
 }
 
 static void trend_draw(const struct area *a, int y, int x, size_t row)
@@ -174,7 +174,7 @@ static void trend_draw(const struct area *a, int y, int x, size_t row)
 
 	if (x >= COLS)
 		return;
-	top_trend_text(a->t->trends, endpoint_at(a, row), a->t->trend, (size_t)(COLS - x),
+	top_trend_text(a->t->trends, draw_endpoint_at(a, row), a->t->trend, (size_t)(COLS - x),
 		       a->trend_max, a->t->utf8, bars);
 	mvaddstr(y, x, bars);
 }
@@ -190,7 +190,7 @@ static void area_draw(const struct area *a)
 		int y = a->y + 1 + (int)i;
 
 		if (selected) {
-			put(a->t, y, 0, TONE_HEADING, 0, ">");
+			draw_put(a->t, y, 0, TONE_HEADING, 0, ">");
 			mvhline(y, 1, ' ' | A_REVERSE, (int)text_table_width(&a->table));
 		}
 		x = cells_draw(a, y, i, selected ? (int)A_REVERSE : 0);
@@ -232,7 +232,7 @@ static void area_note(const struct area *a)
 	else
 		snprintf(text, sizeof(text), "and %zu more %s", a->place->shown - a->rows,
 			 top_lists[a->list].title);
-	put(a->t, a->y + 1 + (int)a->rows, 1, TONE_FAINT, 0, text);
+	draw_put(a->t, a->y + 1 + (int)a->rows, 1, TONE_FAINT, 0, text);
 }
 
 /* Draws a list and returns how many lines it took. */
@@ -273,7 +273,7 @@ static void title_draw(const struct top *t)
 	int x;
 
 	snprintf(left, sizeof(left), "pintle top: %s", top_views[t->view].title);
-	put(t, 0, 0, TONE_HEADING, 0, left);
+	draw_put(t, 0, 0, TONE_HEADING, 0, left);
 	if (p->sorted_by < c->count) {
 		snprintf(part, sizeof(part), "by %s%s", c->column[p->sorted_by].heading,
 			 p->reversed ? " reversed" : "");
@@ -289,7 +289,7 @@ static void title_draw(const struct top *t)
 	if (localtime_r(&now, &tm) && strftime(part, sizeof(part), "%H:%M:%S", &tm))
 		text_list_add(right, sizeof(right), part);
 	x = COLS - (int)strlen(right);
-	put(t, 0, MAX(x, (int)strlen(left) + 2), TONE_PLAIN, 0, right);
+	draw_put(t, 0, MAX(x, (int)strlen(left) + 2), TONE_PLAIN, 0, right);
 }
 
 /* In as many lines as it takes: no list is drawn below. */
@@ -299,7 +299,7 @@ static void trouble_draw(const struct top *t)
 	int width = MAX(COLS, 1);
 
 	for (int y = 1; *rest; y++) {
-		put(t, y, 0, TONE_BAD, 0, rest);
+		draw_put(t, y, 0, TONE_BAD, 0, rest);
 		rest += MIN(strlen(rest), (size_t)width);
 	}
 }
@@ -313,7 +313,7 @@ static void state_draw(const struct top *t)
 		trouble_draw(t);
 	else if (t->data.s) {
 		tone = top_daemon_text(&t->data, text, sizeof(text));
-		put(t, 1, 0, tone, 0, text);
+		draw_put(t, 1, 0, tone, 0, text);
 	}
 }
 
@@ -322,8 +322,8 @@ static void help_draw(const struct top *t)
 	int y = 3;
 
 	for (size_t i = 0; i < top_key_help_count; i++, y++) {
-		put(t, y, 2, TONE_HEADING, 0, top_key_helps[i].keys);
-		put(t, y, 18, TONE_PLAIN, 0, top_key_helps[i].says);
+		draw_put(t, y, 2, TONE_HEADING, 0, top_key_helps[i].keys);
+		draw_put(t, y, 18, TONE_PLAIN, 0, top_key_helps[i].says);
 	}
 }
 
@@ -333,8 +333,8 @@ static void question_draw(const struct top *t)
 
 	snprintf(text, sizeof(text), "%s%s %s? y/n", t->asking == ASK_TWICE ? "really " : "",
 		 t->drain ? "drain" : "undrain", t->name);
-	put(t, LINES - 1, 0, TONE_HEADING, 0, text);
-	put(t, LINES - 1, (int)strlen(text) + 2, TONE_WARN, 0, t->message);
+	draw_put(t, LINES - 1, 0, TONE_HEADING, 0, text);
+	draw_put(t, LINES - 1, (int)strlen(text) + 2, TONE_WARN, 0, t->message);
 }
 
 static void bottom_draw(const struct top *t)
@@ -358,11 +358,11 @@ static void bottom_draw(const struct top *t)
 				     : "? help  q quit  Tab view  / filter  <>r sort  d drain  "
 				       "u undrain  p pause");
 	}
-	put(t, LINES - 1, 0,
-	    t->asking     ? TONE_HEADING
-	    : *t->message ? TONE_WARN
-			  : TONE_FAINT,
-	    0, text);
+	draw_put(t, LINES - 1, 0,
+		 t->asking     ? TONE_HEADING
+		 : *t->message ? TONE_WARN
+			       : TONE_FAINT,
+		 0, text);
 }
 
 static void lists_draw(struct top *t)

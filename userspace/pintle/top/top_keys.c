@@ -41,7 +41,7 @@ static enum top_list_id lower_list(const struct top *t)
 	return top_views[t->view].lower;
 }
 
-static void say(struct top *t, const char *text)
+static void top_keys_say(struct top *t, const char *text)
 {
 	snprintf(t->message, sizeof(t->message), "%s", text);
 }
@@ -188,7 +188,7 @@ static void drain_ask(struct top *t, int key)
 	const struct state_endpoint *e = selected_endpoint(t);
 
 	if (!e) {
-		say(t, "no endpoint is selected; Tab shows them");
+		top_keys_say(t, "no endpoint is selected; Tab shows them");
 		return;
 	}
 	t->drain = key == 'd';
@@ -256,7 +256,7 @@ static void drain_now(struct top *t)
 		snprintf(said, sizeof(said), "%s: %s", t->name,
 			 t->drain ? "drained" : drain_still(s, e) ?: "takes connections again");
 	log_keep(NULL, 0);
-	say(t, said);
+	top_keys_say(t, said);
 	t->due = true;
 }
 
@@ -264,7 +264,7 @@ static void drain_answer(struct top *t, int key)
 {
 	if (key != 'y' && key != 'Y') {
 		t->asking = ASK_NOTHING;
-		say(t, "nothing was changed");
+		top_keys_say(t, "nothing was changed");
 	} else if (t->asking == ASK_ONCE) {
 		t->asking = ASK_TWICE;
 		consequence(t);

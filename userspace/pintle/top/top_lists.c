@@ -271,7 +271,7 @@ static int sort_key_compare(const void *left, const void *right, void *arg)
 	return order ? order : a->index < b->index ? -1 : 1;
 }
 
-static bool rows_sort(const struct top_data *d, enum top_list_id list, struct top_place *p)
+static bool lists_rows_sort(const struct top_data *d, enum top_list_id list, struct top_place *p)
 {
 	const struct column *by = &top_columns(list)->column[p->sorted_by];
 	struct sort_key *keys = calloc(p->shown + 1, sizeof(*keys));
@@ -307,5 +307,5 @@ bool top_order(const struct top_data *d, enum top_list_id list, const char *filt
 	for (size_t i = 0; i < count; i++)
 		if (!*filter || row_has(d, list, i, filter))
 			p->order[p->shown++] = i;
-	return p->sorted_by >= top_columns(list)->count || rows_sort(d, list, p);
+	return p->sorted_by >= top_columns(list)->count || lists_rows_sort(d, list, p);
 }

@@ -23,7 +23,7 @@ static SCREEN *screen;
 static sigset_t outer; /* the signals that were blocked before */
 static volatile sig_atomic_t ending, stopping, resized;
 
-static void on_signal(int number)
+static void screen_on_signal(int number)
 {
 	if (number == SIGTSTP)
 		stopping = 1;
@@ -35,9 +35,9 @@ static void on_signal(int number)
 
 static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH};
 
-static void signals_take(void)
+static void screen_signals_take(void)
 {
-	struct sigaction a = {.sa_handler = on_signal};
+	struct sigaction a = {.sa_handler = screen_on_signal};
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -88,7 +88,7 @@ int screen_begin(struct top *t)
 	setlocale(LC_CTYPE, "");
 	t->utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
 	/* Before newterm(), which leaves handlers alone that are there. */
-	signals_take();
+	screen_signals_take();
 	screen = newterm(NULL, stdout, stdin);
 	if (!screen) {
 		sigprocmask(SIG_SETMASK, &outer, NULL);

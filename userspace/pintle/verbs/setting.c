@@ -26,7 +26,7 @@ struct listener {
 	bool file_told;
 };
 
-static void on_error(void *arg, const char *file, int line, int column, const char *message)
+static void setting_on_error(void *arg, const char *file, int line, int column, const char *message)
 {
 	struct listener *l = arg;
 
@@ -82,7 +82,7 @@ static struct config_setting *settings_copy(const struct state *s, const struct 
 int settings_read_file(const struct state *s, struct config_text *text)
 {
 	struct listener l = {0};
-	const struct yaml_sink sink = {on_error, on_warning, &l};
+	const struct yaml_sink sink = {setting_on_error, on_warning, &l};
 	const char *path = s->node.config;
 
 	if (path[0] == '/')
@@ -105,7 +105,7 @@ int settings_judge(const struct state *s, const struct config_text *text,
 		   struct config_setting **out, size_t *n)
 {
 	struct listener l = {.pool = with ? with->pool : NULL, .key = with ? with->key : NULL};
-	const struct yaml_sink sink = {on_error, on_warning, &l};
+	const struct yaml_sink sink = {setting_on_error, on_warning, &l};
 	_cleanup_(config_freep) struct config *c = NULL;
 	size_t count;
 	_cleanup_free_ struct config_setting *all = settings_copy(s, but, &count);
@@ -297,7 +297,7 @@ const char *setting_wait_gone(const struct maps *m, bool alive,
 
 static const char until[] = ", until it is set again or `pintle reset`";
 
-static bool is_attached(const struct maps *m, void *arg)
+static bool setting_is_attached(const struct maps *m, void *arg)
 {
 	struct pintle_node n = {0};
 
@@ -311,7 +311,7 @@ static const char *requests_from(const struct maps *m, const struct state *s,
 				 const struct state_pool *p, uint32_t requests)
 {
 	if (requests != PINTLE_REQUESTS_ONE_PER_CONNECTION ||
-	    wait_for_daemon(m, s->daemon_alive, 3 * NSEC_PER_SEC, is_attached, NULL))
+	    wait_for_daemon(m, s->daemon_alive, 3 * NSEC_PER_SEC, setting_is_attached, NULL))
 		return "";
 	if (!is_alive(m, STATE_HEARTBEAT_NS))
 		return "; takes effect when pintled starts";

@@ -224,7 +224,7 @@ static cJSON *blocks_json(const struct test *t)
 
 /* ---- showing ------------------------------------------------------------------------ */
 
-static double seconds(uint64_t ns)
+static double ab_seconds(uint64_t ns)
 {
 	return (double)ns / (double)NSEC_PER_SEC;
 }
@@ -263,8 +263,8 @@ static int show_json(const struct test *t)
 	cJSON_AddStringToObject(o, "until",
 				wall_rfc3339(t->result.ended_ns ?: trial->until_ns, when));
 	cJSON_AddItemToObject(o, "ended", ended ? cJSON_CreateString(ended) : cJSON_CreateNull());
-	cJSON_AddItemToObject(o, "period_seconds", json_number(seconds(trial->period_ns)));
-	cJSON_AddItemToObject(o, "washout_seconds", json_number(seconds(trial->washout_ns)));
+	cJSON_AddItemToObject(o, "period_seconds", json_number(ab_seconds(trial->period_ns)));
+	cJSON_AddItemToObject(o, "washout_seconds", json_number(ab_seconds(trial->washout_ns)));
 	cJSON_AddItemToObject(o, "block",
 			      runs && number != TRIAL_NO_BLOCK ? json_count(number)
 							       : cJSON_CreateNull());
@@ -283,8 +283,8 @@ static void print_state(const struct test *t)
 	       wall_text(trial->since_ns, since),
 	       wall_text(t->result.ended_ns ?: trial->until_ns, until));
 	printf("  blocks    %u of %s, the first %s of each left out\n", blocks,
-	       age_text(seconds(trial->period_ns), length),
-	       age_text(seconds(trial->washout_ns), left));
+	       age_text(ab_seconds(trial->period_ns), length),
+	       age_text(ab_seconds(trial->washout_ns), left));
 	printf("  measured  %u", blocks_in(t, PINTLE_MEASURED_WHOLE));
 	if (blocks_in(t, PINTLE_MEASURED_LOST))
 		printf(", lost %u: pintled was away", blocks_in(t, PINTLE_MEASURED_LOST));
@@ -337,7 +337,7 @@ static double life_of(const struct test *t)
 
 		if (maps_value(t->m, MAP_ends, id, &ends))
 			continue;
-		sum += seconds(ends.duration_ns);
+		sum += ab_seconds(ends.duration_ns);
 		for (int k = 0; k < PINTLE_ENDING_COUNT; k++)
 			count += (double)ends.count[k];
 	}
@@ -352,21 +352,21 @@ static int times_check(const struct pintle_trial *trial, uint64_t for_ns)
 	if (trial->washout_ns < LEAST_WASHOUT_NS) {
 		log_error("a washout of %.1f s is too short; at least 1 s, and longer than a "
 			  "request takes",
-			  seconds(trial->washout_ns));
+			  ab_seconds(trial->washout_ns));
 		return EXIT_USAGE;
 	}
 	if (trial->period_ns < LEAST_PERIOD * trial->washout_ns) {
 		log_error(
 			"a period of %s is too short for a washout of %s; at least %d times that, "
 			"or a --washout that is just longer than a request takes",
-			age_text(seconds(trial->period_ns), a),
-			age_text(seconds(trial->washout_ns), b), LEAST_PERIOD);
+			age_text(ab_seconds(trial->period_ns), a),
+			age_text(ab_seconds(trial->washout_ns), b), LEAST_PERIOD);
 		return EXIT_USAGE;
 	}
 	if (for_ns < 2 * trial->period_ns || for_ns / trial->period_ns > PINTLE_MAX_BLOCKS) {
 		log_error("--for %s is no test with a period of %s; 2 to %d periods",
-			  age_text(seconds(for_ns), a), age_text(seconds(trial->period_ns), b),
-			  PINTLE_MAX_BLOCKS);
+			  age_text(ab_seconds(for_ns), a),
+			  age_text(ab_seconds(trial->period_ns), b), PINTLE_MAX_BLOCKS);
 		return EXIT_USAGE;
 	}
 	return 0;
@@ -456,7 +456,7 @@ static int start(struct test *t)
 		log_err_r(errno, "no random numbers");
 		return EXIT_FAILED;
 	}
-	if (life_of(t) > seconds(trial->washout_ns))
+	if (life_of(t) > ab_seconds(trial->washout_ns))
 		log_warn("connections of %s last %s on average: after the washout, many servers "
 			 "are still busy with what the other mode placed",
 			 t->p->name, age_text(life_of(t), life));
@@ -470,7 +470,7 @@ static int start(struct test *t)
 		return EXIT_FAILED;
 	}
 	printf("%s: mode enforce and baseline by turns of %s until %s, then %s\n", t->p->name,
-	       age_text(seconds(trial->period_ns), period), wall_text(trial->until_ns, until),
+	       age_text(ab_seconds(trial->period_ns), period), wall_text(trial->until_ns, until),
 	       mode_name(t->p->mode_otherwise));
 	return output_finish();
 }
@@ -485,7 +485,7 @@ static bool is_over(const struct maps *m, void *arg)
 	return !t->has_result || t->result.ended_ns;
 }
 
-static int stop(struct test *t)
+static int ab_stop(struct test *t)
 {
 	if (!t->p->trial_runs) {
 		printf("%s: no A/B test runs\n", t->p->name);
@@ -537,7 +537,7 @@ static int run_ab(struct cli *cli)
 	if (!t->p)
 		return EXIT_FAILED;
 	if (cli->stop)
-		return stop(t);
+		return ab_stop(t);
 	if (cli->period_ns)
 		return start(t);
 	t->has_result = state_trial_result(m, t->p, &t->result);

@@ -62,7 +62,7 @@ static void check_key_file(const char *file, const struct config *c)
 		err ? "pintled would not start on this machine: " : "", says);
 }
 
-static void tell_lack(void *arg, int line, const char *what)
+static void verb_check_tell_lack(void *arg, int line, const char *what)
 {
 	fprintf(stderr, "%s:%d: warning: on this machine: %s\n", (const char *)arg, line, what);
 }
@@ -79,7 +79,7 @@ static void check_here(const char *file, const struct config *c)
 				file, c->pools[i].line, c->pools[i].name);
 	/* -1 is the own namespace. One that is not there yet has no addresses that could be seen.
 	 */
-	config_here(c, netns, c->kubernetes || kube_in_pod(), tell_lack, (void *)file);
+	config_here(c, netns, c->kubernetes || kube_in_pod(), verb_check_tell_lack, (void *)file);
 	check_key_file(file, c);
 }
 

@@ -86,7 +86,7 @@ static int meant_make(struct meant *w, const char *text)
 }
 
 /* A hint's text means sessions of any client: those that there are. */
-static bool is_text(const struct pintle_session_key *key)
+static bool verb_classify_is_text(const struct pintle_session_key *key)
 {
 	return key->kind == PINTLE_KEY_HINT && key->prefix_bits < 128;
 }
@@ -98,7 +98,7 @@ static int meant_find(struct meant *w, const struct state *s, const char *text)
 		return EXIT_USAGE;
 	}
 	state_session_resolve(w->m, &w->asked);
-	if (!is_text(&w->asked))
+	if (!verb_classify_is_text(&w->asked))
 		return meant_make(w, text);
 	if (state_bindings(w->m, binding_collect, w)) {
 		log_error("cannot read the sessions");
@@ -159,7 +159,7 @@ static bool has_class(const struct state_pool *p, const char *class)
 	return false;
 }
 
-static void tell(const struct meant *w, const char *text, const char *what)
+static void verb_classify_tell(const struct meant *w, const char *text, const char *what)
 {
 	if (w->count == 1)
 		printf("%s: %s %s\n", w->pool->name, text, what);
@@ -197,7 +197,8 @@ static int run_classify(struct cli *cli)
 	for (size_t i = 0; i < w.count; i++)
 		if (classify_one(&w, &w.keys[i], cli->words[2]))
 			return EXIT_FAILED;
-	tell(&w, cli->words[1], "is classified; it holds for connections from now on");
+	verb_classify_tell(&w, cli->words[1],
+			   "is classified; it holds for connections from now on");
 	return output_finish();
 }
 
@@ -229,7 +230,7 @@ static int run_unclassify(struct cli *cli)
 			log_err_r(errno, "cannot unclassify %s", cli->words[1]);
 			return EXIT_FAILED;
 		}
-	tell(&w, cli->words[1], "is classified no more");
+	verb_classify_tell(&w, cli->words[1], "is classified no more");
 	return output_finish();
 }
 

@@ -8,7 +8,7 @@
 
 /* ---- what else answers ----------------------------------------------------------- */
 
-static bool takes_family(const struct listener *l, const struct frontend_addr *f)
+static bool mode_takes_family(const struct listener *l, const struct frontend_addr *f)
 {
 	return l->families & (addr_is_v4(&f->prefix) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6);
 }
@@ -17,7 +17,7 @@ static bool takes_family(const struct listener *l, const struct frontend_addr *f
 static bool frontend_answered(const struct frontend_addr *f, const struct listener *ls, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (ls[i].port != f->port || !takes_family(&ls[i], f))
+		if (ls[i].port != f->port || !mode_takes_family(&ls[i], f))
 			continue;
 		if (ls[i].wildcard ||
 		    (f->prefix_bits == 128 && !memcmp(&ls[i].ip, &f->prefix, sizeof(f->prefix))))

@@ -22,8 +22,8 @@ struct harvest {
 
 /* ---- which are meant --------------------------------------------------------------- */
 
-static const struct state_pool *pool_of(const struct state *s,
-					const struct pintle_affinity_key *key)
+static const struct state_pool *unbind_pool_of(const struct state *s,
+					       const struct pintle_affinity_key *key)
 {
 	for (size_t i = 0; i < s->pool_count; i++)
 		if (s->pools[i].id == key->pool)
@@ -33,7 +33,7 @@ static const struct state_pool *pool_of(const struct state *s,
 
 static bool is_meant(const struct wanted *w, const struct pintle_affinity_key *key)
 {
-	const struct state_pool *p = pool_of(w->state, key);
+	const struct state_pool *p = unbind_pool_of(w->state, key);
 
 	if (!p || (w->pool && w->pool != p))
 		return false;
@@ -68,7 +68,7 @@ static int unbind_wanted(const struct maps *m, const struct wanted *w,
 	int err = state_bindings(m, harvest_key, &h);
 
 	for (size_t i = 0; err >= 0 && i < h.count; i++) {
-		const struct state_pool *p = pool_of(w->state, &h.keys[i]);
+		const struct state_pool *p = unbind_pool_of(w->state, &h.keys[i]);
 
 		assert(p); /* is_meant() found it */
 		err = state_unbind(m, &h.keys[i], h.keys[i].pool_generation == p->generation);

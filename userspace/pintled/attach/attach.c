@@ -60,7 +60,7 @@ static void close_fd(int fd)
 
 /* ---- where ----------------------------------------------------------------------- */
 
-static int find_group(const char *name, gid_t *group)
+static int attach_find_group(const char *name, gid_t *group)
 {
 	struct group *g;
 	char *end;
@@ -143,7 +143,7 @@ static int refuse_rival(const struct attachment *a, const struct config *c)
 
 /* ---- what is wanted ---------------------------------------------------------------- */
 
-static bool link_wanted(const struct link_kind *k, const struct config *c)
+static bool attach_link_wanted(const struct link_kind *k, const struct config *c)
 {
 	bool any = link_is_always(k);
 
@@ -164,7 +164,7 @@ static int load_wanted(struct attachment *a, const struct config *c)
 	struct maps kept;
 
 	for (int i = 0; i < LINK_COUNT; i++)
-		which.links[i] = link_wanted(&link_kinds[i], c) ||
+		which.links[i] = attach_link_wanted(&link_kinds[i], c) ||
 				 (a->takeover && (takeover_has_link(a->takeover, (enum link_id)i) ||
 						  link_pinned(&link_kinds[i], a->dir)));
 	if (!maps && a->takeover) {
@@ -362,7 +362,7 @@ static void describe_node(struct attachment *a, const struct config *c)
 	node_text(n->metrics, c->metrics);
 }
 
-static int key_take(const char *path, __u64 key[2])
+static int attach_key_take(const char *path, __u64 key[2])
 {
 	char says[NODE_KEY_SAYS_SIZE];
 	int err = node_key_read(path, key, says);
@@ -376,10 +376,10 @@ static int key_take(const char *path, __u64 key[2])
 
 static int attach_prepare(struct attachment *a, const struct config *c)
 {
-	int err = find_group(c->group, &a->group);
+	int err = attach_find_group(c->group, &a->group);
 
 	if (!err && c->key_file)
-		err = key_take(c->key_file, a->key);
+		err = attach_key_take(c->key_file, a->key);
 	a->bpffs = strdup(c->bpffs);
 	maps_dir(c->bpffs, a->dir, sizeof(a->dir));
 	if (!a->bpffs || (size_t)snprintf(a->staging, sizeof(a->staging), "%s/" PINS_STAGING,
@@ -435,7 +435,7 @@ int attachment_prepare(const struct config *c, struct attachment **out)
 
 /* ---- commit ---------------------------------------------------------------------- */
 
-static struct link_place place_of(const struct attachment *a)
+static struct link_place attach_place_of(const struct attachment *a)
 {
 	return (struct link_place){.netns_fd = a->netns_fd,
 				   .cgroup_fd = a->cgroup_fd,
@@ -455,12 +455,12 @@ static int unstage(struct attachment *a)
 
 static int commit_fresh(struct attachment *a, const struct config *c)
 {
-	struct link_place to = place_of(a);
+	struct link_place to = attach_place_of(a);
 	int err = 0;
 
 	a->maps->node->attached_ns = monotonic_ns();
 	for (int i = 0; !err && i < LINK_COUNT; i++)
-		if (link_wanted(&link_kinds[i], c))
+		if (attach_link_wanted(&link_kinds[i], c))
 			err = link_attach(&link_kinds[i],
 					  programs_fd(a->skel, link_kinds[i].program), &to,
 					  a->staging);
@@ -503,7 +503,7 @@ static int commit_takeover(struct attachment *a, const struct config *c,
 	int err = a->staged ? takeover_step_aside(a->takeover, a->bpffs) ?: unstage(a) : 0;
 
 	for (int i = 0; i < LINK_COUNT; i++)
-		wanted[i] = link_wanted(&link_kinds[i], c);
+		wanted[i] = attach_link_wanted(&link_kinds[i], c);
 	return err ?: takeover_commit(a->takeover, a->skel, wanted, a->dir, to);
 }
 
@@ -512,14 +512,14 @@ static int commit_links(struct attachment *a, const struct config *c, const stru
 	int err = 0;
 
 	for (int i = 0; !err && i < LINK_COUNT; i++)
-		if (link_wanted(&link_kinds[i], c))
+		if (attach_link_wanted(&link_kinds[i], c))
 			err = commit_link(a, &link_kinds[i], to);
 	return err;
 }
 
 static int commit_resumed(struct attachment *a, const struct config *c)
 {
-	struct link_place to = place_of(a);
+	struct link_place to = attach_place_of(a);
 	int err = a->takeover ? commit_takeover(a, c, &to) : commit_links(a, c, &to);
 
 	/* node.group may have changed since the pins were made. */
@@ -554,14 +554,14 @@ int attachment_settle(struct attachment *a)
 
 int attachment_extend(struct attachment *a, const struct config *c)
 {
-	struct link_place to = place_of(a);
+	struct link_place to = attach_place_of(a);
 	struct load_list which = {0};
 	bool any = false;
 	int err;
 
 	for (int i = 0; i < LINK_COUNT; i++) {
-		which.links[i] =
-			link_wanted(&link_kinds[i], c) && !link_pinned(&link_kinds[i], a->dir);
+		which.links[i] = attach_link_wanted(&link_kinds[i], c) &&
+				 !link_pinned(&link_kinds[i], a->dir);
 		any |= which.links[i];
 	}
 	if (!any)
@@ -578,7 +578,7 @@ int attachment_extend(struct attachment *a, const struct config *c)
 	return err;
 }
 
-static bool has_connections(const struct pintle_inflight *f)
+static bool attach_has_connections(const struct pintle_inflight *f)
 {
 	for (int i = 0; i < PINTLE_MAX_CLASSES; i++) {
 		const struct pintle_counters *n = &f->by_class[i];
@@ -598,8 +598,8 @@ static bool former_connections(const struct maps *m)
 	struct pintle_endpoint e;
 
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
-		if (has_connections(&m->inflight[i]) && !maps_value(m, MAP_endpoints, i, &e) &&
-		    !e.pool_generation)
+		if (attach_has_connections(&m->inflight[i]) &&
+		    !maps_value(m, MAP_endpoints, i, &e) && !e.pool_generation)
 			return true;
 	return false;
 }
@@ -613,7 +613,7 @@ static bool link_lingers(const struct attachment *a, const struct link_kind *k)
 void attachment_trim(struct attachment *a, const struct config *c)
 {
 	for (int i = LINK_COUNT; i-- > 0;) {
-		if (link_wanted(&link_kinds[i], c) || link_lingers(a, &link_kinds[i]))
+		if (attach_link_wanted(&link_kinds[i], c) || link_lingers(a, &link_kinds[i]))
 			continue;
 		link_detach(&link_kinds[i], a->dir);
 		tend_release(&a->tend, (enum link_id)i);
@@ -706,7 +706,7 @@ static bool cgroup_is_there(struct attachment *a, bool *another)
 /* `taken`: by somebody, and not with its cgroup. */
 static int attach_lost(struct attachment *a, const bool lost[LINK_COUNT], bool taken)
 {
-	struct link_place to = place_of(a);
+	struct link_place to = attach_place_of(a);
 	struct load_list which = {0};
 	int err;
 
@@ -732,14 +732,14 @@ static bool look_for_lost(struct attachment *a, const struct config *c)
 	bool any = false;
 
 	for (int i = 0; i < LINK_COUNT; i++) {
-		a->lost[i] =
-			link_wanted(&link_kinds[i], c) && !tend_attached(&a->tend, (enum link_id)i);
+		a->lost[i] = attach_link_wanted(&link_kinds[i], c) &&
+			     !tend_attached(&a->tend, (enum link_id)i);
 		any |= a->lost[i];
 	}
 	return any;
 }
 
-static void tell_lost(struct attachment *a, const char *why)
+static void attach_tell_lost(struct attachment *a, const char *why)
 {
 	char hooks[128];
 	bool news = !a->lost_why[0];
@@ -798,7 +798,7 @@ static int mend_links(struct attachment *a, bool *mended)
 	if (m.gone || m.rests)
 		err = -ESTALE;
 	if (err)
-		tell_lost(a, why);
+		attach_tell_lost(a, why);
 	return err;
 }
 
@@ -849,8 +849,8 @@ bool attachment_hook(const struct attachment *a, const struct config *c, enum li
 		     bool *attached)
 {
 	assert(id < LINK_COUNT);
-	*attached = link_wanted(&link_kinds[id], c) && !a->lost[id];
-	return link_wanted(&link_kinds[id], c);
+	*attached = attach_link_wanted(&link_kinds[id], c) && !a->lost[id];
+	return attach_link_wanted(&link_kinds[id], c);
 }
 
 uint64_t attachment_put_back(const struct attachment *a, enum link_id id)

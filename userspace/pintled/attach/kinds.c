@@ -37,7 +37,8 @@ static bool is_untyped(uint32_t type)
 	       type == BPF_MAP_TYPE_RINGBUF;
 }
 
-static int kind_of(const struct bpf_object *obj, const struct bpf_map *map, struct map_kind *k)
+static int kinds_kind_of(const struct bpf_object *obj, const struct bpf_map *map,
+			 struct map_kind *k)
 {
 	const struct btf *btf = bpf_object__btf(obj);
 	int err;
@@ -74,7 +75,7 @@ int map_kinds_new(struct map_kinds **out)
 	for (enum map_id id = 0; !err && id < MAP_COUNT; id++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(skel->obj, map_names[id]);
 
-		err = map ? kind_of(skel->obj, map, &k->of[id]) : -ENOENT;
+		err = map ? kinds_kind_of(skel->obj, map, &k->of[id]) : -ENOENT;
 		k->hash = kind_hash(k->hash, &k->of[id]);
 	}
 	pintle_bpf__destroy(skel);

@@ -148,7 +148,7 @@ bool pins_whole(const char *dir)
 	return true;
 }
 
-static bool link_info(const char *dir, enum link_id id, struct bpf_link_info *info)
+static bool pins_link_info(const char *dir, enum link_id id, struct bpf_link_info *info)
 {
 	_cleanup_close_ int fd = pin_open(dir, link_kinds[id].pin, 0);
 	__u32 size = sizeof(*info);
@@ -186,7 +186,7 @@ static int map_of_links(const char *dir, const char *name)
 		_cleanup_close_ int prog_fd = -1;
 		struct bpf_link_info info;
 
-		if (!link_info(dir, (enum link_id)i, &info))
+		if (!pins_link_info(dir, (enum link_id)i, &info))
 			continue;
 		prog_fd = bpf_prog_get_fd_by_id(info.prog_id);
 		found = prog_fd < 0 ? prog_fd : map_of_program(prog_fd, name);
@@ -245,7 +245,7 @@ bool pins_steer(const char *dir)
 {
 	struct bpf_link_info info;
 
-	return link_info(dir, LINK_LOOKUP, &info) && info.type == BPF_LINK_TYPE_NETNS &&
+	return pins_link_info(dir, LINK_LOOKUP, &info) && info.type == BPF_LINK_TYPE_NETNS &&
 	       info.netns.netns_ino;
 }
 
@@ -253,7 +253,7 @@ bool pins_netns_gone(const char *dir)
 {
 	struct bpf_link_info info;
 
-	return link_info(dir, LINK_LOOKUP, &info) && info.type == BPF_LINK_TYPE_NETNS &&
+	return pins_link_info(dir, LINK_LOOKUP, &info) && info.type == BPF_LINK_TYPE_NETNS &&
 	       !info.netns.netns_ino;
 }
 
@@ -263,7 +263,8 @@ unsigned long long pins_cgroup(const char *dir)
 	unsigned long long found = 0;
 
 	for (int i = 0; !found && i < LINK_COUNT; i++)
-		if (link_info(dir, (enum link_id)i, &info) && info.type == BPF_LINK_TYPE_CGROUP)
+		if (pins_link_info(dir, (enum link_id)i, &info) &&
+		    info.type == BPF_LINK_TYPE_CGROUP)
 			found = info.cgroup.cgroup_id;
 	return found;
 }
@@ -271,7 +272,7 @@ unsigned long long pins_cgroup(const char *dir)
 /* ---- taking away ----------------------------------------------------------------- */
 
 /* Returns a descriptor of a pinned map; -1: not pinned, or of other sizes than these. */
-static int open_map(const char *dir, enum map_id id, size_t key_size, size_t value_size)
+static int pins_open_map(const char *dir, enum map_id id, size_t key_size, size_t value_size)
 {
 	_cleanup_close_ int fd = pin_open(dir, map_names[id], 0);
 	struct bpf_map_info info = {};
@@ -317,10 +318,10 @@ static bool is_staging(const char *dir)
 static int remove_routes(const char *dir)
 {
 	_cleanup_close_ int node_fd =
-		open_map(dir, MAP_node, sizeof(__u32), sizeof(struct pintle_node));
+		pins_open_map(dir, MAP_node, sizeof(__u32), sizeof(struct pintle_node));
 	_cleanup_close_ int frontends_fd =
-		open_map(dir, MAP_frontends, sizeof(struct pintle_frontend_key),
-			 sizeof(struct pintle_frontend));
+		pins_open_map(dir, MAP_frontends, sizeof(struct pintle_frontend_key),
+			      sizeof(struct pintle_frontend));
 	_cleanup_close_ int netns_fd = -1;
 	struct pintle_frontend_key key, *previous = NULL;
 	int err = 0;
@@ -359,17 +360,18 @@ static int remove_routes(const char *dir)
 	return err;
 }
 
-static int remove_filters(const char *dir)
+static int pins_remove_filters(const char *dir)
 {
 	_cleanup_close_ int node_fd =
-		open_map(dir, MAP_node, sizeof(__u32), sizeof(struct pintle_node));
-	_cleanup_close_ int oneshot_fd = open_map(
+		pins_open_map(dir, MAP_node, sizeof(__u32), sizeof(struct pintle_node));
+	_cleanup_close_ int oneshot_fd = pins_open_map(
 		dir, MAP_oneshot, sizeof(struct pintle_frontend_key), sizeof(struct pintle_ref));
-	_cleanup_close_ int hand_fd = open_map(dir, MAP_hand_stats, sizeof(__u32), sizeof(__u64));
+	_cleanup_close_ int hand_fd =
+		pins_open_map(dir, MAP_hand_stats, sizeof(__u32), sizeof(__u64));
 	_cleanup_close_ int scopes_fd =
-		open_map(dir, MAP_scopes, sizeof(__u64), sizeof(struct pintle_scope));
-	_cleanup_close_ int flows_fd = open_map(dir, MAP_pod_flows, sizeof(struct pintle_tuple),
-						sizeof(struct pintle_pod_flow));
+		pins_open_map(dir, MAP_scopes, sizeof(__u64), sizeof(struct pintle_scope));
+	_cleanup_close_ int flows_fd = pins_open_map(
+		dir, MAP_pod_flows, sizeof(struct pintle_tuple), sizeof(struct pintle_pod_flow));
 	_cleanup_close_ int netns_fd = -1;
 	int err;
 
@@ -436,11 +438,11 @@ int pins_undo(const char *dir)
 		link_detach(&link_kinds[i], dir);
 	/* The pins say which filters and routes are ours. So they are removed last, and stay as
 	 * long as a filter or route could not be removed. */
-	err = gone ? 0 : (remove_filters(dir) ?: remove_routes(dir));
+	err = gone ? 0 : (pins_remove_filters(dir) ?: remove_routes(dir));
 	return err ? err : pins_remove(dir);
 }
 
-static bool is_ours(const char *name)
+static bool pins_is_ours(const char *name)
 {
 	unsigned int version;
 	char end;
@@ -460,7 +462,7 @@ static int undo_all(const char *bpffs, unsigned int *undone)
 	while ((e = readdir(d))) {
 		char dir[PIN_PATH_SIZE];
 
-		if (!is_ours(e->d_name))
+		if (!pins_is_ours(e->d_name))
 			continue;
 		err = pins_undo(pin_path(bpffs, e->d_name, dir)) ?: err;
 		++*undone;

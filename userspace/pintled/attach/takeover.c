@@ -54,7 +54,7 @@ static bool has_links(const struct takeover *t)
 }
 
 /* Returns 0; -ENOENT: a map is not pinned that every build has; or -errno, logged. */
-static int open_map(struct takeover *t, enum map_id id, struct kinds_reader *reader)
+static int takeover_open_map(struct takeover *t, enum map_id id, struct kinds_reader *reader)
 {
 	struct former *f = &t->of[id];
 	char path[PIN_PATH_SIZE];
@@ -78,7 +78,7 @@ static int open_map(struct takeover *t, enum map_id id, struct kinds_reader *rea
 	return 0;
 }
 
-static int open_maps(struct takeover *t)
+static int takeover_open_maps(struct takeover *t)
 {
 	struct kinds_reader *reader;
 	int err = kinds_reader_new(&reader);
@@ -87,7 +87,7 @@ static int open_maps(struct takeover *t)
 	if (err)
 		return err;
 	for (enum map_id id = 0; id < MAP_COUNT && (!err || err == -ENOENT); id++) {
-		err = open_map(t, id, reader);
+		err = takeover_open_map(t, id, reader);
 		whole &= !err;
 	}
 	kinds_reader_free(reader);
@@ -186,7 +186,7 @@ int takeover_find(const char *bpffs, const char *dir, uint64_t *hash, struct tak
 			  t->dir, dir, bpffs);
 		return -EPROTO;
 	}
-	err = open_maps(t);
+	err = takeover_open_maps(t);
 	if (err == -ENOENT && t->in_place)
 		return 0; /* pins that are not whole are mended, or cleared, as this build's */
 	if (err)
@@ -428,7 +428,7 @@ int takeover_commit(struct takeover *t, const struct pintle_bpf *skel,
 }
 
 /* Filters are known by the id of a map. */
-static void remove_filters(const struct takeover *t, int netns_fd)
+static void takeover_remove_filters(const struct takeover *t, int netns_fd)
 {
 	static const enum map_id of[] = {MAP_oneshot, MAP_hand_stats};
 
@@ -443,7 +443,7 @@ int takeover_end(struct takeover *t, int netns_fd)
 {
 	int err;
 
-	remove_filters(t, netns_fd);
+	takeover_remove_filters(t, netns_fd);
 	err = carry_rest(t);
 	if (!err)
 		err = pins_remove(t->dir);

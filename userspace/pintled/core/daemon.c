@@ -238,7 +238,7 @@ static void start_heartbeat(struct daemon *d)
 
 /* ---- serving --------------------------------------------------------------------- */
 
-static void render(struct metrics_text *out, void *arg)
+static void daemon_render(struct metrics_text *out, void *arg)
 {
 	const struct daemon *d = arg;
 	const struct metrics_sources from = {
@@ -266,7 +266,7 @@ static bool waits_for_cluster(const struct daemon *d)
 	return f.there && !f.listed && monotonic_ns() - d->started_ns < CLUSTER_WAIT_NS;
 }
 
-static bool ready(void *arg, const char **why)
+static bool daemon_ready(void *arg, const char **why)
 {
 	struct daemon *d = arg;
 
@@ -287,11 +287,12 @@ static bool ready(void *arg, const char **why)
 	return false;
 }
 
-static const struct exporter_callbacks exporter_callbacks = {.render = render, .ready = ready};
+static const struct exporter_callbacks exporter_callbacks = {.render = daemon_render,
+							     .ready = daemon_ready};
 
 /* ---- configuration --------------------------------------------------------------- */
 
-static bool differs(const char *a, const char *b)
+static bool daemon_differs(const char *a, const char *b)
 {
 	return (a || b) && (!a || !b || strcmp(a, b));
 }
@@ -299,19 +300,21 @@ static bool differs(const char *a, const char *b)
 /* What is under `node` is fixed from attaching to detaching. */
 static void warn_of_node(const struct config *old, const struct config *new)
 {
-	if (differs(old->bpffs, new->bpffs) || differs(old->netns, new->netns) ||
-	    differs(old->cgroup, new->cgroup) || differs(old->metrics, new->metrics) ||
-	    differs(old->group, new->group) || differs(old->key_file, new->key_file))
+	if (daemon_differs(old->bpffs, new->bpffs) || daemon_differs(old->netns, new->netns) ||
+	    daemon_differs(old->cgroup, new->cgroup) ||
+	    daemon_differs(old->metrics, new->metrics) || daemon_differs(old->group, new->group) ||
+	    daemon_differs(old->key_file, new->key_file))
 		log_warn("a change under node: takes effect at the next start of pintled; "
 			 "pools are reloaded now");
-	if (old->kubernetes != new->kubernetes || differs(old->kubeconfig, new->kubeconfig) ||
-	    differs(old->kube_node, new->kube_node) ||
-	    differs(old->gpu_exporter.space, new->gpu_exporter.space) ||
-	    differs(old->gpu_exporter.name, new->gpu_exporter.name))
+	if (old->kubernetes != new->kubernetes ||
+	    daemon_differs(old->kubeconfig, new->kubeconfig) ||
+	    daemon_differs(old->kube_node, new->kube_node) ||
+	    daemon_differs(old->gpu_exporter.space, new->gpu_exporter.space) ||
+	    daemon_differs(old->gpu_exporter.name, new->gpu_exporter.name))
 		log_warn("a change of kubernetes takes effect at the next start of pintled");
 }
 
-static void tell_lack(void *arg, int line, const char *what)
+static void daemon_tell_lack(void *arg, int line, const char *what)
 {
 	const struct config *c = arg;
 
@@ -321,7 +324,8 @@ static void tell_lack(void *arg, int line, const char *what)
 /* Such a configuration runs: an address may come, and go, while pintled runs. */
 static void tell_unserved(const struct daemon *d)
 {
-	config_here(d->config, attachment_netns(d->attachment), d->cluster, tell_lack, d->config);
+	config_here(d->config, attachment_netns(d->attachment), d->cluster, daemon_tell_lack,
+		    d->config);
 }
 
 /* Takes `c` and `p`. The former ones are freed only after poller_configure(), because the poller
@@ -532,7 +536,7 @@ static void on_pods_settle(uv_timer_t *timer)
 	settle_pods(timer->data);
 }
 
-static void on_pods(void *arg)
+static void daemon_on_pods(void *arg)
 {
 	struct daemon *d = arg;
 
@@ -789,7 +793,7 @@ static int daemon_start(struct daemon *d)
 	else
 		settle_pods(d);
 	if (!err && d->cluster)
-		err = cluster_watch_pods(d->cluster, on_pods, d);
+		err = cluster_watch_pods(d->cluster, daemon_on_pods, d);
 	if (!err && d->cluster)
 		err = cluster_watch_removal(d->cluster, &d->loop, false, on_removal, d);
 	if (err)

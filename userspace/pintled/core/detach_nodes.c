@@ -68,12 +68,12 @@ static const struct kube_kind answers = {
 	.read = read_answer,
 };
 
-static int read_pod(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
+static int detach_nodes_read_pod(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
 {
 	return kube_pod_read(object, to, why);
 }
 
-static void clear_pod(void *now)
+static void detach_nodes_clear_pod(void *now)
 {
 	kube_pod_clear(now);
 }
@@ -83,8 +83,8 @@ static const struct kube_kind pods = {
 	.one = "Pod",
 	.group = "/api/v1",
 	.size = sizeof(struct kube_pod),
-	.read = read_pod,
-	.clear = clear_pod,
+	.read = detach_nodes_read_pod,
+	.clear = detach_nodes_clear_pod,
 };
 
 static bool is_detached(const struct detaching *d, const char *node)
@@ -144,7 +144,7 @@ static size_t count_nodes(const struct detaching *d, size_t *detached, char name
 
 /* ---- step by step ---------------------------------------------------------------------- */
 
-static void end(struct detaching *d, int err)
+static void detach_nodes_end(struct detaching *d, int err)
 {
 	d->err = err;
 	uv_stop(&d->loop);
@@ -183,10 +183,10 @@ static void set_marker(struct detaching *d)
 	if (body)
 		kube_request_send(d->request, "PATCH", path, body);
 	else
-		end(d, log_err_r(ENOMEM, "the marker"));
+		detach_nodes_end(d, log_err_r(ENOMEM, "the marker"));
 }
 
-static void on_again(uv_timer_t *t)
+static void detach_nodes_on_again(uv_timer_t *t)
 {
 	struct detaching *d = t->data;
 	char path[KUBE_DAEMONSET_PATH_SIZE];
@@ -213,16 +213,16 @@ static void begin_to_wait(struct detaching *d)
 	d->pods = kube_store_new(d->client, &pods, space, PODS, no_change, d);
 	d->answers = kube_store_new(d->client, &answers, space, EVENTS, no_change, d);
 	if (!d->pods || !d->answers)
-		end(d, log_err_r(ENOMEM, "Kubernetes"));
+		detach_nodes_end(d, log_err_r(ENOMEM, "Kubernetes"));
 }
 
-static void take_uid(const cJSON *object, char to[KUBE_UID_SIZE])
+static void detach_nodes_take_uid(const cJSON *object, char to[KUBE_UID_SIZE])
 {
 	kube_take_plain(kube_text(kube_member(object, "metadata"), "uid"), "0123456789abcdef-", to,
 			KUBE_UID_SIZE);
 }
 
-static void fail(struct detaching *d, long status, const char *why)
+static void detach_nodes_fail(struct detaching *d, long status, const char *why)
 {
 	if (why || !status)
 		snprintf(d->why, sizeof(d->why), "%s", why ?: "no answer");
@@ -230,36 +230,36 @@ static void fail(struct detaching *d, long status, const char *why)
 		snprintf(d->why, sizeof(d->why), "HTTP status %ld%s", status,
 			 status == 403 ? ": the right to do it is missing" : "");
 	if (status == 403)
-		end(d, -EACCES);
+		detach_nodes_end(d, -EACCES);
 	else
-		uv_timer_start(&d->again, on_again, RETRY_MS, 0);
+		uv_timer_start(&d->again, detach_nodes_on_again, RETRY_MS, 0);
 }
 
-static void on_answer(void *arg, long status, const cJSON *object, const char *why)
+static void detach_nodes_on_answer(void *arg, long status, const cJSON *object, const char *why)
 {
 	struct detaching *d = arg;
 	bool good = (status == 200 || status == 201) && object;
 
 	if (d->step == TELLING) {
-		end(d, 0);
+		detach_nodes_end(d, 0);
 	} else if (d->step == FINDING && status == 404) {
 		log_info("there is no DaemonSet %s/" KUBE_DAEMONSET ": nothing to detach",
 			 kube_client_namespace(d->client));
-		end(d, 0);
+		detach_nodes_end(d, 0);
 	} else if (!good) {
-		fail(d, status, why);
+		detach_nodes_fail(d, status, why);
 	} else if (d->step == FINDING) {
-		take_uid(object, d->daemonset);
+		detach_nodes_take_uid(object, d->daemonset);
 		d->step = MARKING;
 		set_marker(d);
 	} else {
-		take_uid(object, d->marker);
+		detach_nodes_take_uid(object, d->marker);
 		begin_to_wait(d);
 	}
 }
 
 /* An Event outlives the marker, by an hour. */
-static void tell_missing(struct detaching *d, const char *what)
+static void detach_nodes_tell_missing(struct detaching *d, const char *what)
 {
 	char path[KUBE_EVENT_PATH_SIZE + sizeof(APPLY)], instance[KUBE_IDENTITY_SIZE];
 	struct kube_event_said said = {
@@ -284,7 +284,7 @@ static void tell_missing(struct detaching *d, const char *what)
 	if (body)
 		kube_request_send(d->request, "PATCH", path, body);
 	else
-		end(d, 0);
+		detach_nodes_end(d, 0);
 }
 
 static void look_at_nodes(struct detaching *d, uint64_t now)
@@ -297,20 +297,20 @@ static void look_at_nodes(struct detaching *d, uint64_t now)
 	count = count_nodes(d, &detached, names);
 	if (detached == count) {
 		log_info("%zu of %zu nodes are detached", detached, count);
-		end(d, 0);
+		detach_nodes_end(d, 0);
 	} else if (now >= d->until_ns) {
 		snprintf(what, sizeof(what),
 			 "%zu of %zu nodes did not answer, and may steer on: %s", count - detached,
 			 count, names);
 		log_warn("%s; on each of them: pintled --detach", what);
-		tell_missing(d, what);
+		detach_nodes_tell_missing(d, what);
 	} else if (now - d->progress_ns >= PROGRESS_NS) {
 		d->progress_ns = now;
 		log_info("%zu of %zu nodes are detached; waiting for %s", detached, count, names);
 	}
 }
 
-static void on_tick(uv_timer_t *t)
+static void detach_nodes_on_tick(uv_timer_t *t)
 {
 	struct detaching *d = t->data;
 	uint64_t now = monotonic_ns();
@@ -325,7 +325,7 @@ static void on_tick(uv_timer_t *t)
 	if (d->step == WAITING)
 		log_warn("which nodes are detached is not known: %s",
 			 kube_client_trouble(d->client) ?: "the API server does not answer");
-	end(d, d->step == WAITING ? 0 : -ETIMEDOUT);
+	detach_nodes_end(d, d->step == WAITING ? 0 : -ETIMEDOUT);
 }
 
 /* ---- life ------------------------------------------------------------------------------ */
@@ -340,12 +340,12 @@ static int detaching_start(struct detaching *d, struct kube_access *a, unsigned 
 	err = kube_client_new(&d->loop, a, &kube_times, &d->client);
 	if (err)
 		return err;
-	d->request = kube_request_new(d->client, on_answer, d);
+	d->request = kube_request_new(d->client, detach_nodes_on_answer, d);
 	if (!d->request)
 		return log_err_r(ENOMEM, "Kubernetes");
 	d->until_ns = monotonic_ns() + seconds * NSEC_PER_SEC;
-	uv_timer_start(&d->tick, on_tick, TICK_MS, TICK_MS);
-	uv_timer_start(&d->again, on_again, 0, 0);
+	uv_timer_start(&d->tick, detach_nodes_on_tick, TICK_MS, TICK_MS);
+	uv_timer_start(&d->again, detach_nodes_on_again, 0, 0);
 	return 0;
 }
 

@@ -85,7 +85,7 @@ struct hosts {
 
 /* ---- addresses ------------------------------------------------------------------- */
 
-static int by_address(const void *left, const void *right)
+static int hosts_by_address(const void *left, const void *right)
 {
 	return memcmp(&((const struct config_address *)left)->ip,
 		      &((const struct config_address *)right)->ip, sizeof(struct addr));
@@ -96,15 +96,15 @@ static size_t sort_addresses(struct config_address *all, size_t count)
 	size_t kept = 0;
 
 	if (count)
-		qsort(all, count, sizeof(*all), by_address);
+		qsort(all, count, sizeof(*all), hosts_by_address);
 	for (size_t i = 0; i < count; i++)
-		if (!kept || by_address(&all[kept - 1], &all[i]))
+		if (!kept || hosts_by_address(&all[kept - 1], &all[i]))
 			all[kept++] = all[i];
 	return kept;
 }
 
 /* A connection to an address of this node would come from that address. Nothing is sent. */
-static bool is_own(int netns_fd, const struct addr *ip)
+static bool hosts_is_own(int netns_fd, const struct addr *ip)
 {
 	bool v4 = addr_is_v4(ip);
 	struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_port = htons(53)}, from = {0};
@@ -127,14 +127,14 @@ static bool is_own(int netns_fd, const struct addr *ip)
 
 /* ---- answers --------------------------------------------------------------------- */
 
-static uint64_t seconds(uint64_t s)
+static uint64_t hosts_seconds(uint64_t s)
 {
 	return s * NSEC_PER_SEC;
 }
 
 /* Nodes that were started together do not ask together: up to a tenth later. Not sooner, because a
  * server that keeps the answer itself would give the same one with the rest of its TTL. */
-static uint64_t jitter(uint64_t ns)
+static uint64_t hosts_jitter(uint64_t ns)
 {
 	uint64_t random = 0;
 
@@ -149,7 +149,7 @@ static void family_failed(struct family *f, const char *error)
 
 	f->failures++;
 	f->error = error;
-	f->due_ns = monotonic_ns() + jitter(seconds(MIN(wait, (uint64_t)RETRY_MOST_S)));
+	f->due_ns = monotonic_ns() + hosts_jitter(hosts_seconds(MIN(wait, (uint64_t)RETRY_MOST_S)));
 }
 
 static void family_answered(struct family *f, const struct dns_result *r)
@@ -166,13 +166,13 @@ static void family_answered(struct family *f, const struct dns_result *r)
 	f->count = MIN(sort_addresses(all, r->count), (size_t)MAX_ADDRESSES);
 	for (size_t i = 0; i < f->count; i++) {
 		f->all[i] = all[i];
-		f->all[i].own = is_own(f->host->owner->netns_fd, &all[i].ip);
+		f->all[i].own = hosts_is_own(f->host->owner->netns_fd, &all[i].ip);
 	}
 	f->failures = 0;
 	f->error = NULL;
 	ttl = MAX(ttl, (uint32_t)TTL_LEAST_S);
 	f->ttl_s = MIN(ttl, (uint32_t)TTL_MOST_S);
-	f->due_ns = monotonic_ns() + jitter(seconds(f->ttl_s));
+	f->due_ns = monotonic_ns() + hosts_jitter(hosts_seconds(f->ttl_s));
 }
 
 static void host_tell(const struct host *h, const char *former)
@@ -215,14 +215,15 @@ static bool same_addresses(const struct host *h)
 	if (h->count != h->applied_count)
 		return false;
 	for (size_t i = 0; i < h->count; i++)
-		if (by_address(&h->all[i], &h->applied[i]) || h->all[i].own != h->applied[i].own)
+		if (hosts_by_address(&h->all[i], &h->applied[i]) ||
+		    h->all[i].own != h->applied[i].own)
 			return false;
 	return true;
 }
 
 static void rows_write(struct hosts *x);
 
-static void on_settle(uv_timer_t *t)
+static void hosts_on_settle(uv_timer_t *t)
 {
 	struct hosts *x = t->data;
 
@@ -234,7 +235,7 @@ static void on_settle(uv_timer_t *t)
 		}
 }
 
-static bool is_open(const struct host *h)
+static bool hosts_is_open(const struct host *h)
 {
 	return h->of[V4].open || h->of[V6].open;
 }
@@ -254,13 +255,13 @@ static void drop_hosts(struct hosts *x)
 	struct host **at = &x->all;
 
 	while (*at)
-		if ((*at)->keep || is_open(*at))
+		if ((*at)->keep || hosts_is_open(*at))
 			at = &(*at)->next;
 		else
 			drop_host(at);
 }
 
-static void on_answer(void *arg, const struct dns_result *r)
+static void hosts_on_answer(void *arg, const struct dns_result *r)
 {
 	struct family *f = arg;
 	struct host *h = f->host;
@@ -283,7 +284,7 @@ static void on_answer(void *arg, const struct dns_result *r)
 	}
 	/* Hosts that are gone go at the next tick: the caller's list is being walked perhaps. */
 	if (h->keep && !uv_is_active((uv_handle_t *)&x->settle))
-		uv_timer_start(&x->settle, on_settle, SETTLE_MS, 0);
+		uv_timer_start(&x->settle, hosts_on_settle, SETTLE_MS, 0);
 }
 
 /* ---- questions ------------------------------------------------------------------- */
@@ -301,7 +302,7 @@ static void use_servers(struct hosts *x)
 	dns_use(x->dns, x->servers, x->server_count);
 }
 
-static void ask(struct hosts *x)
+static void hosts_ask(struct hosts *x)
 {
 	uint64_t now = monotonic_ns();
 
@@ -312,11 +313,11 @@ static void ask(struct hosts *x)
 			if (!h->keep || !f->wanted || f->open || now < f->due_ns)
 				continue;
 			f->open = true;
-			dns_ask(x->dns, h->name, i == V4, on_answer, f);
+			dns_ask(x->dns, h->name, i == V4, hosts_on_answer, f);
 		}
 }
 
-static void on_tick(uv_timer_t *t)
+static void hosts_on_tick(uv_timer_t *t)
 {
 	struct hosts *x = t->data;
 
@@ -326,7 +327,7 @@ static void on_tick(uv_timer_t *t)
 		return;
 	}
 	use_servers(x);
-	ask(x);
+	hosts_ask(x);
 }
 
 /* ---- what is configured ---------------------------------------------------------- */
@@ -393,7 +394,8 @@ static void take_servers(struct hosts *x, const struct config *c)
 
 /* ---- what is said ---------------------------------------------------------------- */
 
-static struct pintle_host row_of(const struct hosts *x, size_t pool, const struct config_host *c)
+static struct pintle_host hosts_row_of(const struct hosts *x, size_t pool,
+				       const struct config_host *c)
 {
 	const struct host *h = find_host(x, c->as.host);
 	struct pintle_host row = {
@@ -457,7 +459,7 @@ static void rows_write(struct hosts *x)
 		const struct config_pool *p = &x->config->pools[i];
 
 		for (size_t k = 0; k < p->host_count && n < PINTLE_MAX_HOSTS; k++, n++) {
-			const struct pintle_host row = row_of(x, i, &p->hosts[k]);
+			const struct pintle_host row = hosts_row_of(x, i, &p->hosts[k]);
 
 			row_tell(x, n, p, &row);
 			row_put(x, n, &row);
@@ -482,7 +484,7 @@ void hosts_configure(struct hosts *x, const struct config *c, const struct publi
 	take_servers(x, c);
 	rows_write(x);
 	if (x->all && !uv_is_active((uv_handle_t *)&x->tick))
-		uv_timer_start(&x->tick, on_tick, 0, TICK_MS);
+		uv_timer_start(&x->tick, hosts_on_tick, 0, TICK_MS);
 }
 
 void hosts_refused(struct hosts *x)
@@ -519,8 +521,8 @@ bool hosts_first_round_over(const struct hosts *x)
 /* ---- life ------------------------------------------------------------------------ */
 
 /* The name of the endpoint that names the host, and "@", begin the names of its addresses. */
-static bool is_of(const struct state *s, const struct state_endpoint *e, const char *pool,
-		  const char *name)
+static bool hosts_is_of(const struct state *s, const struct state_endpoint *e, const char *pool,
+			const char *name)
 {
 	size_t length = strlen(name);
 
@@ -534,7 +536,7 @@ static void restore_host(struct host *h, const struct state *s, const char *pool
 		const struct state_endpoint *e = &s->endpoints[i];
 		struct family *f = &h->of[addr_is_v4(&e->addr.ip) ? V4 : V6];
 
-		if (is_of(s, e, pool, name) && f->count < MAX_ADDRESSES)
+		if (hosts_is_of(s, e, pool, name) && f->count < MAX_ADDRESSES)
 			f->all[f->count++] = (struct config_address){.ip = e->addr.ip};
 	}
 	for (int i = 0; i < FAMILIES; i++) {
@@ -594,7 +596,7 @@ static void release(struct hosts *x)
 }
 
 /* The last handle that is closed frees all. */
-static void on_close(uv_handle_t *handle)
+static void hosts_on_close(uv_handle_t *handle)
 {
 	struct hosts *x = handle->data;
 
@@ -613,6 +615,6 @@ void hosts_free(struct hosts *x)
 		release(x);
 		return;
 	}
-	uv_close((uv_handle_t *)&x->tick, on_close);
-	uv_close((uv_handle_t *)&x->settle, on_close);
+	uv_close((uv_handle_t *)&x->tick, hosts_on_close);
+	uv_close((uv_handle_t *)&x->settle, hosts_on_close);
 }

@@ -7,7 +7,7 @@
 
 #include "../../base/log.h"
 
-static struct pintle_policy_key key_of(const struct config_found *f)
+static struct pintle_policy_key policies_key_of(const struct config_found *f)
 {
 	struct pintle_policy_key key = {0};
 
@@ -18,7 +18,7 @@ static struct pintle_policy_key key_of(const struct config_found *f)
 /* `pintle diff` reads the map at any time: an entry is not written where it is the same. */
 static void policy_put(const struct maps *m, const struct config_found *f)
 {
-	const struct pintle_policy_key key = key_of(f);
+	const struct pintle_policy_key key = policies_key_of(f);
 	struct pintle_policy v = {0}, there;
 
 	if ((size_t)snprintf(v.keys, sizeof(v.keys), "%s", f->keys) >= sizeof(v.keys)) {
@@ -39,7 +39,7 @@ static bool is_kept(const void *key, const void *arg)
 	const struct pintle_policy_key *k = key;
 
 	for (size_t i = 0; i < found->count; i++) {
-		const struct pintle_policy_key one = key_of(&found->all[i]);
+		const struct pintle_policy_key one = policies_key_of(&found->all[i]);
 
 		if (found->all[i].holds && found->all[i].keys && !memcmp(&one, k, sizeof(one)))
 			return true;

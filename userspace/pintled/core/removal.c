@@ -73,20 +73,21 @@ static void on_retry(uv_timer_t *t)
 
 /* ---- standing by ----------------------------------------------------------------------- */
 
-static void render(struct metrics_text *out, void *arg)
+static void removal_render(struct metrics_text *out, void *arg)
 {
 	(void)out;
 	(void)arg;
 }
 
-static bool ready(void *arg, const char **why)
+static bool removal_ready(void *arg, const char **why)
 {
 	(void)arg;
 	*why = "removed by the chart";
 	return false;
 }
 
-static const struct exporter_callbacks callbacks = {.render = render, .ready = ready};
+static const struct exporter_callbacks callbacks = {.render = removal_render,
+						    .ready = removal_ready};
 
 static void on_changed(void *arg)
 {
@@ -99,7 +100,7 @@ static void on_changed(void *arg)
 	uv_stop(&r->loop);
 }
 
-static void on_signal(uv_signal_t *s, int number)
+static void removal_on_signal(uv_signal_t *s, int number)
 {
 	struct removal *r = s->data;
 
@@ -123,8 +124,8 @@ static void removal_init(struct removal *r)
 	uv_signal_init(&r->loop, &r->sigterm);
 	uv_signal_init(&r->loop, &r->sigint);
 	r->retry.data = r->sigterm.data = r->sigint.data = r;
-	uv_signal_start(&r->sigterm, on_signal, SIGTERM);
-	uv_signal_start(&r->sigint, on_signal, SIGINT);
+	uv_signal_start(&r->sigterm, removal_on_signal, SIGTERM);
+	uv_signal_start(&r->sigint, removal_on_signal, SIGINT);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN); /* the configuration is read once it is over */
 }

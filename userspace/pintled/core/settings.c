@@ -60,7 +60,7 @@ static bool is_reload(const struct pintle_setting_key *key)
 
 /* Whether `text` ends in a NUL (`padded`: and holds nothing but NULs behind it), is not empty, and
  * has no character that a terminal would obey. */
-static bool is_text(const char *text, size_t size, bool padded)
+static bool settings_is_text(const char *text, size_t size, bool padded)
 {
 	size_t length = strnlen(text, size);
 
@@ -75,13 +75,14 @@ static bool is_text(const char *text, size_t size, bool padded)
 
 static bool is_text_key(const struct pintle_setting_key *key)
 {
-	return is_text(key->pool, sizeof(key->pool), true) &&
-	       is_text(key->key, sizeof(key->key), true);
+	return settings_is_text(key->pool, sizeof(key->pool), true) &&
+	       settings_is_text(key->key, sizeof(key->key), true);
 }
 
 static bool row_is_text(const struct row *r)
 {
-	return is_text_key(&r->key) && is_text(r->setting.value, sizeof(r->setting.value), false);
+	return is_text_key(&r->key) &&
+	       settings_is_text(r->setting.value, sizeof(r->setting.value), false);
 }
 
 typedef int (*setting_fn)(struct settings *s, const struct pintle_setting_key *key,
@@ -126,7 +127,8 @@ unsigned int settings_look(struct settings *s)
 
 /* ---- rows ------------------------------------------------------------------------ */
 
-static struct row *find_row(struct row *rows, size_t n, const struct pintle_setting_key *key)
+static struct row *settings_find_row(struct row *rows, size_t n,
+				     const struct pintle_setting_key *key)
 {
 	for (size_t i = 0; i < n; i++)
 		if (!memcmp(&rows[i].key, key, sizeof(*key)))
@@ -140,15 +142,15 @@ struct reading {
 	uint64_t digest;
 };
 
-static int read_one(struct settings *s, const struct pintle_setting_key *key,
-		    const struct pintle_setting *setting, void *arg)
+static int settings_read_one(struct settings *s, const struct pintle_setting_key *key,
+			     const struct pintle_setting *setting, void *arg)
 {
 	struct reading *r = arg;
 	struct row *row;
-	const struct row *old = find_row(s->rows, s->count, key);
+	const struct row *old = settings_find_row(s->rows, s->count, key);
 
 	digest_one(s, key, setting, &r->digest);
-	if (is_reload(key) || find_row(r->rows, r->n, key))
+	if (is_reload(key) || settings_find_row(r->rows, r->n, key))
 		return 0;
 	row = reallocarray(r->rows, r->n + 1, sizeof(*row));
 	if (!row)
@@ -176,7 +178,7 @@ static int by_age(const void *left, const void *right)
 static int read_rows(struct settings *s)
 {
 	struct reading r = {0};
-	int err = each_setting(s, read_one, &r);
+	int err = each_setting(s, settings_read_one, &r);
 
 	if (err) {
 		free(r.rows);
@@ -225,7 +227,7 @@ static uint64_t hash_refused(const struct config_founds *found)
 }
 
 /* While pods churn, the same pools are refused again and again. */
-static void tell_found(struct settings *s)
+static void settings_tell_found(struct settings *s)
 {
 	uint64_t hash = hash_refused(&s->found);
 	int told = 0;
@@ -277,7 +279,7 @@ static int settings_parse(struct settings *s, const struct config_text *text,
 		if (s->rows[i].text && !s->rows[i].left_out[0])
 			s->rows[i].judged = judged[at++];
 	if (!err)
-		tell_found(s);
+		settings_tell_found(s);
 	return err || !s->hosts ? err : add_addresses(s, c);
 }
 
@@ -425,7 +427,7 @@ static void prune_verdicts(struct settings *s, const char *why)
 	int fd = s->m->fd[MAP_verdicts];
 
 	for (int i = 0; i < MAX_STEPS && !bpf_map_get_next_key(fd, previous, &key); i++) {
-		bool set = is_reload(&key) || find_row(s->rows, s->count, &key);
+		bool set = is_reload(&key) || settings_find_row(s->rows, s->count, &key);
 
 		if (set || why) {
 			kept = key;

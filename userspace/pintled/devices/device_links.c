@@ -51,7 +51,7 @@ void device_links_detach_all(const char *dir, const char *prefix)
 		closedir(d);
 }
 
-static bool link_info(int fd, struct bpf_link_info *info)
+static bool device_links_link_info(int fd, struct bpf_link_info *info)
 {
 	__u32 size = sizeof(*info);
 
@@ -65,8 +65,8 @@ static bool is_pinned(const struct device_links *l, const struct device_link *li
 	_cleanup_close_ int fd = pin_open(l->dir, name, 0);
 	struct bpf_link_info there, ours;
 
-	return link_info(fd, &there) && link_info(link->fd, &ours) && there.type == ours.type &&
-	       there.id == ours.id;
+	return device_links_link_info(fd, &there) && device_links_link_info(link->fd, &ours) &&
+	       there.type == ours.type && there.id == ours.id;
 }
 
 static int link_pin(const struct device_links *l, const struct device_link *link, gid_t group)
@@ -104,7 +104,7 @@ static void links_end(const struct device_links *l, const struct device_link *li
 }
 
 /* `rest`: a pin's name behind the prefix. */
-static bool read_name(const char *rest, struct device_link *link)
+static bool device_links_read_name(const char *rest, struct device_link *link)
 {
 	char end;
 
@@ -123,7 +123,7 @@ void device_links_find(struct device_links *l)
 		struct device_link link = {.fd = -1};
 
 		if (strncmp(e->d_name, prefix, strlen(prefix)) != 0 ||
-		    !read_name(e->d_name + strlen(prefix), &link))
+		    !device_links_read_name(e->d_name + strlen(prefix), &link))
 			continue;
 		link.fd = pin_open(dir, e->d_name, 0);
 		if (link.fd < 0 || !is_room(l, link.fd))
@@ -159,19 +159,19 @@ struct device_link *device_links_of(const struct device_links *l, uint32_t devic
 
 /* The index is that of a device in whatever namespace; the program of the link is at the device
  * here only if it is the same device. */
-static bool is_attached(const struct device_links *l, const struct device_link *link)
+static bool device_links_is_attached(const struct device_links *l, const struct device_link *link)
 {
 	struct bpf_link_info info;
 
 	/* The device comes first in the part for tcx, too. */
-	return link_info(link->fd, &info) && info.xdp.ifindex == link->device &&
+	return device_links_link_info(link->fd, &info) && info.xdp.ifindex == link->device &&
 	       netdev_has_program(l->netns_fd, link->device, l->type, info.prog_id);
 }
 
 void device_links_weed(struct device_links *l)
 {
 	for (size_t i = l->n; i-- > 0;)
-		if (l->all[i].netns == l->netns && !is_attached(l, &l->all[i]))
+		if (l->all[i].netns == l->netns && !device_links_is_attached(l, &l->all[i]))
 			device_links_drop(l, &l->all[i]);
 }
 

@@ -183,8 +183,8 @@ static int point_attach(struct devices *d, struct tc_point at, int prog_fd, bool
 				   attachment_maps(d->attachment)->node->group);
 }
 
-static int device_attach(struct devices *d, const struct tc_device *device,
-			 enum tc_direction direction, bool filtered)
+static int devices_device_attach(struct devices *d, const struct tc_device *device,
+				 enum tc_direction direction, bool filtered)
 {
 	int fd = devices_program(d, device->ethernet), err;
 
@@ -271,7 +271,7 @@ static int devices_arrange(struct devices *d)
 			continue;
 		e = d->ours_before && filtered && !linked
 			    ? 0
-			    : device_attach(d, device, at.direction, filtered);
+			    : devices_device_attach(d, device, at.direction, filtered);
 		is_there = filtered || device_links_of(&d->links[at.direction], at.device);
 		attached += !e;
 		in[i / 2] |= at.direction == TC_IN && (!e || is_there);
@@ -311,7 +311,7 @@ static uint64_t until_next_ms(const struct devices *d)
 	return since + BURST_MS >= PAUSE_MS ? BURST_MS : PAUSE_MS - since;
 }
 
-static void on_change(uv_poll_t *watch, int status, int events)
+static void devices_on_change(uv_poll_t *watch, int status, int events)
 {
 	struct devices *d = watch->data;
 	char buf[8192];
@@ -349,7 +349,7 @@ static void devices_watch(struct devices *d)
 		return;
 	}
 	d->watch.data = d;
-	uv_poll_start(&d->watch, UV_READABLE, on_change);
+	uv_poll_start(&d->watch, UV_READABLE, devices_on_change);
 }
 
 /* ---- all ----------------------------------------------------------------------------- */

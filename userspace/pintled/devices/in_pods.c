@@ -83,7 +83,7 @@ struct owned {
 	char device[IF_NAMESIZE]; /* that has the addresses; "": none is found yet */
 };
 
-static bool is_wanted(const struct in_pods *x, const struct addr *ip)
+static bool in_pods_is_wanted(const struct in_pods *x, const struct addr *ip)
 {
 	FOR_EACH_IN_PODS(x, i, j)
 	if (!memcmp(address_at(x, i, j), ip, sizeof(*ip)))
@@ -91,7 +91,7 @@ static bool is_wanted(const struct in_pods *x, const struct addr *ip)
 	return false;
 }
 
-static bool read_address(const struct ifaddrs *a, struct addr *ip)
+static bool in_pods_read_address(const struct ifaddrs *a, struct addr *ip)
 {
 	const struct sockaddr *s = a->ifa_addr;
 
@@ -117,7 +117,7 @@ static int find_owned(void *arg)
 		struct addr ip;
 
 		if ((o->device[0] && strcmp(o->device, a->ifa_name) != 0) ||
-		    !read_address(a, &ip) || !is_wanted(o->x, &ip))
+		    !in_pods_read_address(a, &ip) || !in_pods_is_wanted(o->x, &ip))
 			continue;
 		p->ips[p->ip_count++] = ip;
 		snprintf(o->device, sizeof(o->device), "%s", a->ifa_name);
@@ -222,7 +222,7 @@ static const struct register_place *former_at(const struct search *s, uint64_t i
 	return NULL;
 }
 
-static int add_place(struct in_pods *x, const struct register_place *place)
+static int in_pods_add_place(struct in_pods *x, const struct register_place *place)
 {
 	for (size_t i = 0; i < x->n; i++)
 		if (x->places[i].cookie == place->cookie || x->places[i].scope == place->scope)
@@ -259,7 +259,7 @@ static int on_netns(int fd, const char *path, void *arg)
 		return 0;
 	err = netns_cookie_quiet(fd, &place.cookie);
 	if (err == -EPERM) {
-		x->refused = true; /* tell_missing() speaks of it */
+		x->refused = true; /* in_pods_tell_missing() speaks of it */
 		return 0;
 	}
 	if (err) {
@@ -272,13 +272,13 @@ static int on_netns(int fd, const char *path, void *arg)
 		s->error = found;
 	former = found < 0 ? former_at(s, place.inode) : NULL;
 	if (former && former->cookie == place.cookie)
-		return add_place(x, former);
+		return in_pods_add_place(x, former);
 	if (is_shortage(found))
 		return 0;
-	return found > 0 ? add_place(x, &place) : note_leaving(x, &place);
+	return found > 0 ? in_pods_add_place(x, &place) : note_leaving(x, &place);
 }
 
-static bool is_known(const struct in_pods *x, uint64_t cookie)
+static bool in_pods_is_known(const struct in_pods *x, uint64_t cookie)
 {
 	for (size_t i = 0; i < x->n; i++)
 		if (x->places[i].cookie == cookie)
@@ -305,11 +305,11 @@ static void find_places(struct in_pods *x, struct search *s)
 	if (err)
 		s->error = err;
 	for (size_t i = 0; s->error && i < s->former_n; i++)
-		if (!is_known(x, s->former[i].cookie))
-			add_place(x, &s->former[i]);
+		if (!in_pods_is_known(x, s->former[i].cookie))
+			in_pods_add_place(x, &s->former[i]);
 }
 
-static const struct register_place *place_of(const struct in_pods *x, const struct addr *ip)
+static const struct register_place *in_pods_place_of(const struct in_pods *x, const struct addr *ip)
 {
 	for (size_t i = 0; i < x->n; i++)
 		for (size_t j = 0; j < x->places[i].ip_count; j++)
@@ -530,7 +530,7 @@ static void flows_trim(const struct in_pods *x)
 /* Takes away what was made in pods that have no endpoint any more, once their connections have
  * ended, or they are gone: an endpoint that is taken out of the configuration goes on with its open
  * ones. */
-static void leave(struct in_pods *x)
+static void in_pods_leave(struct in_pods *x)
 {
 	for (size_t i = x->leaving_n; i-- > 0;) {
 		_cleanup_close_ int fd = register_open(&x->leaving[i]);
@@ -620,7 +620,7 @@ static void scopes_trim(const struct in_pods *x)
 	while (!bpf_map_get_next_key(x->m->fd[MAP_scopes], at, &next)) {
 		if (at && next == key)
 			break;
-		if (!is_known(x, next)) {
+		if (!in_pods_is_known(x, next)) {
 			bpf_map_delete_elem(x->m->fd[MAP_scopes], &next);
 			at = NULL; /* from the beginning: the key is gone */
 			continue;
@@ -634,7 +634,7 @@ static void scopes_trim(const struct in_pods *x)
 static void forget(struct in_pods *x)
 {
 	for (size_t i = x->links.n; i-- > 0;)
-		if (!is_known(x, x->links.all[i].netns))
+		if (!in_pods_is_known(x, x->links.all[i].netns))
 			device_links_drop(&x->links, &x->links.all[i]);
 	scopes_trim(x);
 	if (!x->n && x->program >= 0) {
@@ -646,7 +646,7 @@ static void forget(struct in_pods *x)
 static bool lacks_pods(const struct in_pods *x, size_t pool)
 {
 	FOR_EACH_IN_PODS(x, i, j)
-	if (i == pool && !place_of(x, address_at(x, i, j)))
+	if (i == pool && !in_pods_place_of(x, address_at(x, i, j)))
 		return true;
 	return false;
 }
@@ -662,21 +662,21 @@ static void tell_refused(const struct in_pods *x)
 }
 
 /* Whether no pod has the address, nor one that is about to be its place. */
-static bool is_missing(const struct in_pods *x, const struct addr *ip)
+static bool in_pods_is_missing(const struct in_pods *x, const struct addr *ip)
 {
 	for (size_t i = 0; i < x->waiting_n; i++)
 		if (!memcmp(&x->waiting[i], ip, sizeof(*ip)))
 			return false;
-	return !place_of(x, ip);
+	return !in_pods_place_of(x, ip);
 }
 
 /* Says what is missing when that changes, not each time that it is looked for. */
-static void tell_missing(struct in_pods *x)
+static void in_pods_tell_missing(struct in_pods *x)
 {
 	uint64_t told = HASH_START;
 
 	FOR_EACH_IN_PODS(x, i, j)
-	if (is_missing(x, address_at(x, i, j))) {
+	if (in_pods_is_missing(x, address_at(x, i, j))) {
 		told = hash_bytes(told, address_at(x, i, j), sizeof(struct addr));
 		told = hash_bytes(told, &x->refused, sizeof(x->refused));
 	}
@@ -691,7 +691,7 @@ static void tell_missing(struct in_pods *x)
 	{
 		char ip[ADDR_TEXT_SIZE];
 
-		if (is_missing(x, address_at(x, i, j)))
+		if (in_pods_is_missing(x, address_at(x, i, j)))
 			log_warn("%s/%s: no pod of this node has %s, by a device of its own that "
 				 "the node's route to it leads to; it gets no connection",
 				 x->config->pools[i].name, x->config->pools[i].endpoints[j].name,
@@ -732,20 +732,20 @@ static void in_pods_arrange(struct in_pods *x, bool again)
 	x->unsure = s.error;
 	FOR_EACH_IN_PODS(x, i, j)
 	{
-		const struct register_place *place = place_of(x, address_at(x, i, j));
+		const struct register_place *place = in_pods_place_of(x, address_at(x, i, j));
 
 		if (place || !x->unsure)
 			put_endpoint(x, i, j, place);
 	}
 	register_places(x->places, x->n);
 	flows_trim(x);
-	leave(x);
+	in_pods_leave(x);
 	/* What cannot be looked at may be there yet, for a daemon that can, and for open
 	 * connections. */
 	if (!x->refused && !x->unsure)
 		forget(x);
 	x->m->node->pods = count_wanted(x);
-	tell_missing(x);
+	in_pods_tell_missing(x);
 }
 
 void in_pods_configure(struct in_pods *x, const struct config *c, const struct publication *p)
@@ -783,7 +783,7 @@ static bool is_settled(struct in_pods *x)
 	if (x->unsure)
 		return false;
 	FOR_EACH_IN_PODS(x, i, j)
-	if (!place_of(x, address_at(x, i, j)))
+	if (!in_pods_place_of(x, address_at(x, i, j)))
 		return false;
 	for (size_t i = 0; i < x->n; i++)
 		if (!is_arranged(x, &x->places[i]))
@@ -798,7 +798,7 @@ void in_pods_look(struct in_pods *x)
 	if (is_settled(x)) {
 		if (x->leaving_n) {
 			flows_trim(x);
-			leave(x);
+			in_pods_leave(x);
 			forget(x);
 		}
 		return;

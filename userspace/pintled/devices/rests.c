@@ -165,7 +165,7 @@ static void settle_each(const struct rests *x, uint32_t pool, uint32_t generatio
 	}
 }
 
-static void look_at(struct rests *x, const struct config *c, uint32_t id, bool again)
+static void rests_look_at(struct rests *x, const struct config *c, uint32_t id, bool again)
 {
 	const struct maps *m = attachment_maps(x->attachment);
 	char text[sizeof(((struct pintle_name *)0)->name) + 1] = "";
@@ -261,7 +261,7 @@ void rests_look(struct rests *x, const struct config *c)
 		return;
 	x->failed_ns = newest.newest_ns;
 	for (uint32_t id = 0; id < PINTLE_MAX_POOLS; id++)
-		look_at(x, c, id, again && x->resting[id]);
+		rests_look_at(x, c, id, again && x->resting[id]);
 }
 
 int rests_new(struct attachment *a, struct rests **out)

@@ -24,7 +24,7 @@ static wide wide_of(const struct addr *a)
 	return w;
 }
 
-static struct addr addr_of(wide w)
+static struct addr ways_addr_of(wide w)
 {
 	struct addr a;
 
@@ -64,7 +64,7 @@ static bool alone(const struct route_bounds *b, size_t i, wide from, wide *out)
 /* ---- asking ------------------------------------------------------------------------------ */
 
 /* Routes to 0.0.0.0 and :: are those to this machine. */
-static wide first_of(const struct frontend_addr *f)
+static wide ways_first_of(const struct frontend_addr *f)
 {
 	const wide first = wide_of(&f->prefix);
 
@@ -73,26 +73,26 @@ static wide first_of(const struct frontend_addr *f)
 	return first == (wide)0xffff << 32 ? first + (1 << 24) : first;
 }
 
-static bool is_elsewhere(const struct route_path *r)
+static bool ways_is_elsewhere(const struct route_path *r)
 {
 	return r->type != RTN_LOCAL && r->type != RTN_BROADCAST && r->type != RTN_ANYCAST;
 }
 
 /* What the kernel answers for prefix i. Returns false if that is none of another machine. */
-static bool ask(int netns_fd, const struct route_bounds *b, size_t i, const struct addr *from,
-		struct pintle_way *out)
+static bool ways_ask(int netns_fd, const struct route_bounds *b, size_t i, const struct addr *from,
+		     struct pintle_way *out)
 {
 	struct pintle_way way = {0};
 	struct route_path r;
 	struct addr to;
-	wide at = first_of(&b->all[i]);
+	wide at = ways_first_of(&b->all[i]);
 
 	for (int t = 0; t < TRIES; t++, at++) {
 		if (!alone(b, i, at, &at))
 			return false;
-		to = addr_of(at);
+		to = ways_addr_of(at);
 		r = (struct route_path){.type = RTN_UNREACHABLE};
-		if (!routes_between(netns_fd, from, &to, &r) && !is_elsewhere(&r))
+		if (!routes_between(netns_fd, from, &to, &r) && !ways_is_elsewhere(&r))
 			continue;
 		if (r.type == RTN_UNICAST)
 			way = (struct pintle_way){.device = r.device, .mtu = r.mtu, .mss = r.mss};
@@ -104,8 +104,8 @@ static bool ask(int netns_fd, const struct route_bounds *b, size_t i, const stru
 	return false;
 }
 
-static int add(const struct attachment *a, const struct route_bounds *b, const struct addr *from,
-	       struct map_rows *rows)
+static int ways_add(const struct attachment *a, const struct route_bounds *b,
+		    const struct addr *from, struct map_rows *rows)
 {
 	for (size_t i = 0; i < b->n; i++) {
 		struct pintle_way_key key = {.prefixlen =
@@ -115,7 +115,7 @@ static int add(const struct attachment *a, const struct route_bounds *b, const s
 
 		if (from && addr_is_v4(from) != addr_is_v4(&b->all[i].prefix))
 			continue;
-		if (!ask(attachment_netns(a), b, i, from, &way))
+		if (!ways_ask(attachment_netns(a), b, i, from, &way))
 			continue;
 		if (from)
 			memcpy(key.local, from, sizeof(key.local));
@@ -130,14 +130,14 @@ static int add(const struct attachment *a, const struct route_bounds *b, const s
 static int add_all(const struct attachment *a, const struct config *c, const bool *wanted,
 		   const struct route_bounds *b, struct map_rows *rows)
 {
-	int err = add(a, b, NULL, rows);
+	int err = ways_add(a, b, NULL, rows);
 
 	for (size_t i = 0; b->by_source && i < c->pool_count; i++) {
 		const struct config_pool *p = &c->pools[i];
 
 		for (size_t f = 0; !err && wanted[i] && f < p->frontend_count; f++)
 			if (rows->n + b->n <= PINTLE_MAX_WAYS)
-				err = add(a, b, &p->frontends[f].prefix, rows);
+				err = ways_add(a, b, &p->frontends[f].prefix, rows);
 	}
 	return err;
 }

@@ -47,8 +47,8 @@ static bool has_vlans(const struct tc_device *all, size_t n, const struct tc_dev
 }
 
 /* PINTLE_XDP_NATIVE: the device may have it; or why not. */
-static enum pintle_xdp judge(const struct xdp *x, const struct tc_device *all, size_t n,
-			     const struct tc_device *device)
+static enum pintle_xdp xdp_judge(const struct xdp *x, const struct tc_device *all, size_t n,
+				 const struct tc_device *device)
 {
 	int netns_fd = attachment_netns(x->attachment);
 	uint64_t features = 0;
@@ -85,7 +85,7 @@ static int xdp_program(struct xdp *x, const struct tc_device *device)
 	return *fd;
 }
 
-static enum pintle_xdp device_attach(struct xdp *x, const struct tc_device *device)
+static enum pintle_xdp xdp_device_attach(struct xdp *x, const struct tc_device *device)
 {
 	int program = xdp_program(x, device), fd;
 
@@ -117,7 +117,7 @@ static enum pintle_xdp device_arrange(struct xdp *x, const struct tc_device *dev
 		return may;
 	}
 	if (!link)
-		return device_attach(x, device);
+		return xdp_device_attach(x, device);
 	program = xdp_program(x, device);
 	if (program < 0)
 		device_links_drop(&x->links, link);
@@ -134,7 +134,7 @@ struct wanted {
 	size_t n;
 };
 
-static bool is_wanted(const void *key, const void *arg)
+static bool xdp_is_wanted(const void *key, const void *arg)
 {
 	const struct wanted *w = arg;
 	uint32_t device;
@@ -184,14 +184,14 @@ void xdp_arrange(struct xdp *x, const struct tc_device *devices, const bool *has
 
 	device_links_weed(&x->links);
 	for (size_t i = x->links.n; i-- > 0;)
-		if (!is_wanted(&x->links.all[i].device, &w))
+		if (!xdp_is_wanted(&x->links.all[i].device, &w))
 			device_links_drop(&x->links, &x->links.all[i]);
 	for (size_t i = 0; i < n; i++)
 		if (has[i])
-			device_tell(
-				x, &devices[i],
-				device_arrange(x, &devices[i], judge(x, devices, n, &devices[i])));
-	maps_prune(x->m, MAP_hand_devices, is_wanted, &w);
+			device_tell(x, &devices[i],
+				    device_arrange(x, &devices[i],
+						   xdp_judge(x, devices, n, &devices[i])));
+	maps_prune(x->m, MAP_hand_devices, xdp_is_wanted, &w);
 	attached = (uint32_t)x->links.n;
 	if (attached != x->attached)
 		log_info("the hand-off: in XDP on %u device%s", attached, plural(attached));

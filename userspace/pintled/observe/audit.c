@@ -51,7 +51,7 @@ struct audit {
 
 /* ---- where lines go ---------------------------------------------------------------- */
 
-static void fail(struct audit *a, int err, const char *what, const char *path)
+static void audit_fail(struct audit *a, int err, const char *what, const char *path)
 {
 	if (!a->failing)
 		log_err_r(err, "audit: cannot %s %s; what cannot be written is counted", what,
@@ -75,7 +75,7 @@ static int file_check(int fd, bool *torn)
 	return 0;
 }
 
-static int file_open(const char *path, bool *torn)
+static int audit_file_open(const char *path, bool *torn)
 {
 	const int flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 	_cleanup_close_ int fd = open(path, flags | O_CREAT | O_EXCL, 0640);
@@ -108,9 +108,9 @@ static void open_file(struct audit *a)
 	a->opened_ns = monotonic_ns();
 	if (!path)
 		return;
-	fd = file_open(path, &a->torn);
+	fd = audit_file_open(path, &a->torn);
 	if (fd < 0)
-		fail(a, fd, "open", path);
+		audit_fail(a, fd, "open", path);
 	else
 		a->file = fd;
 }
@@ -139,7 +139,7 @@ static void open_journal(struct audit *a)
 	a->journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (a->journal < 0 || !connect(a->journal, (const struct sockaddr *)&to, sizeof(to)))
 		return;
-	fail(a, -errno, "connect to", JOURNAL);
+	audit_fail(a, -errno, "connect to", JOURNAL);
 	close(a->journal);
 	a->journal = -1;
 }
@@ -222,7 +222,7 @@ static uint64_t lost_of(const struct audit *a)
 	return __atomic_load_n(&n->lost, __ATOMIC_RELAXED) + n->unwritten;
 }
 
-static int on_event(void *arg, void *data, size_t size)
+static int audit_on_event(void *arg, void *data, size_t size)
 {
 	struct audit *a = arg;
 	struct event_row row = {0};
@@ -247,7 +247,7 @@ static int on_event(void *arg, void *data, size_t size)
 }
 
 /* At most once a second: a line that cannot be written must not make another one each time. */
-static void tell_lost(struct audit *a)
+static void audit_tell_lost(struct audit *a)
 {
 	const struct pintle_event e = {
 		.time_ns = monotonic_ns(), .type = PINTLE_EVENT_LOST, .lost = lost_of(a)};
@@ -314,7 +314,7 @@ static void on_written(uv_fs_t *request)
 	uv_fs_req_cleanup(request);
 	a->writing = false;
 	if (whole < a->lines.size) {
-		fail(a, n < 0 ? (int)n : -ENOSPC, "write to", a->c->audit.file ?: "its file");
+		audit_fail(a, n < 0 ? (int)n : -ENOSPC, "write to", a->c->audit.file ?: "its file");
 		/* The next batch begins a line of its own. */
 		a->torn = whole && a->lines.text[whole - 1] != '\n';
 	}
@@ -328,7 +328,7 @@ static void lines_write(struct audit *a)
 
 	a->unsent = a->c->audit.journald ? journal_lines(a) : 0;
 	if (a->unsent)
-		fail(a, -EIO, "send all lines to", JOURNAL);
+		audit_fail(a, -EIO, "send all lines to", JOURNAL);
 	if (!a->c->audit.file) {
 		lines_done(a, a->unsent);
 		return;
@@ -342,7 +342,7 @@ static void lines_write(struct audit *a)
 		lines_done(a, lines_beyond(&a->lines, 0));
 }
 
-static void on_tick(uv_timer_t *timer)
+static void audit_on_tick(uv_timer_t *timer)
 {
 	struct audit *a = timer->data;
 
@@ -354,7 +354,7 @@ static void on_tick(uv_timer_t *timer)
 		open_journal(a);
 	a->taken = 0;
 	ring_buffer__consume(a->ring);
-	tell_lost(a);
+	audit_tell_lost(a);
 	if (a->lines.size)
 		lines_write(a);
 }
@@ -370,7 +370,7 @@ int audit_new(uv_loop_t *loop, const struct maps *m, struct audit **out)
 	a->loop = loop;
 	a->m = m;
 	a->file = a->journal = -1;
-	a->ring = ring_buffer__new(m->fd[MAP_audit], on_event, a, NULL);
+	a->ring = ring_buffer__new(m->fd[MAP_audit], audit_on_event, a, NULL);
 	if (!a->ring) {
 		int err = log_err_r(errno, "cannot open the ring of the audit");
 
@@ -395,7 +395,7 @@ void audit_configure(struct audit *a, const struct config *c, const struct publi
 	a->anew = true; /* at the next tick, because a batch may be being written */
 	open_journal(a);
 	if (wanted)
-		uv_timer_start(&a->timer, on_tick, TICK_MS, TICK_MS);
+		uv_timer_start(&a->timer, audit_on_tick, TICK_MS, TICK_MS);
 	else
 		uv_timer_stop(&a->timer);
 }

@@ -38,7 +38,7 @@ struct walk {
 
 /* ---- what holds -------------------------------------------------------------------- */
 
-static int read_pools(struct walk *w)
+static int bindings_read_pools(struct walk *w)
 {
 	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
 	int err = pool ? 0 : -ENOMEM;
@@ -60,7 +60,7 @@ static int read_pools(struct walk *w)
 	return err;
 }
 
-static int read_endpoints(struct walk *w)
+static int bindings_read_endpoints(struct walk *w)
 {
 	int err = 0;
 
@@ -73,15 +73,15 @@ static int read_endpoints(struct walk *w)
 	return err;
 }
 
-static struct pool *pool_of(struct walk *w, const struct pintle_affinity_key *key)
+static struct pool *bindings_pool_of(struct walk *w, const struct pintle_affinity_key *key)
 {
 	struct pool *p = key->pool < PINTLE_MAX_POOLS ? &w->pools[key->pool] : NULL;
 
 	return p && p->generation && p->generation == key->pool_generation ? p : NULL;
 }
 
-static bool binding_holds(const struct walk *w, const struct pool *p,
-			  const struct pintle_affinity *a)
+static bool bindings_binding_holds(const struct walk *w, const struct pool *p,
+				   const struct pintle_affinity *a)
 {
 	return p && a->endpoint < PINTLE_MAX_ENDPOINTS && w->endpoints[a->endpoint] &&
 	       w->endpoints[a->endpoint] == a->generation &&
@@ -103,9 +103,9 @@ static int bindings_visit(const struct pintle_affinity_key *key, const struct pi
 			  void *arg)
 {
 	struct walk *w = arg;
-	struct pool *p = pool_of(w, key);
+	struct pool *p = bindings_pool_of(w, key);
 
-	if (!binding_holds(w, p, a))
+	if (!bindings_binding_holds(w, p, a))
 		return MIN(state_unbind(w->m, key, p), 0);
 	p->held++;
 	if (a->sharing && a->sharing <= PINTLE_MAX_CLASSES)
@@ -154,7 +154,7 @@ static int set_shares(struct walk *w)
 }
 
 /* Walks one map. Afterwards w->clients are sorted. */
-static int walk_map(struct walk *w, enum map_id map)
+static int bindings_walk_map(struct walk *w, enum map_id map)
 {
 	int err;
 
@@ -250,16 +250,16 @@ static void bindings_settle(struct bindings *b, uint32_t pool, const struct walk
 int bindings_walk(struct bindings *b)
 {
 	struct walk w = {.m = b->m, .now = monotonic_ns()};
-	int err = read_pools(&w);
+	int err = bindings_read_pools(&w);
 
 	if (!err)
-		err = read_endpoints(&w);
+		err = bindings_read_endpoints(&w);
 	if (!err)
-		err = walk_map(&w, MAP_affinity);
+		err = bindings_walk_map(&w, MAP_affinity);
 	if (!err)
 		err = set_shares(&w);
 	if (!err)
-		err = walk_map(&w, MAP_affinity_beyond);
+		err = bindings_walk_map(&w, MAP_affinity_beyond);
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_POOLS; i++)
 		if (w.pools[i].generation)
 			bindings_settle(b, i, &w);

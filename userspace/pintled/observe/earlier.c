@@ -6,7 +6,7 @@
 #include "../../net/netns.h"
 #include "../attach/walk.h"
 
-static bool wanted(const struct config *c)
+static bool earlier_wanted(const struct config *c)
 {
 	for (size_t i = 0; i < c->pool_count; i++)
 		if (c->pools[i].follow && c->pools[i].decided_by == PINTLE_HOOK_LOOKUP)
@@ -24,7 +24,7 @@ void earlier_find(struct attachment *a, const struct config *c)
 	_cleanup_close_ int program = -1;
 	int err;
 
-	if (!wanted(c))
+	if (!earlier_wanted(c))
 		return;
 	program = attachment_program(a, "pintle_earlier");
 	err = program < 0 ? program : netns_call(attachment_netns(a), walk, &program);

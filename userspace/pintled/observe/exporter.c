@@ -184,7 +184,7 @@ static int build_page(struct exporter *e)
 	return error;
 }
 
-static void drop_page(struct exporter *e)
+static void exporter_drop_page(struct exporter *e)
 {
 	if (e->page)
 		MHD_destroy_response(TAKE_PTR(e->page)); /* answers that are being sent hold it */
@@ -253,7 +253,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 
 /* -- on the loop ------------------------------------------------------------------ */
 
-static void on_timer(uv_timer_t *t);
+static void exporter_on_timer(uv_timer_t *t);
 
 static unsigned int count_connections(struct exporter *e)
 {
@@ -273,7 +273,7 @@ static void exporter_run(struct exporter *e)
 		before = count_connections(e);
 		MHD_run(e->daemon);
 	} while (count_connections(e) < before);
-	drop_page(e);
+	exporter_drop_page(e);
 	wait_ns = MIN(queue_drop_overdue(e, &e->idle, REQUEST_NS),
 		      queue_drop_overdue(e, &e->answered, ANSWER_NS));
 	if (MHD_get_timeout(e->daemon, &own_ms) == MHD_YES)
@@ -281,11 +281,11 @@ static void exporter_run(struct exporter *e)
 	if (wait_ns == UINT64_MAX)
 		uv_timer_stop(&e->timer);
 	else
-		uv_timer_start(&e->timer, on_timer, (wait_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC,
-			       0);
+		uv_timer_start(&e->timer, exporter_on_timer,
+			       (wait_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, 0);
 }
 
-static void on_timer(uv_timer_t *t)
+static void exporter_on_timer(uv_timer_t *t)
 {
 	exporter_run(t->data);
 }
@@ -307,7 +307,8 @@ static void on_message(void *arg, const char *fmt, va_list ap)
 
 /* -- life ------------------------------------------------------------------------- */
 
-static socklen_t socket_address(const struct endpoint_addr *a, struct sockaddr_storage *out)
+static socklen_t exporter_socket_address(const struct endpoint_addr *a,
+					 struct sockaddr_storage *out)
 {
 	struct sockaddr_in *v4 = (struct sockaddr_in *)out;
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
@@ -341,7 +342,7 @@ static int open_listener(const char *address)
 		log_error("cannot serve metrics on %s: %s", address, what);
 		return -EINVAL;
 	}
-	length = socket_address(&parsed, &a);
+	length = exporter_socket_address(&parsed, &a);
 	fd = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return log_err_r(errno, "cannot serve metrics on %s", address);
@@ -359,7 +360,7 @@ static int open_listener(const char *address)
 	return TAKE_FD(fd);
 }
 
-static void on_close(uv_handle_t *h)
+static void exporter_on_close(uv_handle_t *h)
 {
 	struct exporter *e = h->data;
 
@@ -414,7 +415,7 @@ void exporter_free(struct exporter *e)
 	if (!e)
 		return;
 	/* The poll handle must be closed before MHD_stop_daemon() closes its epoll descriptor. */
-	uv_close((uv_handle_t *)&e->poll, on_close);
-	uv_close((uv_handle_t *)&e->timer, on_close);
+	uv_close((uv_handle_t *)&e->poll, exporter_on_close);
+	uv_close((uv_handle_t *)&e->timer, exporter_on_close);
 	MHD_stop_daemon(e->daemon);
 }

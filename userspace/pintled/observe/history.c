@@ -62,8 +62,8 @@ static void drop_old(struct keeper *k, uint64_t now)
 }
 
 /* What cannot be written is a gap: the next moment has all that came since the one before. */
-static int put(struct keeper *k, const struct pintle_moment_key *key,
-	       const struct pintle_moment *value)
+static int history_put(struct keeper *k, const struct pintle_moment_key *key,
+		       const struct pintle_moment *value)
 {
 	int err;
 
@@ -90,7 +90,7 @@ static int put_endpoints(struct keeper *k, struct pintle_moment_key *key,
 
 		key->part = PINTLE_PART_ENDPOINTS + (uint32_t)(i / PINTLE_MOMENT_ROWS);
 		memcpy(v.endpoints, h->endpoints + i, n * sizeof(*h->endpoints));
-		err = put(k, key, &v);
+		err = history_put(k, key, &v);
 	}
 	return err;
 }
@@ -106,7 +106,7 @@ static int put_waits(struct keeper *k, struct pintle_moment_key *key,
 
 		key->part = PINTLE_PART_WAITS + (uint32_t)(i / PINTLE_MOMENT_WAITS);
 		memcpy(v.waits, h->waits + i, n * sizeof(*h->waits));
-		err = put(k, key, &v);
+		err = history_put(k, key, &v);
 	}
 	return err;
 }
@@ -122,19 +122,19 @@ static int put_moment(struct keeper *k, const struct pintle_ref *pool,
 	if (!err && h->tenant_count) {
 		key.part = PINTLE_PART_TENANTS;
 		memcpy(v.tenants, h->tenants, sizeof(v.tenants));
-		err = put(k, &key, &v);
+		err = history_put(k, &key, &v);
 	}
 	for (uint32_t i = 0; !err && i < h->class_count; i++) {
 		key.part = PINTLE_PART_CLASS + i;
 		v.class_of = h->classes[i];
-		err = put(k, &key, &v);
+		err = history_put(k, &key, &v);
 	}
 	if (err)
 		return err;
 	key.part = PINTLE_PART_POOL;
 	memset(&v, 0, sizeof(v));
 	v.pool = h->pool;
-	return put(k, &key, &v);
+	return history_put(k, &key, &v);
 }
 
 /* ---- looks -------------------------------------------------------------------------- */
@@ -175,8 +175,8 @@ static bool is_eligible(const struct state_endpoint *e)
 	return e->state == STATE_READY || e->state == STATE_SATURATED || e->state == STATE_STALE;
 }
 
-static void look_at_pool(struct keeper *k, const struct state *s, const struct state_pool *p,
-			 uint64_t passed_ns)
+static void history_look_at_pool(struct keeper *k, const struct state *s,
+				 const struct state_pool *p, uint64_t passed_ns)
 {
 	struct pintle_moment_pool *sums = &k->past[p->id].sums;
 	double load = 0, squares = 0, most = 0, n = 0, mean;
@@ -301,7 +301,7 @@ static void take_pools(struct keeper *k, bool looks, bool moments)
 		begin_pool(k, p);
 		changed = past->time_ns && past->newest.next != p->mode;
 		if (looks)
-			look_at_pool(k, s, p, passed);
+			history_look_at_pool(k, s, p, passed);
 		if (moments || changed || !past->time_ns)
 			take_moment(k, s, p, changed);
 	}

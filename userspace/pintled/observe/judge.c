@@ -136,7 +136,7 @@ static void judge_until(struct judge *j, uint64_t until)
 	memmove(j->held, j->held + n, j->held_count * sizeof(*j->held));
 }
 
-static void on_timer(uv_timer_t *timer)
+static void judge_on_timer(uv_timer_t *timer)
 {
 	struct judge *j = timer->data;
 
@@ -273,7 +273,7 @@ void judge_configure(struct judge *j, const struct config *c, const struct publi
 		if (j->pools[i].generation != j->generations[i])
 			j->pools[i] = (struct judge_pool){.generation = j->generations[i]};
 	if (any && !j->runs)
-		uv_timer_start(&j->timer, on_timer, JUDGE_MS, JUDGE_MS);
+		uv_timer_start(&j->timer, judge_on_timer, JUDGE_MS, JUDGE_MS);
 	else if (!any)
 		uv_timer_stop(&j->timer);
 	j->runs = any;

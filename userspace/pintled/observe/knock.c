@@ -35,7 +35,7 @@ void knock_hand_on(struct knock *from, struct knock *to)
 	*from = (struct knock){.fd = -1};
 }
 
-static socklen_t name_of(union knock_name *n, const struct addr *ip, uint16_t port)
+static socklen_t knock_name_of(union knock_name *n, const struct addr *ip, uint16_t port)
 {
 	*n = (union knock_name){0};
 	if (addr_is_v4(ip)) {
@@ -65,7 +65,7 @@ static void knock_begin(struct knock *k, int netns_fd, const struct addr *ip, ui
 			uint64_t now)
 {
 	union knock_name to;
-	socklen_t size = name_of(&to, ip, port);
+	socklen_t size = knock_name_of(&to, ip, port);
 
 	k->begun_ns = now;
 	k->ip = *ip;

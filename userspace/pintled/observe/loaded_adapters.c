@@ -215,7 +215,8 @@ static void adapter_seen(struct adapters *a, size_t pool, uint64_t id, uint64_t 
 
 /* ---- what endpoints say --------------------------------------------------------------- */
 
-static struct pintle_adapters *row_of(struct adapters *a, struct pintle_ref endpoint)
+static struct pintle_adapters *loaded_adapters_row_of(struct adapters *a,
+						      struct pintle_ref endpoint)
 {
 	struct pintle_adapters *row = &a->m->adapters[endpoint.id];
 
@@ -282,7 +283,7 @@ void adapters_page(struct adapters *a, struct pintle_ref endpoint, size_t pool, 
 		   size_t size)
 {
 	const struct placed *p = &a->placed[endpoint.id];
-	struct pintle_adapters *row = row_of(a, endpoint);
+	struct pintle_adapters *row = loaded_adapters_row_of(a, endpoint);
 	uint64_t loaded[WORDS] = {0}, others[WORDS] = {0};
 	struct adapter_list list;
 
@@ -300,7 +301,7 @@ void adapters_page(struct adapters *a, struct pintle_ref endpoint, size_t pool, 
 void adapters_list(struct adapters *a, struct pintle_ref endpoint, size_t pool,
 		   const struct model_list *list)
 {
-	struct pintle_adapters *row = row_of(a, endpoint);
+	struct pintle_adapters *row = loaded_adapters_row_of(a, endpoint);
 	uint64_t listed[WORDS] = {0};
 
 	for (size_t i = 0; i < list->n; i++)

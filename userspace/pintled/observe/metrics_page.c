@@ -44,7 +44,8 @@ struct page {
 	{                                                                                          \
 		double v = (double)(expression);                                                   \
 		if ((known) && (v > 0 || !p->sparse))                                              \
-			metrics_sample(p->out, v, pool_of(p, e)->name, e->name, NULL);             \
+			metrics_sample(p->out, v, metrics_page_pool_of(p, e)->name, e->name,       \
+				       NULL);                                                      \
 	}
 /* The same for a family with one more label: a whole number for the k-th of its `count` names. */
 #define POOL_COUNTS(function, expression, count, name_of)                                          \
@@ -57,11 +58,12 @@ struct page {
 	static void function(const struct page *p, const struct state_endpoint *e)                 \
 	{                                                                                          \
 		for (uint32_t k = 0; k < (count); k++)                                             \
-			metrics_sample_u64(p->out, expression, pool_of(p, e)->name, e->name,       \
-					   name_of(k), NULL);                                      \
+			metrics_sample_u64(p->out, expression, metrics_page_pool_of(p, e)->name,   \
+					   e->name, name_of(k), NULL);                             \
 	}
 
-static const struct state_pool *pool_of(const struct page *p, const struct state_endpoint *e)
+static const struct state_pool *metrics_page_pool_of(const struct page *p,
+						     const struct state_endpoint *e)
 {
 	return &p->state->pools[e->pool];
 }
@@ -69,7 +71,7 @@ static const struct state_pool *pool_of(const struct page *p, const struct state
 static bool endpoint_has(const struct page *p, const struct state_endpoint *e,
 			 enum pintle_trait trait)
 {
-	return hook_has(pool_of(p, e)->decided_by, trait);
+	return hook_has(metrics_page_pool_of(p, e)->decided_by, trait);
 }
 
 static void value_build_info(const struct page *p)
@@ -413,7 +415,7 @@ static struct metrics_histogram first_histogram(const struct pintle_firsts *f,
 /* What TLS sends first is no token. */
 static bool first_is_token(const struct page *p, const struct state_endpoint *e)
 {
-	return e->has_work && !p->sealed[pool_of(p, e)->id];
+	return e->has_work && !p->sealed[metrics_page_pool_of(p, e)->id];
 }
 
 /* Of the classes that had an answer, and of the first one. */
@@ -438,7 +440,7 @@ static void value_pool_first_token(const struct page *p, const struct state_pool
 /* So many tenants of each pool have series: those with most connections. */
 #define TENANTS_SHOWN 16
 
-static int by_opened(const void *left, const void *right)
+static int metrics_page_by_opened(const void *left, const void *right)
 {
 	const struct state_tenant *a = left, *b = right;
 
@@ -571,7 +573,8 @@ static void value_first_token(const struct page *p, const struct state_endpoint 
 	struct metrics_histogram h = first_histogram(&p->from->maps->firsts[e->id], up_to);
 
 	if (first_is_token(p, e))
-		metrics_sample_histogram(p->out, &h, pool_of(p, e)->name, e->name, NULL);
+		metrics_sample_histogram(p->out, &h, metrics_page_pool_of(p, e)->name, e->name,
+					 NULL);
 }
 
 static bool has_minute(const struct page *p, const struct state_endpoint *e)
@@ -581,7 +584,8 @@ static bool has_minute(const struct page *p, const struct state_endpoint *e)
 
 static void value_state(const struct page *p, const struct state_endpoint *e)
 {
-	metrics_sample_u64(p->out, 1, pool_of(p, e)->name, e->name, state_name(e->state), NULL);
+	metrics_sample_u64(p->out, 1, metrics_page_pool_of(p, e)->name, e->name,
+			   state_name(e->state), NULL);
 }
 
 ENDPOINT_VALUE(value_first_token_p50, e->work.minute_p50_us / 1e6, has_minute(p, e))
@@ -640,7 +644,8 @@ ENDPOINT_COUNTS(value_failures, e->failures[k],
 		endpoint_has(p, e, PINTLE_TRAIT_FAILURES) ? PINTLE_FAILURE_COUNT : 0, failure_name)
 ENDPOINT_VALUE(value_placed, e->placed, true)
 ENDPOINT_VALUE(value_shadow_placed, e->shadow_placed,
-	       pool_of(p, e)->mode == PINTLE_MODE_SHADOW || pool_of(p, e)->shadows_total)
+	       metrics_page_pool_of(p, e)->mode == PINTLE_MODE_SHADOW ||
+		       metrics_page_pool_of(p, e)->shadows_total)
 ENDPOINT_VALUE(value_opened, e->opened, true)
 ENDPOINT_VALUE(value_closed, e->closed, true)
 ENDPOINT_VALUE(value_unopened, e->failed, true)
@@ -1232,7 +1237,7 @@ static void tenants_read(struct page *p)
 	    state_tenants(p->from->maps, p->state, &p->tenants, &p->tenant_count))
 		return;
 	if (p->tenant_count)
-		qsort(p->tenants, p->tenant_count, sizeof(*p->tenants), by_opened);
+		qsort(p->tenants, p->tenant_count, sizeof(*p->tenants), metrics_page_by_opened);
 }
 
 void metrics_page(const struct metrics_sources *from, struct metrics_text *out)

@@ -112,7 +112,7 @@ static struct work_mean *pool_mean(struct pass *p, const struct followed *f)
 }
 
 /* Without memory there are no percentiles. */
-static void minute_publish(struct pass *p, const struct followed *f, size_t i, uint64_t now)
+static void pass_minute_publish(struct pass *p, const struct followed *f, size_t i, uint64_t now)
 {
 	struct pintle_ref ref = f->published->endpoints[i];
 	struct minute **m = &p->minutes[ref.id];
@@ -337,7 +337,7 @@ static void pool_end(struct pass *p, const struct followed *f, const struct work
 		uint32_t id = f->published->endpoints[i].id;
 
 		listeners_publish(p, id, now);
-		minute_publish(p, f, i, now);
+		pass_minute_publish(p, f, i, now);
 		endpoint_publish(
 			p, f, id, mean->bytes, &counts[id],
 			locality_extra(&f->config->locality, f->config->endpoints[i].place), now);
@@ -384,7 +384,7 @@ static void pass_now(struct pass *p)
 			pool_end(p, &f, counts, now);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void pass_on_timer(uv_timer_t *timer)
 {
 	struct pass *p = timer->data;
 	uint64_t began = thread_cpu_ns(), took;
@@ -393,8 +393,8 @@ static void on_timer(uv_timer_t *timer)
 	took = thread_cpu_ns() - began;
 	p->figures.passes++;
 	p->figures.cpu_seconds += (double)took / (double)NSEC_PER_SEC;
-	uv_timer_start(timer, on_timer, MAX((uint64_t)PASS_MS, took * PASS_SHARE / NSEC_PER_MSEC),
-		       0);
+	uv_timer_start(timer, pass_on_timer,
+		       MAX((uint64_t)PASS_MS, took * PASS_SHARE / NSEC_PER_MSEC), 0);
 }
 
 /* ---- life ------------------------------------------------------------------------ */
@@ -446,7 +446,7 @@ void pass_start(struct pass *p, uv_loop_t *loop, const struct poller *pages)
 	p->pages = pages;
 	uv_timer_init(loop, &p->timer);
 	p->timer.data = p;
-	uv_timer_start(&p->timer, on_timer, PASS_MS, 0);
+	uv_timer_start(&p->timer, pass_on_timer, PASS_MS, 0);
 }
 
 static void endpoint_forget(struct pass *p, uint32_t id)

@@ -256,7 +256,7 @@ static void source_free(struct gpu_source *s)
 	free(s);
 }
 
-static int add_source(struct poller *p, const struct config_pool *pool, const char *url)
+static int poll_add_source(struct poller *p, const struct config_pool *pool, const char *url)
 {
 	struct scrape_options options = {
 		.url = url,
@@ -303,11 +303,11 @@ static int add_source(struct poller *p, const struct config_pool *pool, const ch
 /* The pool's exporter, and those of its endpoints. */
 static int add_sources(struct poller *p, const struct config_pool *pool)
 {
-	int err = pool->dcgm_url ? add_source(p, pool, pool->dcgm_url) : 0;
+	int err = pool->dcgm_url ? poll_add_source(p, pool, pool->dcgm_url) : 0;
 
 	for (size_t i = 0; !err && i < pool->endpoint_count; i++)
 		if (pool->endpoints[i].gpu_exporter)
-			err = add_source(p, pool, pool->endpoints[i].gpu_exporter);
+			err = poll_add_source(p, pool, pool->endpoints[i].gpu_exporter);
 	return err;
 }
 
@@ -382,7 +382,7 @@ static bool watch_fresh(void *arg)
 	return page_is_witness(arg) && witness_ask(arg);
 }
 
-static const char *probe_done(void *arg, int error, const char *page, size_t size)
+static const char *poll_probe_done(void *arg, int error, const char *page, size_t size)
 {
 	(void)page;
 	(void)size;
@@ -390,7 +390,8 @@ static const char *probe_done(void *arg, int error, const char *page, size_t siz
 	return NULL;
 }
 
-static const struct scrape_callbacks probe_callbacks = {.fresh = witness_ask, .done = probe_done};
+static const struct scrape_callbacks probe_callbacks = {.fresh = witness_ask,
+							.done = poll_probe_done};
 
 /* ---- fitness --------------------------------------------------------------------- */
 
@@ -498,7 +499,7 @@ static bool is_in_pod(const struct watch *w)
 	       e.scope != PINTLE_SCOPE_NODE;
 }
 
-static int is_same(const struct diag_connection *c, void *arg)
+static int poll_is_same(const struct diag_connection *c, void *arg)
 {
 	const struct diag_connection *of = arg;
 
@@ -524,7 +525,7 @@ static bool came_to_listener(struct watch *w, const struct fetch_connection *c)
 	};
 	struct pintle_health *h = &w->poller->m->health[w->ref.id];
 	bool came = is_in_pod(w) || connection_find(w->poller->netns_fd, &there) ||
-		    connections_dump(w->poller->netns_fd, c->remote_port, is_same, &there);
+		    connections_dump(w->poller->netns_fd, c->remote_port, poll_is_same, &there);
 
 	if (!came)
 		h->unsteerable = PINTLE_UNSTEERABLE_ELSEWHERE;
@@ -784,7 +785,7 @@ static uint32_t watch_rate(struct watch *w)
 			    w->pool->slow_start_ns);
 }
 
-static size_t pool_index(const struct watch *w)
+static size_t poll_pool_index(const struct watch *w)
 {
 	return (size_t)(w->pool - w->poller->config->pools);
 }
@@ -897,7 +898,7 @@ static const char *check_done(void *arg, int error, const char *page, size_t siz
 
 static const struct scrape_callbacks check_callbacks = {.begin = check_begin, .done = check_done};
 
-static bool is_fresh(uint64_t then_ns, uint64_t staleness_ns, uint64_t now_ns)
+static bool poll_is_fresh(uint64_t then_ns, uint64_t staleness_ns, uint64_t now_ns)
 {
 	return then_ns && (int64_t)(now_ns - then_ns) <= (int64_t)staleness_ns;
 }
@@ -909,7 +910,7 @@ static double own_requests(const struct watch *w)
 	const struct pintle_work *work = &w->poller->m->works[w->ref.id];
 
 	if (work->generation != w->ref.generation ||
-	    !is_fresh(work->passed_ns, w->pool->saturation.staleness_ns, w->begun_ns))
+	    !poll_is_fresh(work->passed_ns, w->pool->saturation.staleness_ns, w->begun_ns))
 		return (double)w->inflight;
 	return (double)work->waiting + work->unseen + work->answering;
 }
@@ -985,7 +986,7 @@ static struct demand *demand_of(const struct watch *w)
 {
 	struct poller *p = w->poller;
 
-	return &p->demands[p->publication->pools[pool_index(w)].ref.id];
+	return &p->demands[p->publication->pools[poll_pool_index(w)].ref.id];
 }
 
 /* After a good page: only an endpoint that may be chosen is left alone for long. What is wrong with
@@ -1169,7 +1170,7 @@ static void proofs_forget(struct proofs *proofs)
 static struct proofs *proofs_of(struct watch *w)
 {
 	struct poller *p = w->poller;
-	struct pintle_ref ref = p->publication->pools[pool_index(w)].ref;
+	struct pintle_ref ref = p->publication->pools[poll_pool_index(w)].ref;
 	struct proofs *proofs = &p->proofs[ref.id];
 
 	if (proofs->generation != ref.generation) {
@@ -1214,7 +1215,7 @@ static void proofs_note(struct watch *w, const struct signals *s)
 static void answers_hear(struct watch *w)
 {
 	const struct poller *p = w->poller;
-	size_t at = pool_index(w);
+	size_t at = poll_pool_index(w);
 	const struct published_pool *pool = &p->publication->pools[at];
 
 	if (!answers_judge(p->answers, at, (size_t)(w->endpoint - w->pool->endpoints)))
@@ -1249,8 +1250,8 @@ static void watch_take(struct watch *w, const struct signals *read, const char *
 	score_publish(w, &score);
 	compare_with_others(w, &score);
 	sums_grow(sums_of(w), &w->counters, &signals);
-	if (adapters_concern(w->poller->adapters, pool_index(w)))
-		adapters_page(w->poller->adapters, w->ref, pool_index(w), page, size);
+	if (adapters_concern(w->poller->adapters, poll_pool_index(w)))
+		adapters_page(w->poller->adapters, w->ref, poll_pool_index(w), page, size);
 	w->counters.signals = signals;
 	w->counters.known = true;
 	w->counters.page_ns = monotonic_ns();

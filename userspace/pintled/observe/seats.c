@@ -28,14 +28,14 @@ struct seats {
 	bool told;
 };
 
-static int by_key(const void *left, const void *right)
+static int seats_by_key(const void *left, const void *right)
 {
 	return memcmp(left, right, sizeof(struct pintle_affinity_key));
 }
 
-static struct seat_row *row_find(struct seat_row *rows, size_t count, const void *key)
+static struct seat_row *seats_row_find(struct seat_row *rows, size_t count, const void *key)
 {
-	return count ? bsearch(key, rows, count, sizeof(*rows), by_key) : NULL;
+	return count ? bsearch(key, rows, count, sizeof(*rows), seats_by_key) : NULL;
 }
 
 /* ---- a look ---------------------------------------------------------------------- */
@@ -63,7 +63,7 @@ static int row_add(const void *key, const void *value, void *arg)
 static int row_again(const void *key, const void *value, void *arg)
 {
 	struct looking *l = arg;
-	struct seat_row *row = row_find(l->rows, l->count, key);
+	struct seat_row *row = seats_row_find(l->rows, l->count, key);
 
 	if (row)
 		row->before = *(const struct pintle_tenant *)value;
@@ -76,7 +76,7 @@ static int row_judge(const void *key, const void *value, void *arg)
 {
 	const struct pintle_tenant *after = value;
 	struct looking *l = arg;
-	struct seat_row *row = row_find(l->rows, l->count, key);
+	struct seat_row *row = seats_row_find(l->rows, l->count, key);
 	struct drift_count before;
 	int64_t wrong;
 
@@ -100,14 +100,14 @@ static int walk_judge(const struct seats *s, struct looking *l)
 	return err ?: map_each(s->m, MAP_tenants, row_judge, l);
 }
 
-static int look(const struct seats *s, struct looking *l)
+static int seats_look_once(const struct seats *s, struct looking *l)
 {
 	const struct timespec moment = {.tv_nsec = 2000000};
 	int err = map_each(s->m, MAP_tenants, row_add, l);
 
 	if (err || !l->count)
 		return err;
-	qsort(l->rows, l->count, sizeof(*l->rows), by_key);
+	qsort(l->rows, l->count, sizeof(*l->rows), seats_by_key);
 	err = walk_judge(s, l);
 	if (err || !l->wrong)
 		return err;
@@ -141,7 +141,7 @@ static uint64_t correct(const struct seats *s, struct looking *l)
 
 	for (size_t i = 0; i < l->count; i++) {
 		struct seat_row *now = &l->rows[i];
-		struct seat_row *before = row_find(s->rows, s->count, &now->key);
+		struct seat_row *before = seats_row_find(s->rows, s->count, &now->key);
 		int64_t wrong = before ? drift_agreed(before->wrong, now->wrong) : 0;
 
 		if (!wrong || tenant_correct(s, &now->key, wrong))
@@ -165,7 +165,7 @@ uint64_t seats_look(struct seats *s)
 
 	if (!s)
 		return 0;
-	err = look(s, &l);
+	err = seats_look_once(s, &l);
 	if (err) {
 		if (!s->told)
 			log_err_r(err, "failed to count the connections of tenants");

@@ -51,7 +51,7 @@ static bool may_tell(struct telemetry *t, uint64_t now)
 	return t->told++ < TOLD_MAX;
 }
 
-static bool name_of(const struct telemetry *t, uint32_t slot, char to[PINTLE_NAME_SIZE])
+static bool telemetry_name_of(const struct telemetry *t, uint32_t slot, char to[PINTLE_NAME_SIZE])
 {
 	struct pintle_name n;
 
@@ -68,7 +68,8 @@ static bool whole_name_of(const struct telemetry *t, uint32_t id, char to[2 * PI
 	struct pintle_endpoint e;
 
 	if (maps_value(t->m, MAP_endpoints, id, &e) || !e.pool_generation ||
-	    !name_of(t, e.pool, pool) || !name_of(t, PINTLE_ENDPOINT_SLOT(id), endpoint))
+	    !telemetry_name_of(t, e.pool, pool) ||
+	    !telemetry_name_of(t, PINTLE_ENDPOINT_SLOT(id), endpoint))
 		return false;
 	snprintf(to, 2 * PINTLE_NAME_SIZE, "%s/%s", pool, endpoint);
 	return true;

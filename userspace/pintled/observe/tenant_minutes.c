@@ -29,7 +29,7 @@ struct looking {
 	const bool *sealed; /* by the pool's id */
 };
 
-static int by_key(const void *left, const void *right)
+static int tenant_minutes_by_key(const void *left, const void *right)
 {
 	return memcmp(left, right, sizeof(struct pintle_affinity_key));
 }
@@ -38,7 +38,8 @@ static struct minute *minute_of(struct looking *l, const void *key)
 {
 	struct tenant_minutes *t = l->t;
 	struct tenant_row *former =
-		t->count ? bsearch(key, t->rows, t->count, sizeof(*t->rows), by_key) : NULL;
+		t->count ? bsearch(key, t->rows, t->count, sizeof(*t->rows), tenant_minutes_by_key)
+			 : NULL;
 	struct minute *m;
 
 	if (former && former->minute)
@@ -50,7 +51,7 @@ static struct minute *minute_of(struct looking *l, const void *key)
 }
 
 /* Each answer counts four times: bucket_spread(). */
-static void minute_publish(const struct looking *l, const struct tenant_row *row)
+static void tenant_minutes_publish_one(const struct looking *l, const struct tenant_row *row)
 {
 	const struct pintle_tenant_minute v = {
 		.looked_ns = l->now,
@@ -81,7 +82,7 @@ static int row_take(const void *key, const void *value, void *arg)
 		return 0;
 	bucket_spread(firsts->bucket, buckets);
 	minute_look(row->minute, buckets, l->now);
-	minute_publish(l, row);
+	tenant_minutes_publish_one(l, row);
 	return 0;
 }
 
@@ -102,7 +103,7 @@ static void gone_delete(const struct looking *l)
 
 /* ---- life ------------------------------------------------------------------------ */
 
-static void rows_free(struct tenant_row *rows, size_t count)
+static void tenant_minutes_rows_free(struct tenant_row *rows, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		free(rows[i].minute);
@@ -129,9 +130,9 @@ void tenant_minutes_look(struct tenant_minutes *t, const struct config *c,
 		sealed[published->pools[i].ref.id] = config_pool_is_tls(&c->pools[i]);
 	map_each(t->m, MAP_tenant_firsts, row_take, &l);
 	gone_delete(&l);
-	rows_free(t->rows, t->count);
+	tenant_minutes_rows_free(t->rows, t->count);
 	if (l.count)
-		qsort(l.rows, l.count, sizeof(*l.rows), by_key);
+		qsort(l.rows, l.count, sizeof(*l.rows), tenant_minutes_by_key);
 	t->rows = l.rows;
 	t->count = l.count;
 	t->looked = true;
@@ -152,6 +153,6 @@ void tenant_minutes_free(struct tenant_minutes *t)
 {
 	if (!t)
 		return;
-	rows_free(t->rows, t->count);
+	tenant_minutes_rows_free(t->rows, t->count);
 	free(t);
 }

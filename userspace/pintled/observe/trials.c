@@ -65,7 +65,7 @@ static uint64_t since(uint64_t now, uint64_t before)
 
 /* ---- blocks ------------------------------------------------------------------------- */
 
-static struct pintle_trial_block key_of(const struct pintle_trial_result *r, uint32_t number)
+static struct pintle_trial_block trials_key_of(const struct pintle_trial_result *r, uint32_t number)
 {
 	return (struct pintle_trial_block){r->pool, (__u32)r->trial.seed, number};
 }
@@ -79,7 +79,7 @@ static uint64_t block_start(const struct pintle_trial_result *r, uint32_t number
 static bool block_make(const struct look *l, const struct pintle_trial_result *r, uint32_t number)
 {
 	static const struct pintle_firsts none;
-	struct pintle_trial_block key = key_of(r, number);
+	struct pintle_trial_block key = trials_key_of(r, number);
 
 	return !bpf_map_update_elem(l->m->fd[MAP_trial_blocks], &key, &none, BPF_NOEXIST) ||
 	       errno == EEXIST;
@@ -89,7 +89,7 @@ static bool block_make(const struct look *l, const struct pintle_trial_result *r
 static void block_drop(const struct look *l, struct pintle_trial_result *r, uint32_t number,
 		       enum pintle_measured state)
 {
-	struct pintle_trial_block key = key_of(r, number);
+	struct pintle_trial_block key = trials_key_of(r, number);
 
 	bpf_map_delete_elem(l->m->fd[MAP_trial_blocks], &key);
 	r->block[number] = (struct pintle_measure){.state = state};
@@ -120,7 +120,7 @@ static void block_follow(const struct look *l, struct pintle_trial_result *r, ui
 {
 	struct pintle_measure *b = &r->block[number];
 	uint64_t from = block_start(r, number) + r->trial.washout_ns;
-	struct pintle_trial_block key = key_of(r, number);
+	struct pintle_trial_block key = trials_key_of(r, number);
 	struct pintle_firsts there;
 
 	if (b->state == PINTLE_MEASURED_BEGUN) {
@@ -142,7 +142,7 @@ static void block_follow(const struct look *l, struct pintle_trial_result *r, ui
 static void block_close(const struct look *l, struct pintle_trial_result *r, uint32_t number)
 {
 	struct pintle_measure *b = &r->block[number];
-	struct pintle_trial_block key = key_of(r, number);
+	struct pintle_trial_block key = trials_key_of(r, number);
 	struct pintle_firsts f;
 
 	if (b->state != PINTLE_MEASURED_ENDED ||
@@ -170,8 +170,8 @@ static void blocks_lose(const struct look *l, struct pintle_trial_result *r, uin
 
 /* ---- results ------------------------------------------------------------------------ */
 
-static const char *name_of(const struct look *l, const struct pintle_ref *pool,
-			   char to[PINTLE_NAME_SIZE])
+static const char *trials_name_of(const struct look *l, const struct pintle_ref *pool,
+				  char to[PINTLE_NAME_SIZE])
 {
 	struct pintle_name n = {0};
 
@@ -216,7 +216,7 @@ static struct pintle_trial_result *result_of(const struct look *l, const struct 
 	memset(r, 0, sizeof(*r));
 	r->trial = t->trial;
 	r->pool = t->pool;
-	log_info("%s: an A/B test begins: %u blocks of %ju s", name_of(l, &t->pool, name),
+	log_info("%s: an A/B test begins: %u blocks of %ju s", trials_name_of(l, &t->pool, name),
 		 trial_block_count(&t->trial), (uintmax_t)(t->trial.period_ns / NSEC_PER_SEC));
 	return r;
 }
@@ -245,7 +245,7 @@ static void result_end(const struct look *l, struct pintle_trial_result *r,
 			block_drop(l, r, k, PINTLE_MEASURED_NOT);
 	r->ended = why;
 	__atomic_store_n(&r->ended_ns, l->now, __ATOMIC_RELEASE);
-	log_info("%s: the A/B test is over", name_of(l, &r->pool, name));
+	log_info("%s: the A/B test is over", trials_name_of(l, &r->pool, name));
 }
 
 /* ---- tests -------------------------------------------------------------------------- */

@@ -75,7 +75,7 @@ struct walk {
 	struct cgroup way[CGROUP2_MAX_DEPTH + 1]; /* by depth, from the root to the one visited */
 };
 
-static int by_id(const void *left, const void *right)
+static int clients_by_id(const void *left, const void *right)
 {
 	const struct cgroup *a = left, *b = right;
 
@@ -86,7 +86,7 @@ static const struct cgroup *tree_find(const struct tree *t, uint64_t id)
 {
 	struct cgroup key = {.id = id};
 
-	return t->count ? bsearch(&key, t->all, t->count, sizeof(key), by_id) : NULL;
+	return t->count ? bsearch(&key, t->all, t->count, sizeof(key), clients_by_id) : NULL;
 }
 
 static bool tree_add(struct tree *t, const struct cgroup *g)
@@ -144,7 +144,7 @@ static bool walk_tree(struct clients *x, struct tree *to)
 		x->told_many = true;
 	}
 	if (to->count)
-		qsort(to->all, to->count, sizeof(*to->all), by_id);
+		qsort(to->all, to->count, sizeof(*to->all), clients_by_id);
 	return !err || err == -ECANCELED;
 }
 
@@ -200,7 +200,7 @@ static void clients_adopt(struct clients *x)
 		previous = &key;
 	}
 	if (x->tree.count)
-		qsort(x->tree.all, x->tree.count, sizeof(*x->tree.all), by_id);
+		qsort(x->tree.all, x->tree.count, sizeof(*x->tree.all), clients_by_id);
 }
 
 static void take_tree(struct clients *x, struct tree *tree)
@@ -228,7 +228,7 @@ static void walk_now(struct clients *x)
 
 /* ---- watching ---------------------------------------------------------------------- */
 
-static void on_timer(uv_timer_t *timer)
+static void clients_on_timer(uv_timer_t *timer)
 {
 	walk_now(timer->data);
 }
@@ -240,10 +240,10 @@ static void walk_soon(struct clients *x)
 	uint64_t ms = rested < rest ? (rest - rested) / NSEC_PER_MSEC : 0;
 
 	if (!uv_is_active((uv_handle_t *)&x->timer))
-		uv_timer_start(&x->timer, on_timer, MAX(ms, (uint64_t)SETTLE_MS), 0);
+		uv_timer_start(&x->timer, clients_on_timer, MAX(ms, (uint64_t)SETTLE_MS), 0);
 }
 
-static void on_change(uv_poll_t *poll, int status, int events)
+static void clients_on_change(uv_poll_t *poll, int status, int events)
 {
 	struct clients *x = poll->data;
 	char buf[16384] __attribute__((aligned(__alignof__(struct inotify_event))));
@@ -310,7 +310,7 @@ static void clients_start(struct clients *x)
 	} else if (!uv_poll_init(x->loop, &x->poll, x->inotify)) {
 		x->poll.data = x;
 		x->handles++;
-		uv_poll_start(&x->poll, UV_READABLE, on_change);
+		uv_poll_start(&x->poll, UV_READABLE, clients_on_change);
 	}
 }
 

@@ -16,7 +16,7 @@ void frontends_free(struct frontends *f)
 	*f = (struct frontends){0};
 }
 
-static int add_row(struct frontends *f, const struct frontend_row *row)
+static int frontends_add_row(struct frontends *f, const struct frontend_row *row)
 {
 	if (!ROOM_FOR_ONE(f->rows, f->n, f->room, 64))
 		return log_err_r(ENOMEM, "frontends");
@@ -24,21 +24,21 @@ static int add_row(struct frontends *f, const struct frontend_row *row)
 	return 0;
 }
 
-static int by_key(const void *left, const void *right)
+static int frontends_by_key(const void *left, const void *right)
 {
 	const struct frontend_row *a = left, *b = right;
 
 	return memcmp(&a->key, &b->key, sizeof(a->key));
 }
 
-/* As find_row() wants them. */
-static void rows_sort(struct frontends *f)
+/* As frontends_find_row() wants them. */
+static void frontends_rows_sort(struct frontends *f)
 {
 	if (f->n)
-		qsort(f->rows, f->n, sizeof(*f->rows), by_key);
+		qsort(f->rows, f->n, sizeof(*f->rows), frontends_by_key);
 }
 
-static int add_present(const void *key, const void *value, void *arg)
+static int frontends_add_present(const void *key, const void *value, void *arg)
 {
 	struct frontend_row row;
 
@@ -46,18 +46,18 @@ static int add_present(const void *key, const void *value, void *arg)
 	memcpy(&row.value, value, sizeof(row.value));
 	if (row.key.prefixlen < PINTLE_FRONTEND_FIXED_BITS)
 		return 0; /* not ours: no frontend's key is so short */
-	return add_row(arg, &row);
+	return frontends_add_row(arg, &row);
 }
 
 int frontends_load(const struct maps *m, struct frontends *out)
 {
 	_cleanup_(frontends_free) struct frontends f = {0};
-	int err = map_each(m, MAP_frontends, add_present, &f);
+	int err = map_each(m, MAP_frontends, frontends_add_present, &f);
 
 	assert(!out->rows && !out->n);
 	if (err)
 		return err;
-	rows_sort(&f);
+	frontends_rows_sort(&f);
 	*out = f;
 	f = (struct frontends){0};
 	return 0;
@@ -81,12 +81,12 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 					  .prefix_bits = c->pools[i].frontends[j].prefix_bits},
 			};
 
-			err = add_row(&f, &row);
+			err = frontends_add_row(&f, &row);
 		}
 	}
 	if (err)
 		return err;
-	rows_sort(&f);
+	frontends_rows_sort(&f);
 	*out = f;
 	f = (struct frontends){0};
 	return 0;
@@ -94,16 +94,17 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 
 /* ---- questions ------------------------------------------------------------------- */
 
-static const struct frontend_row *find_row(const struct frontends *f,
-					   const struct pintle_frontend_key *key)
+static const struct frontend_row *frontends_find_row(const struct frontends *f,
+						     const struct pintle_frontend_key *key)
 {
 	const struct frontend_row row = {.key = *key};
 
-	return f->n ? bsearch(&row, f->rows, f->n, sizeof(row), by_key) : NULL;
+	return f->n ? bsearch(&row, f->rows, f->n, sizeof(row), frontends_by_key) : NULL;
 }
 
 /* Frontends that differ only in the port share a route. */
-static bool same_prefix(const struct pintle_frontend_key *a, const struct pintle_frontend_key *b)
+static bool frontends_same_prefix(const struct pintle_frontend_key *a,
+				  const struct pintle_frontend_key *b)
 {
 	return a->prefixlen == b->prefixlen && !memcmp(a->address, b->address, sizeof(a->address));
 }
@@ -112,7 +113,7 @@ static bool is_announced(const struct frontends *f, const struct pintle_frontend
 {
 	for (size_t i = 0; i < f->n; i++)
 		if (f->rows[i].value.flags & PINTLE_FRONTEND_ANNOUNCED &&
-		    same_prefix(&f->rows[i].key, key))
+		    frontends_same_prefix(&f->rows[i].key, key))
 			return true;
 	return false;
 }
@@ -125,7 +126,7 @@ static bool is_announced(const struct frontends *f, const struct pintle_frontend
 static int note_route(const struct maps *m, const struct frontends *old,
 		      const struct pintle_frontend_key *key)
 {
-	const struct frontend_row *row = find_row(old, key);
+	const struct frontend_row *row = frontends_find_row(old, key);
 	struct pintle_frontend value = {0};
 
 	if (row)
@@ -141,7 +142,7 @@ struct own_routes {
 	size_t n;
 };
 
-static bool is_own(const struct own_routes *own, const struct frontend_addr *f)
+static bool frontends_is_own(const struct own_routes *own, const struct frontend_addr *f)
 {
 	for (size_t i = 0; i < own->n; i++)
 		if (own->all[i].prefix_bits == f->prefix_bits &&
@@ -157,7 +158,7 @@ static int announce_row(const struct maps *m, int netns_fd, const struct own_rou
 	bool ours = true;
 	int err = 0;
 
-	if (!is_own(own, &f)) {
+	if (!frontends_is_own(own, &f)) {
 		err = note_route(m, old, &row->key);
 		if (!err)
 			err = routes_add_local(netns_fd, &f, &ours);
@@ -203,7 +204,7 @@ int frontends_put(const struct maps *m, const struct frontends *old, const struc
 
 	for (size_t i = 0; !err && i < wanted->n; i++) {
 		struct pintle_frontend value = wanted->rows[i].value;
-		const struct frontend_row *was = find_row(old, &wanted->rows[i].key);
+		const struct frontend_row *was = frontends_find_row(old, &wanted->rows[i].key);
 
 		/* The old row's route exists until frontends_settle() has removed it. */
 		if (was)
@@ -216,7 +217,7 @@ int frontends_put(const struct maps *m, const struct frontends *old, const struc
 static int settle_row(const struct maps *m, int netns_fd, const struct frontends *wanted,
 		      const struct frontend_row *now)
 {
-	const struct frontend_row *row = find_row(wanted, &now->key);
+	const struct frontend_row *row = frontends_find_row(wanted, &now->key);
 	struct frontend_addr f = frontend_of_key(&now->key);
 	int err = 0;
 

@@ -37,7 +37,7 @@ struct ids {
 
 /* ---- reading --------------------------------------------------------------------- */
 
-static int read_pools(struct ids *ids)
+static int ids_read_pools(struct ids *ids)
 {
 	_cleanup_free_ struct pintle_pool *p = malloc(sizeof(*p));
 	int err = p ? 0 : -ENOMEM;
@@ -59,7 +59,7 @@ int ids_load(const struct maps *m, struct ids **out)
 	if (!ids)
 		return log_err_r(ENOMEM, "ids");
 	ids->m = m;
-	err = read_pools(ids);
+	err = ids_read_pools(ids);
 	if (!err)
 		err = maps_values(m, MAP_endpoints, ids->endpoints);
 	if (!err)
@@ -82,7 +82,7 @@ static uint32_t next_generation(uint32_t generation)
 	return generation + 1 ?: 1; /* 0 is no generation */
 }
 
-static bool has_name(const struct pintle_name *n, const char *name)
+static bool ids_has_name(const struct pintle_name *n, const char *name)
 {
 	return !strncmp(n->name, name, sizeof(n->name));
 }
@@ -92,7 +92,7 @@ static void plan_name(struct ids *ids, uint32_t slot, uint32_t generation, const
 	struct pintle_name *n = &ids->names[slot];
 
 	assert(slot < PINTLE_SLOTS && generation);
-	if (n->generation == generation && has_name(n, name))
+	if (n->generation == generation && ids_has_name(n, name))
 		return;
 	memset(n, 0, sizeof(*n));
 	n->generation = generation;
@@ -100,11 +100,11 @@ static void plan_name(struct ids *ids, uint32_t slot, uint32_t generation, const
 	ids->renamed[slot] = true;
 }
 
-static struct pintle_ref keep_pool(struct ids *ids, const struct config_pool *c)
+static struct pintle_ref ids_keep_pool(struct ids *ids, const struct config_pool *c)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_POOLS; i++) {
 		if (ids->pools[i] && ids->decided_by[i] == c->decided_by &&
-		    ids->reach[i] == c->reach && has_name(&ids->names[i], c->name)) {
+		    ids->reach[i] == c->reach && ids_has_name(&ids->names[i], c->name)) {
 			ids->pool_use[i] = KEPT;
 			return (struct pintle_ref){i, ids->pools[i]};
 		}
@@ -160,12 +160,12 @@ static bool is_at(const struct pintle_endpoint *e, const struct endpoint_addr *a
 /* In the file a name may change while the server stays. In a cluster the name is the pod's, and an
  * address that has another name is another pod's: it must not inherit counts, failures or sessions.
  */
-static bool is_same(const struct ids *ids, uint32_t id, const struct config_pool *pool,
-		    const struct config_endpoint *c)
+static bool ids_is_same(const struct ids *ids, uint32_t id, const struct config_pool *pool,
+			const struct config_endpoint *c)
 {
 	return is_at(&ids->endpoints[id], config_endpoint_at(c)) &&
 	       (!strchr(pool->name, '/') ||
-		has_name(&ids->names[PINTLE_ENDPOINT_SLOT(id)], c->name));
+		ids_has_name(&ids->names[PINTLE_ENDPOINT_SLOT(id)], c->name));
 }
 
 static uint32_t endpoint_flags(const struct config_endpoint *c)
@@ -195,7 +195,7 @@ static struct pintle_ref keep_endpoint(struct ids *ids, struct pintle_ref pool,
 		uint32_t i = (uint32_t)*at;
 		struct pintle_endpoint *e = &ids->endpoints[i];
 
-		if (e->pool_generation != pool.generation || !is_same(ids, i, p, c))
+		if (e->pool_generation != pool.generation || !ids_is_same(ids, i, p, c))
 			continue;
 		*at = ids->next[i];
 		ids->endpoint_use[i] = KEPT;
@@ -207,7 +207,7 @@ static struct pintle_ref keep_endpoint(struct ids *ids, struct pintle_ref pool,
 	return (struct pintle_ref){0};
 }
 
-static bool has_connections(const struct ids *ids, uint32_t endpoint)
+static bool ids_has_connections(const struct ids *ids, uint32_t endpoint)
 {
 	const struct pintle_inflight *f = &ids->m->inflight[endpoint];
 
@@ -225,7 +225,7 @@ static int find_left(const struct ids *ids, uint32_t *from, bool taken)
 	for (; *from < PINTLE_MAX_ENDPOINTS; ++*from)
 		if (ids->endpoint_use[*from] == LEFT &&
 		    !!ids->endpoints[*from].pool_generation == taken &&
-		    !has_connections(ids, *from))
+		    !ids_has_connections(ids, *from))
 			return (int)*from;
 	return -1;
 }
@@ -272,7 +272,7 @@ static int plan_pools(struct ids *ids, const struct config *c, struct publicatio
 	int err = 0;
 
 	for (size_t i = 0; i < c->pool_count; i++)
-		p->pools[i].ref = keep_pool(ids, &c->pools[i]);
+		p->pools[i].ref = ids_keep_pool(ids, &c->pools[i]);
 	for (size_t i = 0; !err && i < c->pool_count; i++)
 		if (!p->pools[i].ref.generation)
 			err = new_pool(ids, c->pools[i].name, &p->pools[i].ref);

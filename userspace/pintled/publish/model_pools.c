@@ -83,7 +83,7 @@ struct settling {
 	struct pintle_model_key gone[2 * (PINTLE_MAX_MODELS + PINTLE_MAX_POOLS)];
 };
 
-static bool is_wanted(const struct settling *s, const struct pintle_model_key *key)
+static bool model_pools_is_wanted(const struct settling *s, const struct pintle_model_key *key)
 {
 	for (size_t i = 0; i < s->config->pool_count; i++)
 		if (!memcmp(&s->published->pools[i].ref, &key->pool, sizeof(key->pool)))
@@ -101,7 +101,7 @@ static int model_visit(const void *at, const void *value, void *arg)
 
 	(void)value;
 	key.name[sizeof(key.name) - 1] = '\0';
-	if (!is_wanted(s, &key) && s->count < ARRAY_SIZE(s->gone))
+	if (!model_pools_is_wanted(s, &key) && s->count < ARRAY_SIZE(s->gone))
 		s->gone[s->count++] = key;
 	return 0;
 }

@@ -68,7 +68,8 @@ static bool has_bounded(const struct config_pool *p)
 	return false;
 }
 
-static socklen_t socket_address(const struct addr *ip, uint16_t port, struct sockaddr_storage *out)
+static socklen_t overload_socket_address(const struct addr *ip, uint16_t port,
+					 struct sockaddr_storage *out)
 {
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
 	struct sockaddr_in *v4 = (struct sockaddr_in *)out;
@@ -92,7 +93,7 @@ static bool address_towards(const struct overload *o, const struct addr *to, str
 {
 	struct sockaddr_storage a, from = {0};
 	struct addr is;
-	socklen_t length = socket_address(to, PORT, &a), size = sizeof(from);
+	socklen_t length = overload_socket_address(to, PORT, &a), size = sizeof(from);
 	_cleanup_close_ int fd =
 		netns_socket_quiet(o->netns_fd, a.ss_family, SOCK_DGRAM, IPPROTO_UDP);
 
@@ -160,7 +161,7 @@ static void find_addresses(struct overload *o, const struct config *c)
 
 /* ---- listeners -------------------------------------------------------------------- */
 
-static bool wanted(const struct overload *o)
+static bool overload_is_wanted(const struct overload *o)
 {
 	return o->at[0].port || o->at[1].port;
 }
@@ -173,7 +174,7 @@ static bool listening(const struct overload *o)
 static int listener_make(const struct overload *o, const struct endpoint_addr *at)
 {
 	struct sockaddr_storage a;
-	socklen_t length = socket_address(&at->ip, at->port, &a);
+	socklen_t length = overload_socket_address(&at->ip, at->port, &a);
 	_cleanup_close_ int fd =
 		netns_socket_quiet(o->netns_fd, a.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	int one = 1;
@@ -301,7 +302,7 @@ static void child_end(struct overload *o)
 	o->child = NULL;
 }
 
-static void on_timer(uv_timer_t *t);
+static void overload_on_timer(uv_timer_t *t);
 
 static void on_exit_status(uv_process_t *process, int64_t status, int number)
 {
@@ -315,7 +316,7 @@ static void on_exit_status(uv_process_t *process, int64_t status, int number)
 	log_warn("the overload responder ended (%s %d); starting another one",
 		 number ? "signal" : "status", number ?: (int)status);
 	/* One that cannot work ends at once, again and again. */
-	uv_timer_start(&o->timer, on_timer,
+	uv_timer_start(&o->timer, overload_on_timer,
 		       monotonic_ns() - o->started_ns > AGAIN_NS ? 0 : AGAIN_NS / NSEC_PER_MSEC, 0);
 }
 
@@ -381,12 +382,12 @@ static int child_start(struct overload *o)
 		return err;
 	}
 	o->child = child;
-	uv_timer_start(&o->timer, on_timer, READY_MS, READY_MS);
+	uv_timer_start(&o->timer, overload_on_timer, READY_MS, READY_MS);
 	return 0;
 }
 
 /* Starts the responder if it is wanted and none runs; announces it once it is ready. */
-static void on_timer(uv_timer_t *t)
+static void overload_on_timer(uv_timer_t *t)
 {
 	struct overload *o = t->data;
 	int err;
@@ -399,7 +400,7 @@ static void on_timer(uv_timer_t *t)
 		if (!err)
 			return;
 		log_err_r(err, "failed to start the overload responder");
-		uv_timer_start(t, on_timer, AGAIN_NS / NSEC_PER_MSEC, 0);
+		uv_timer_start(t, overload_on_timer, AGAIN_NS / NSEC_PER_MSEC, 0);
 		return;
 	}
 	if (__atomic_load_n(&o->board->ready, __ATOMIC_ACQUIRE) != (__u32)o->child->process.pid)
@@ -417,7 +418,7 @@ static void mend(struct overload *o)
 	if (o->child && (changed || !listening(o)))
 		child_end(o);
 	if (!o->child && listening(o) && !uv_is_active((uv_handle_t *)&o->timer))
-		uv_timer_start(&o->timer, on_timer, 0, 0);
+		uv_timer_start(&o->timer, overload_on_timer, 0, 0);
 }
 
 /* ---- when to come back ---------------------------------------------------------------- */
@@ -469,8 +470,8 @@ static void row_write(struct board_row *row, const struct config_class *k, uint3
 }
 
 /* Whether connections of the class may go to the endpoint once it has room. */
-static bool is_open(const struct overload *o, const struct orders *orders, uint32_t id,
-		    uint32_t class_id)
+static bool overload_is_open(const struct overload *o, const struct orders *orders, uint32_t id,
+			     uint32_t class_id)
 {
 	return !orders_barred(orders, id) && !(o->maps->health[id].closed_classes >> class_id & 1);
 }
@@ -491,15 +492,16 @@ static double class_wait(const struct overload *o, const struct orders *orders,
 		double wait = retry_wait(&o->paces[id], load, retry_room(limit, s->rate),
 					 MAX((double)(s->waiting + s->running), under_way[i]));
 
-		if (is_open(o, orders, id, class_id) && wait >= 0 && (least < 0 || wait < least))
+		if (overload_is_open(o, orders, id, class_id) && wait >= 0 &&
+		    (least < 0 || wait < least))
 			least = wait;
 	}
 	return least;
 }
 
-static void look_at_pool(struct overload *o, const struct orders *orders,
-			 const struct config_pool *p, const struct published_pool *at,
-			 double seconds)
+static void overload_look_at_pool(struct overload *o, const struct orders *orders,
+				  const struct config_pool *p, const struct published_pool *at,
+				  double seconds)
 {
 	_cleanup_free_ double *under_way = calloc(p->endpoint_count + 1, sizeof(*under_way));
 
@@ -530,10 +532,10 @@ void overload_look(struct overload *o, const struct orders *orders)
 	o->looked_ns = now;
 	if (!o->config)
 		return;
-	for (size_t i = 0; wanted(o) && i < o->config->pool_count; i++)
+	for (size_t i = 0; overload_is_wanted(o) && i < o->config->pool_count; i++)
 		if (has_bounded(&o->config->pools[i]))
-			look_at_pool(o, orders, &o->config->pools[i], &o->published->pools[i],
-				     seconds);
+			overload_look_at_pool(o, orders, &o->config->pools[i],
+					      &o->published->pools[i], seconds);
 	mend(o);
 }
 
@@ -572,7 +574,7 @@ static int overload_open(struct overload *o)
 	return o->paces && o->of ? 0 : -ENOMEM;
 }
 
-static void on_close(uv_handle_t *h)
+static void overload_on_close(uv_handle_t *h)
 {
 	free(h->data);
 }
@@ -615,7 +617,7 @@ void overload_configure(struct overload *o, const struct config *c, const struct
 	o->config = c;
 	o->published = p;
 	find_addresses(o, c);
-	if (wanted(o) && !o->board) {
+	if (overload_is_wanted(o) && !o->board) {
 		err = overload_open(o);
 		if (err) {
 			log_err_r(err, "the overload responder cannot be started; connections of "
@@ -634,7 +636,7 @@ void overload_configure(struct overload *o, const struct config *c, const struct
 bool overload_wanted(const struct overload *o, bool *up)
 {
 	*up = o->up;
-	return wanted(o);
+	return overload_is_wanted(o);
 }
 
 const struct board *overload_board(const struct overload *o)
@@ -648,5 +650,5 @@ void overload_free(struct overload *o)
 		return;
 	child_end(o);
 	overload_release(o);
-	uv_close((uv_handle_t *)&o->timer, on_close);
+	uv_close((uv_handle_t *)&o->timer, overload_on_close);
 }

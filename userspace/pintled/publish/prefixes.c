@@ -44,7 +44,7 @@ uint64_t prefixes_seed(const __u64 hint_key[2], const char *pool)
 	return sum.word[0];
 }
 
-static bool wanted(const struct config *c)
+static bool prefixes_wanted(const struct config *c)
 {
 	for (size_t i = 0; i < c->pool_count; i++)
 		if (config_wants_prompts(&c->pools[i]))
@@ -72,11 +72,11 @@ int prefixes_publish(const struct maps *m, const struct config *c)
 	bool there = !bpf_map_lookup_elem(m->fd[MAP_prefixes], &zero, &id);
 	int err = 0;
 
-	if (there && !wanted(c)) {
+	if (there && !prefixes_wanted(c)) {
 		err = bpf_map_delete_elem(m->fd[MAP_prefixes], &zero) ? -errno : 0;
 		return err ? log_err_r(err, "failed to remove the table of prefixes") : 0;
 	}
-	if (!wanted(c))
+	if (!prefixes_wanted(c))
 		return 0;
 	prefixes_key(m->node->hint_key, &key);
 	err = maps_put(m, MAP_prefix_key, &zero, &key);

@@ -106,7 +106,7 @@ static void set_rule(struct pintle_class_rule *v, const struct config_rule *c, s
 		v->prefix[i] = c->source.prefix.bytes[i] & v->mask[i];
 }
 
-static void set_access(struct pintle_pool *v, const struct config_pool *c)
+static void publish_set_access(struct pintle_pool *v, const struct config_pool *c)
 {
 	for (size_t i = 0; i < c->allow_count; i++)
 		set_rule(&v->allowed[v->allow_count++], &c->allowed[i], 0);
@@ -244,7 +244,7 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 	v->mode = c->mode;
 	v->failure_mode = failure_mode(v, c, now);
 	set_classes(v, c, now);
-	set_access(v, c);
+	publish_set_access(v, c);
 	set_others(v, all, c, all_p);
 	v->decided_by = c->decided_by;
 	v->reach = c->reach;
@@ -367,7 +367,7 @@ struct address_row {
 };
 
 /* Adds whose listener it must be: the user and the cgroup, if the endpoint names any. */
-static int add_owner(const struct config_endpoint *c, struct pintle_address *a)
+static int publish_add_owner(const struct config_endpoint *c, struct pintle_address *a)
 {
 	char *end;
 	unsigned long uid;
@@ -439,8 +439,8 @@ static int add_port(struct map_rows *to, const struct address_row *row,
 
 /* Most servers listen on every address, although the configuration names one. So a wildcard
  * listener is the endpoint, too, if no other endpoint has that port. */
-static int add_endpoint(struct map_rows *to, const struct config_endpoint *c,
-			const struct published_pool *p, size_t i, bool alone_at_port)
+static int publish_add_endpoint(struct map_rows *to, const struct config_endpoint *c,
+				const struct published_pool *p, size_t i, bool alone_at_port)
 {
 	static const struct addr any;
 	struct address_row row = {
@@ -449,7 +449,7 @@ static int add_endpoint(struct map_rows *to, const struct config_endpoint *c,
 			  .generation = p->endpoints[i].generation,
 			  .pool = p->ref.id},
 	};
-	int err = add_owner(c, &row.value);
+	int err = publish_add_owner(c, &row.value);
 
 	if (err)
 		return err;
@@ -481,7 +481,8 @@ static int collect_addresses(const struct config *c, const struct publication *p
 	{
 		const struct config_endpoint *e = &c->pools[i].endpoints[j];
 
-		err = add_endpoint(out, e, &p->pools[i], j, at_port[e->listen.port] == 1) ?: err;
+		err = publish_add_endpoint(out, e, &p->pools[i], j, at_port[e->listen.port] == 1)
+			      ?: err;
 	}
 	return err;
 }

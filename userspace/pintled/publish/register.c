@@ -112,8 +112,8 @@ static uint32_t count_sockets(const uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT
 }
 
 /* The same search as listener_endpoint() in bpf/hooks/sockops_server.bpf.h. */
-static bool find_endpoint(const struct maps *m, uint32_t scope, const struct listener *l,
-			  struct pintle_address *to, bool *elsewhere)
+static bool register_find_endpoint(const struct maps *m, uint32_t scope, const struct listener *l,
+				   struct pintle_address *to, bool *elsewhere)
 {
 	struct pintle_address_key key = {.scope = scope, .port = l->port};
 
@@ -290,7 +290,7 @@ static void claim_listeners(struct registration *r, uint32_t scope, const struct
 
 		c->listener = &ls[i];
 		c->scope = scope;
-		if (!find_endpoint(r->m, scope, &ls[i], &c->to, &elsewhere) ||
+		if (!register_find_endpoint(r->m, scope, &ls[i], &c->to, &elsewhere) ||
 		    c->to.endpoint >= PINTLE_MAX_ENDPOINTS)
 			continue;
 		r->n++;
@@ -362,7 +362,8 @@ static void health_settle(struct pintle_health *h, const struct slots *p)
 }
 
 /* Reads the slots again, because a listen() may have filled some while listeners were fetched. A
- * listen(), or a server's end, between that and the write to `health` is seen by the second look. */
+ * listen(), or a server's end, between that and the write to `health` is seen by the second look.
+ */
 static void health_settle_all(struct registration *r)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
@@ -385,7 +386,7 @@ struct told {
 	int32_t error;
 };
 
-static void name_of(const struct maps *m, uint32_t slot, char name[PINTLE_NAME_SIZE])
+static void register_name_of(const struct maps *m, uint32_t slot, char name[PINTLE_NAME_SIZE])
 {
 	struct pintle_name n = {0};
 
@@ -398,8 +399,8 @@ static void tell_unsteerable(const struct maps *m, uint32_t endpoint,
 {
 	char pool[PINTLE_NAME_SIZE], name[PINTLE_NAME_SIZE], who[32] = "";
 
-	name_of(m, e->pool, pool);
-	name_of(m, PINTLE_ENDPOINT_SLOT(endpoint), name);
+	register_name_of(m, e->pool, pool);
+	register_name_of(m, PINTLE_ENDPOINT_SLOT(endpoint), name);
 	if (unsteerable_stranger(now->unsteerable))
 		snprintf(who, sizeof(who), ", of uid %u,", now->stranger);
 	log_warn("%s/%s: the listener at port %u%s is %s: %s", pool, name, e->port, who,

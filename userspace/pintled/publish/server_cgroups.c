@@ -84,7 +84,7 @@ static int collect_patterns(struct walk *w, const struct config *c)
 	return w->matched ? 0 : -ENOMEM;
 }
 
-static bool add_row(struct walk *w, uint64_t cgroup, uint64_t pattern)
+static bool server_cgroups_add_row(struct walk *w, uint64_t cgroup, uint64_t pattern)
 {
 	if (w->row_count == PINTLE_MAX_SERVER_CGROUPS ||
 	    !ROOM_FOR_ONE(w->rows, w->row_count, w->room, 64))
@@ -102,7 +102,7 @@ static bool server_cgroups_visit(void *arg, const struct cgroup2_visit *v)
 	assert(v->depth >= 0 && v->depth <= CGROUP2_MAX_DEPTH);
 	for (size_t i = 0; i < w->count; i++) {
 		here[i] = (v->depth && above[i]) || text_matches(w->patterns[i].text, v->path);
-		if (here[i] && !add_row(w, v->id, w->patterns[i].id))
+		if (here[i] && !server_cgroups_add_row(w, v->id, w->patterns[i].id))
 			return false;
 	}
 	return true;

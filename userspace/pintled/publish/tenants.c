@@ -70,8 +70,8 @@ struct settling {
 	size_t count;
 };
 
-static bool is_gone(const struct settling *s, const struct pintle_affinity_key *key,
-		    const struct pintle_tenant *n)
+static bool tenants_is_gone(const struct settling *s, const struct pintle_affinity_key *key,
+			    const struct pintle_tenant *n)
 {
 	if (key->pool >= PINTLE_MAX_POOLS || s->generations[key->pool] != key->pool_generation ||
 	    !s->has_quotas[key->pool])
@@ -84,7 +84,7 @@ static int tenant_visit(const void *key, const void *value, void *arg)
 {
 	struct settling *s = arg;
 
-	if (is_gone(s, key, value) && s->count < ARRAY_SIZE(s->gone))
+	if (tenants_is_gone(s, key, value) && s->count < ARRAY_SIZE(s->gone))
 		s->gone[s->count++] = *(const struct pintle_affinity_key *)key;
 	return 0;
 }
