@@ -50,6 +50,7 @@
  * heartbeat older than STATE_HEARTBEAT_NS for a dead daemon. */
 #define HEARTBEAT_MAX_MS 500
 #define HEARTBEAT_MIN_MS 20
+#define UNREADY_MS       50ULL /* between heartbeats until the daemon is ready */
 #define HOUSEKEEPING_MS  2000
 #define TEND_MS          300 /* so soon `pintle set` is noticed */
 #define FIRST_BEAT_NS    (2 * NSEC_PER_SEC)
@@ -139,6 +140,7 @@ static void tell_ready(struct daemon *d)
 	    !hosts_first_round_over(d->hosts))
 		return;
 	d->ready_told = true;
+	uv_timer_set_repeat(&d->heartbeat, heartbeat_ms(d->config));
 	log_info("ready: %zu pool%s", d->config->pool_count, plural(d->config->pool_count));
 	notify_ready(NULL);
 	/* The first round scrapes all endpoints at once, and took memory that no later round
@@ -233,7 +235,7 @@ static void start_heartbeat(struct daemon *d)
 {
 	uint64_t ms = heartbeat_ms(d->config);
 
-	uv_timer_start(&d->heartbeat, on_heartbeat, 0, ms);
+	uv_timer_start(&d->heartbeat, on_heartbeat, 0, d->ready_told ? ms : MIN(ms, UNREADY_MS));
 }
 
 /* ---- serving --------------------------------------------------------------------- */
@@ -282,6 +284,8 @@ static bool daemon_ready(void *arg, const char **why)
 		*why = "the first round of scrapes is not over";
 	else if (waits_for_cluster(d))
 		*why = "the API server has not listed all yet; pools are as they are pinned";
+	else if (!d->ready_told) /* until the heartbeat, the kernel knows of no daemon */
+		*why = "the first heartbeat is due";
 	else
 		return true;
 	return false;
