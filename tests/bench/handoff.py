@@ -370,6 +370,6 @@ WHAT = ("A client behind a veth pair connects, sends a request of one of 64 sess
 APART = ("As above, with the client on a CPU of its own. A server on an idle CPU needs time to wake up: the "
          "handshake wakes that of `direct`, the request that of the hand-off. No goal.")
 IN_KERNEL = ("Nanoseconds a request in all programs of Pintle (bpf_stats), by the size of the body, over loopback, "
-             "where the hand-off sees 32 kB at once. A new prompt is added to the known ones.")
+             "where the hand-off sees 32 kB at once.")
 MEMORY = ("Resident memory of processes, and Pintle's maps as the kernel counts them. Held connections are those "
           "whose headers have not ended; the kernel takes 32 KiB for each.")
