@@ -11,8 +11,6 @@
 #include "rule/classes.bpf.h"
 #include "client.bpf.h"
 #include "rule/decided.bpf.h"
-#include "rule/shadow.bpf.h"
-#include "rule/tiers.bpf.h"
 
 #include <linux/in6.h>
 
@@ -23,6 +21,15 @@ struct caller {
 	__u32 mark;
 	__u32 apart; /* 1: see is_apart() */
 };
+
+struct placing {
+	struct bpf_sock_addr *ctx;
+	const struct pintle_tuple *tuple;
+	const struct caller *caller;
+	struct pintle_connect *connect;
+};
+
+#include "rule/attempt.bpf.h"
 
 /* The few kernel fields that no helper returns; BTF gives their offsets at load. */
 struct user_namespace {
@@ -540,19 +547,6 @@ static __noinline bool connect_seat(struct bpf_sock *sk, struct pintle_connect *
 	return true;
 }
 
-/* Counts what the rule decided in mode shadow. A Service would send the connection to any endpoint
- * that is ready: one is drawn, whose load counts as the one that the connection finds. */
-static __always_inline void connect_forecast(struct terms *t, const struct pintle_ref *asked,
-					     struct decide_result *r)
-{
-	shadow_note(t, asked, r);
-	shadow_weigh(t, asked, r, 0);
-	tier_return(t, asked);
-	t->mode = PINTLE_MODE_BASELINE;
-	choose(t, r);
-	shadow_weigh(t, asked, r, 1);
-}
-
 /* Tells of a traced decision, and keeps it with the socket. Not inlined, because of its stack. */
 static __noinline void connect_trace(struct bpf_sock_addr *ctx, struct terms *t,
 				     const struct pintle_ref *asked, const struct decide_result *r,
@@ -587,6 +581,63 @@ static __noinline void connect_trace_forbidden(struct bpf_sock_addr *ctx, struct
 	connect_trace(ctx, t, asked, &r, tuple);
 }
 
+/* ---- attempts (attempt.bpf.h) ----------------------------------------------------- */
+
+static __always_inline __u64 attempt_draw(const struct placing *p)
+{
+	(void)p;
+	return bpf_get_prandom_u32();
+}
+
+static __always_inline __u64 attempt_client(const struct placing *p)
+{
+	return p->caller->cgroup;
+}
+
+static __always_inline void attempt_keys(struct placing *p, struct terms *t)
+{
+	connect_keys(t, p->tuple, p->caller, &p->connect->hint);
+}
+
+/* In its own network, a caller that is apart may have the responder's address, and answer there. */
+static __always_inline void attempt_otherwise(struct placing *p, struct terms *t,
+					      struct decide_result *r)
+{
+	if (r->outcome == PINTLE_OUTCOME_DIVERTED &&
+	    (p->caller->apart || !connect_divert(p->connect, t, p->tuple)))
+		r->outcome = PINTLE_OUTCOME_REFUSED;
+}
+
+static __always_inline bool attempt_place(struct placing *p, struct terms *t,
+					  const struct decide_result *r)
+{
+	p->connect->class_id = t->class_id;
+	connect_place(p->connect, t, r, p->tuple, p->caller->apart);
+	return p->connect->placed;
+}
+
+static __always_inline void attempt_undo(struct placing *p)
+{
+	connect_undo(p->connect);
+}
+
+/* The client finds out whether a server is there. */
+static __always_inline bool attempt_give(struct placing *p, struct terms *t,
+					 const struct decide_result *r)
+{
+	(void)p;
+	(void)t;
+	(void)r;
+	return true;
+}
+
+static __always_inline void attempt_trace(struct placing *p, struct terms *t,
+					  const struct pintle_ref *asked,
+					  const struct decide_result *r)
+{
+	connect_trace(p->ctx, t, asked, r, p->tuple);
+}
+
 /* tuple->remote is the address to which the socket is bound, tuple->local the destination that the
  * client asked for. Returns the socket's record, whose address becomes the destination; or NULL,
  * with the program's return value in *verdict. */
@@ -598,9 +649,9 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
 	struct pintle_connect *c;
 	struct terms t = {.family = family};
+	struct placing p = {.ctx = ctx, .tuple = tuple, .caller = caller};
 	struct pintle_ref ref = {};
 	struct pintle_pool *pool;
-	__u32 attempt;
 
 	*verdict = GO_ON;
 	connect_forget(sk);
@@ -648,53 +699,24 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 		*verdict = REFUSE;
 		return NULL;
 	}
-	tier_begin(&t);
-	trace_start(&t, &ref);
-	t.would = t.mode == PINTLE_MODE_SHADOW;
-	if (pool->canary_share && tier_canary(&t, &ref, bpf_get_prandom_u32()))
-		connect_keys(&t, tuple, caller, &c->hint);
-	for (attempt = 0; attempt < PLACE_ATTEMPTS + PINTLE_MAX_OTHERS; attempt++) {
-		tier_choose(&t, &r);
-		if (!r.generation && tier_next(&t, &ref, &r)) {
-			connect_keys(&t, tuple, caller, &c->hint);
-			continue;
-		}
-		if (!r.generation || t.would)
-			break;
-		c->class_id = t.class_id;
-		connect_place(c, &t, &r, tuple, caller->apart);
-		if (!c->placed || !placed_over(&t, r.endpoint))
-			break;
-		connect_undo(c);
-		t.full = attempt >= PLACE_ATTEMPTS - 2;
-		r.generation = 0;
-		r.outcome = PINTLE_OUTCOME_REFUSED;
-	}
-	if (t.note)
-		connect_trace(ctx, &t, &ref, &r, tuple);
-	if (t.would) {
-		if (!caller->apart)
-			connect_forecast(&t, &ref, &r);
+	/* The forecast is of connections that count. */
+	if (t.mode == PINTLE_MODE_SHADOW && caller->apart) {
 		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
 		return NULL;
 	}
-	/* In its own network, a caller that is apart may have the responder's address, and
-	 * answer there. */
-	if (r.outcome == PINTLE_OUTCOME_DIVERTED &&
-	    (caller->apart || !connect_divert(c, &t, tuple)))
-		r.outcome = PINTLE_OUTCOME_REFUSED;
-	tier_count(&t, &ref, r.outcome);
-	if (is_turned_away(r.outcome))
-		share_refuse(&t);
-	if (rare(r.outcome))
-		report_decision(tuple, &t, &r, PINTLE_HOOK_CONNECT, caller->cgroup);
-	if (!r.generation)
+	p.connect = c;
+	decide_connection(&p, &t, &ref, tuple, &r, PINTLE_HOOK_CONNECT, false);
+	if (t.asked_mode == PINTLE_MODE_SHADOW) {
+		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
+		return NULL;
+	}
+	sk = ctx->sk; /* anew, because of the stack */
+	if (!r.generation && sk)
 		seat_end(sk, c);
 	if (r.outcome == PINTLE_OUTCOME_DIVERTED)
 		return c;
 	if (!r.generation) {
-		pool = pool_of(&t); /* anew, because of the stack */
-		if (pool && is_refused(pool, &r))
+		if (attempt_refuses(&t, &r))
 			*verdict = refuse();
 		return NULL;
 	}

@@ -16,13 +16,15 @@
 #include "handoff/oneshot_pool.bpf.h"
 #include "question.bpf.h"
 #include "handoff/rest.bpf.h"
-#include "rule/shadow.bpf.h"
 #include "rule/tenants.bpf.h"
-#include "rule/tiers.bpf.h"
 
-/* How many decisions are made: one for each pool, twice in mode shadow, and further ones when the
- * chosen endpoint's listener has just closed. */
-#define MAX_ATTEMPTS (4 + 2 * PINTLE_MAX_OTHERS)
+struct placing {
+	struct bpf_sk_lookup *ctx;
+	const struct pintle_tuple *tuple;
+	struct pintle_counters *counters;
+};
+
+#include "rule/attempt.bpf.h"
 
 /* The same for each segment of a connection: the ACK of a SYN cookie has nothing else in common
  * with its SYN. */
@@ -216,7 +218,6 @@ static __noinline void decision_forget(const struct pintle_tuple *tuple)
 
 /* Not inlined, because of its stack; static, because Linux 6.1 takes keys only from the stack. */
 static __noinline void decision_remember(const struct pintle_tuple *tuple, const struct terms *t,
-					 const struct pintle_ref *asked,
 					 const struct decide_result *r)
 {
 	struct pintle_decision d = {
@@ -234,7 +235,6 @@ static __noinline void decision_remember(const struct pintle_tuple *tuple, const
 		bpf_map_update_elem(&pending, tuple, &d, BPF_ANY);
 		asking_remember(tuple, pool_of(t), &t->key.session);
 	}
-	tier_count(t, asked, r->outcome);
 }
 
 static __always_inline void tuple_read(struct pintle_tuple *t, struct bpf_sk_lookup *ctx)
@@ -331,16 +331,73 @@ static __noinline void oneshot_expect(const struct pintle_tuple *t, const struct
 		bpf_map_update_elem(&oneshot_flows, t, &unseen, BPF_NOEXIST);
 }
 
+/* ---- attempts (attempt.bpf.h) ----------------------------------------------------- */
+
+static __always_inline __u64 attempt_draw(const struct placing *p)
+{
+	return client_hash(p->tuple);
+}
+
+static __always_inline __u64 attempt_client(const struct placing *p)
+{
+	(void)p;
+	return 0;
+}
+
+static __always_inline void attempt_keys(struct placing *p, struct terms *t)
+{
+	lookup_keys(t, p->tuple);
+}
+
+static __always_inline void attempt_otherwise(struct placing *p, struct terms *t,
+					      struct decide_result *r)
+{
+	if (r->outcome == PINTLE_OUTCOME_DIVERTED && responder_assign(p->ctx))
+		r->outcome = PINTLE_OUTCOME_REFUSED;
+	if (r->outcome == PINTLE_OUTCOME_NO_ENDPOINT)
+		anyone(t, p->tuple, r);
+}
+
+static __always_inline bool attempt_place(struct placing *p, struct terms *t,
+					  const struct decide_result *r)
+{
+	p->counters = counters_find(r->endpoint, t->class_id);
+	if (p->counters)
+		__sync_fetch_and_add(&p->counters->placed, 1);
+	return p->counters;
+}
+
+static __always_inline void attempt_undo(struct placing *p)
+{
+	if (p->counters)
+		__sync_fetch_and_add(&p->counters->failed, 1);
+}
+
+static __always_inline bool attempt_give(struct placing *p, struct terms *t,
+					 const struct decide_result *r)
+{
+	int err = endpoint_assign(p->ctx, r->endpoint);
+
+	if (err)
+		endpoint_not_there(r->endpoint, err, t->family, t->now);
+	return !err;
+}
+
+static __always_inline void attempt_trace(struct placing *p, struct terms *t,
+					  const struct pintle_ref *asked,
+					  const struct decide_result *r)
+{
+	decision_trace(p->tuple, t, asked, r);
+}
+
 /* Returns SK_PASS with a socket assigned; SK_PASS without one (FailOpen); or SK_DROP, which refuses
  * the client at once. */
 static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct pintle_tuple *tuple,
 				       struct terms *t, const struct pintle_ref *asked,
 				       struct pintle_pool *pool)
 {
+	struct placing p = {.ctx = ctx, .tuple = tuple};
 	struct decide_result r = {};
-	struct pintle_counters *n;
-	__u32 attempt;
-	int err;
 
 	t->family = ctx->family == AF_INET ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
 	t->daemonless = daemon_silent(pool, t->now);
@@ -349,71 +406,13 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 		lookup_class(t, tuple);
 	if (pool->tenant_key && t->mode == PINTLE_MODE_ENFORCE)
 		lookup_tenant(t, tuple);
-	tier_begin(t);
-	trace_start(t, asked);
-	t->would = t->mode == PINTLE_MODE_SHADOW;
-	if (pool->canary_share && tier_canary(t, asked, client_hash(tuple)))
-		lookup_keys(t, tuple);
-	for (attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-		tier_choose(t, &r);
-		if (!r.generation && tier_next(t, asked, &r)) {
-			lookup_keys(t, tuple);
-			continue;
-		}
-		if (t->would) {
-			shadow_note(t, asked, &r);
-			shadow_weigh(t, asked, &r, 0);
-			if (t->note)
-				decision_trace(tuple, t, asked, &r);
-			tier_return(t, asked);
-			t->would = 0;
-			t->forbidden = 0;
-			t->mode = PINTLE_MODE_BASELINE;
-			continue;
-		}
-		if (r.outcome == PINTLE_OUTCOME_DIVERTED && responder_assign(ctx))
-			r.outcome = PINTLE_OUTCOME_REFUSED;
-		if (r.outcome == PINTLE_OUTCOME_NO_ENDPOINT)
-			anyone(t, tuple, &r);
-		if (!r.generation)
-			break;
-		if (t->asked_mode == PINTLE_MODE_SHADOW)
-			shadow_weigh(t, asked, &r, 1);
-		/* Counted before the next decision is made, so that a burst of connections spreads.
-		 */
-		n = counters_find(r.endpoint, t->class_id);
-		if (n)
-			__sync_fetch_and_add(&n->placed, 1);
-		if (r.outcome != PINTLE_OUTCOME_NO_ENDPOINT && placed_over(t, r.endpoint)) {
-			if (n)
-				__sync_fetch_and_add(&n->failed, 1);
-			t->full = attempt >= PLACE_ATTEMPTS - 2;
-			r.generation = 0;
-			r.outcome = PINTLE_OUTCOME_REFUSED;
-			continue;
-		}
-		err = endpoint_assign(ctx, r.endpoint);
-		if (!err)
-			break;
-		if (n)
-			__sync_fetch_and_add(&n->failed, 1);
-		endpoint_not_there(r.endpoint, err, t->family, t->now);
-		r.generation = 0;
-		r.outcome = PINTLE_OUTCOME_NO_ENDPOINT;
-	}
-	decision_remember(tuple, t, asked, &r);
+	decide_connection(&p, t, asked, tuple, &r, PINTLE_HOOK_LOOKUP, true);
+	decision_remember(tuple, t, &r);
 	if (!t->handed && r.generation)
 		oneshot_expect(tuple, asked);
-	if (t->note)
-		decision_trace(tuple, t, asked, &r);
-	if (is_turned_away(r.outcome))
-		share_refuse(t);
-	if (rare(r.outcome))
-		report_decision(tuple, t, &r, PINTLE_HOOK_LOOKUP, 0);
 	if (r.generation || r.outcome == PINTLE_OUTCOME_DIVERTED)
 		return SK_PASS;
-	pool = pool_of(t); /* anew, because of the stack */
-	return pool && is_refused(pool, &r) ? SK_DROP : SK_PASS;
+	return attempt_refuses(t, &r) ? SK_DROP : SK_PASS;
 }
 
 /* Gives this segment to where an earlier decision sent the connection; false if that is not
@@ -581,7 +580,8 @@ int pintle_lookup(struct bpf_sk_lookup *ctx)
 	if (t.mode == PINTLE_MODE_OFF) {
 		struct decide_result passed = {.outcome = PINTLE_OUTCOME_PASSED};
 
-		decision_remember(&tuple, &t, &ref, &passed);
+		decision_remember(&tuple, &t, &passed);
+		tier_count(&t, &ref, passed.outcome);
 		return SK_PASS;
 	}
 	return decide_anew(ctx, &tuple, &t, &ref, pool);

@@ -38,11 +38,12 @@ struct terms {
 	__u8 adapted : 1;    /* the request names a LoRA adapter: see asked_adapter.bpf.h */
 	__u8 handed : 1;     /* the hand-off asks: it has the connection's first request */
 	__u8 note;           /* while somebody follows: see trace.bpf.h; 0: none */
-	__u16 home;          /* 1 + the index of its group in the table of homes; 0: no group */
+	__u16 home : 14;     /* 1 + the index of its group in the table of homes; 0: no group */
+	__u16 lost : 1;      /* another CPU took its place at the same time */
 	__u8 frontend_bits;  /* of the frontend's prefix */
 	__u8 class_id;
 };
-_Static_assert(PINTLE_HOME_ENTRIES < 65536 && PINTLE_MODE_COUNT <= 4 && PINTLE_MAX_CLASSES <= 8,
+_Static_assert(PINTLE_HOME_ENTRIES < 1 << 14 && PINTLE_MODE_COUNT <= 4 && PINTLE_MAX_CLASSES <= 8,
 	       "members of struct terms");
 
 static __always_inline struct pintle_pool *pool_of(const struct terms *t)

@@ -43,8 +43,6 @@ __weak __noinline int share_refuse(const struct terms *t)
 	return 0;
 }
 
-#define PLACE_ATTEMPTS 3
-
 /* Whether, now that the connection is counted, the class has more connections at the endpoint or in
  * the pool than it may have: another CPU has placed one at the same time. The hook takes the
  * placement back, and decides again. So a class that is refused at its bounds never has more

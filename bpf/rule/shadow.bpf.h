@@ -56,6 +56,17 @@ __weak __noinline int shadow_note(const struct terms *t, const struct pintle_ref
 	return 0;
 }
 
+/* Makes *t a question again to the pool that is asked, to be answered as without the rule. */
+__weak __noinline int shadow_leave(struct terms *t, const struct pintle_ref *asked)
+{
+	if (!t || !asked)
+		return 0;
+	tier_return(t, asked);
+	t->forbidden = 0;
+	t->mode = PINTLE_MODE_BASELINE;
+	return 0;
+}
+
 /* Adds the load of the endpoint in *r, as it is before the connection comes, to the forecast.
  * `went` says that the connection goes there, else it would by the rule. A score that is not fresh
  * says nothing. */

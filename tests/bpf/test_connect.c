@@ -222,6 +222,44 @@ static void test_shadow_passes_and_counts_the_rule(void **state)
 	assert_int_equal(shadow_placed(0), 2);
 }
 
+/* Without the rule, access refuses nobody: where the connection would have gone is a part of the
+ * forecast. */
+static void test_shadow_forecasts_for_whom_access_refuses(void **state)
+{
+	struct pintle_forecast f;
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	w.pool.allowed[0] = (struct pintle_class_rule){.flags = PINTLE_RULE_SOURCE};
+	address_of("10.9.0.1", w.pool.allowed[0].prefix);
+	memset(w.pool.allowed[0].mask, 0xff, sizeof(w.pool.allowed[0].mask));
+	w.pool.allow_count = 1;
+	put_pool();
+	put_override(POOL, POOL_GEN, PINTLE_OVERRIDE_MODE, PINTLE_MODE_SHADOW);
+	assert_passes();
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_FORBIDDEN), 1);
+	get(forecasts, (uint32_t)POOL, &f);
+	assert_int_equal(f.would, 0);
+	assert_int_equal(f.went, 1);
+}
+
+/* An endpoint that stands still is tried by a connection that is placed. */
+static void test_shadow_leaves_the_try(void **state)
+{
+	const struct pintle_health h = {.listening_since_ns = 1,
+					.standing = PINTLE_STANDING_STOPPED,
+					.stands_until_ns = monotonic_ns() + 100 * SECOND,
+					.try_ns = 1};
+
+	(void)state;
+	serve(0, "127.0.0.1");
+	put(health, 0U, &h);
+	put_override(POOL, POOL_GEN, PINTLE_OVERRIDE_MODE, PINTLE_MODE_SHADOW);
+	assert_passes();
+	assert_int_equal(health_of(0).try_ns, 1);
+	assert_int_equal(shadow_outcomes(POOL, PINTLE_OUTCOME_NO_ENDPOINT), 1);
+}
+
 static void test_long_without_a_daemon_passes(void **state)
 {
 	struct pintle_node n = {.abi_version = PINTLE_ABI_VERSION,
@@ -1367,6 +1405,8 @@ int main(void)
 		connect_test(test_ipv6),
 		connect_test(test_off_passes),
 		connect_test(test_shadow_passes_and_counts_the_rule),
+		connect_test(test_shadow_forecasts_for_whom_access_refuses),
+		connect_test(test_shadow_leaves_the_try),
 		connect_test(test_long_without_a_daemon_passes),
 		connect_test(test_nobody_ready),
 		connect_test(test_others_are_left_alone),
