@@ -19,6 +19,7 @@
 #include "../../userspace/base/log.h"
 #include "../../userspace/base/util.h"
 #include "../../userspace/pintled/attach/attach.h"
+#include "../../userspace/pintled/attach/detach.h"
 #include "../../userspace/pintled/attach/pins.h"
 #include "../../userspace/pintled/publish/publish.h"
 #include "../../userspace/net/routes.h"
@@ -176,7 +177,7 @@ static inline void steer_prepare(struct steer *s, const char *pools)
 {
 	s->c = config_with("", pools);
 	assert_int_equal(attachment_prepare(s->c, &s->a), 0);
-	s->m = attachment_maps(s->a);
+	s->m = attachment_ground(s->a)->maps;
 }
 
 /* Publishes another configuration. On an error of publish(), returns it and keeps the old one. */
@@ -184,7 +185,7 @@ static inline int steer_publish(struct steer *s, const char *pools)
 {
 	struct config *c = config_with("", pools);
 	struct publication *p = NULL;
-	int err = publish(s->m, attachment_netns(s->a), c, s->p, &p);
+	int err = publish(s->m, attachment_ground(s->a)->netns_fd, c, s->p, &p);
 
 	if (err) {
 		config_free(c);

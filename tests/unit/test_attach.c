@@ -44,8 +44,8 @@ static void assert_starts(bool resumed)
 	struct steer s;
 
 	assert_int_equal(start_again(&s), 0);
-	s.m = attachment_maps(s.a);
-	assert_int_equal(attachment_resumed(s.a), resumed);
+	s.m = attachment_ground(s.a)->maps;
+	assert_int_equal(attachment_ground(s.a)->resumed, resumed);
 	if (!resumed)
 		assert_int_equal(steer_publish(&s, ANNOUNCED), 0);
 	assert_int_equal(attachment_commit(s.a, s.c), 0);
@@ -621,7 +621,7 @@ static void test_the_node_is_described_when_it_is_so(void **state)
 	attach_and_leave();
 	s = (struct steer){.c = config_with(", metrics: \"127.0.0.1:9999\"", ANNOUNCED)};
 	assert_int_equal(attachment_prepare(s.c, &s.a), 0);
-	n = attachment_maps(s.a)->node;
+	n = attachment_ground(s.a)->maps->node;
 	n->pid = 1;
 	n->started_ns = n->heartbeat_ns = 7;
 	before = *n;
@@ -648,7 +648,7 @@ static void test_of_a_long_path_the_end_is_told(void **state)
 	free(s.c->path);
 	s.c->path = strdup(path);
 	assert_int_equal(attachment_prepare(s.c, &s.a), 0);
-	s.m = attachment_maps(s.a);
+	s.m = attachment_ground(s.a)->maps;
 	assert_int_equal(strlen(s.m->node->config), PINTLE_TEXT_SIZE - 1);
 	assert_true(!strncmp(s.m->node->config, "...x", 4));
 	end = strstr(s.m->node->config, "x/pintle.yaml");
@@ -675,7 +675,7 @@ static void test_another_group_at_a_restart(void **state)
 	s = (struct steer){.c = config_with(", group: \"4242\"", ANNOUNCED)};
 	assert_int_equal(attachment_prepare(s.c, &s.a), 0);
 	assert_int_equal(attachment_commit(s.a, s.c), 0);
-	assert_int_equal(attachment_maps(s.a)->node->group, 4242);
+	assert_int_equal(attachment_ground(s.a)->maps->node->group, 4242);
 	steer_end(&s);
 	assert_int_equal(group_of(BPFFS), 4242);
 	assert_int_equal(group_of(PINS), 4242);
@@ -821,7 +821,7 @@ static void test_links_over_restarts(void **state)
 	before = connect_program();
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
 		steer_prepare(&s, steps[i].pools);
-		assert_true(attachment_resumed(s.a));
+		assert_true(attachment_ground(s.a)->resumed);
 		assert_int_equal(attachment_commit(s.a, s.c), 0);
 		assert_string_equal(on_cgroup(), steps[i].there);
 		if (!i)

@@ -102,7 +102,8 @@ static void world_start(struct world *w, const char *pools)
 	/* A timer, so that the loop turns even when nothing else happens. */
 	uv_timer_init(&w->loop, &w->tick);
 	uv_timer_start(&w->tick, on_tick, 1, 1);
-	assert_int_equal(poller_new(&w->loop, attachment_netns(w->s.a), w->s.m, &w->p), 0);
+	assert_int_equal(poller_new(&w->loop, attachment_ground(w->s.a)->netns_fd, w->s.m, &w->p),
+			 0);
 }
 
 static void world_end(struct world *w)
@@ -320,7 +321,8 @@ static void reconfigure(struct world *w, const char *pools)
 	struct publication *published = w->s.p;
 
 	w->s.c = config_with("", pools);
-	assert_int_equal(publish(w->s.m, attachment_netns(w->s.a), w->s.c, NULL, &w->s.p), 0);
+	assert_int_equal(
+		publish(w->s.m, attachment_ground(w->s.a)->netns_fd, w->s.c, NULL, &w->s.p), 0);
 	configure(w);
 	/* The poller must hold no pointer into the old configuration: the sanitizer reports its
 	 * use. */

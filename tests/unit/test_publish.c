@@ -140,7 +140,7 @@ static void test_ids_stay_over_a_restart(void **state)
 	steer_end(&s);
 
 	steer_prepare(&s, TWO_POOLS);
-	assert_true(attachment_resumed(s.a));
+	assert_true(attachment_ground(s.a)->resumed);
 	assert_int_equal(attachment_commit(s.a, s.c), 0);
 	assert_int_equal(steer_publish(&s, TWO_POOLS), 0);
 	for (size_t i = 0; i < 3; i++)

@@ -66,15 +66,15 @@ static void test_counts_that_are_right(void **state)
 
 	(void)state;
 	node_start(&d, ONE);
-	assert_int_equal(reconcile(d.s.a, true), 0);
+	assert_int_equal(reconcile(attachment_ground(d.s.a), true), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
 		p[i] = open_pair(&d);
-	assert_int_equal(reconcile(d.s.a, true), 0);
+	assert_int_equal(reconcile(attachment_ground(d.s.a), true), 0);
 	assert_int_equal(in_flight(&d), 3);
 	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
 		close_pair(p[i]);
 	wait_for(in_flight(&d) == 0);
-	assert_int_equal(reconcile(d.s.a, true), 0);
+	assert_int_equal(reconcile(attachment_ground(d.s.a), true), 0);
 	assert_int_equal(d.s.m->node->drift, 0);
 	assert_true(d.s.m->node->reconciled_ns > 0);
 	node_end(&d);
@@ -98,12 +98,12 @@ static void test_counts_that_are_wrong(void **state)
 			d.n->opened += by;
 		else
 			d.n->closed += by;
-		assert_int_equal(reconcile(d.s.a, true), by);
+		assert_int_equal(reconcile(attachment_ground(d.s.a), true), by);
 		assert_int_equal(in_flight(&d), 1);
 		assert_int_equal(d.s.m->node->drift, drift + by);
 		/* Counters only grow. */
 		assert_true(d.n->opened >= before.opened && d.n->closed >= before.closed);
-		assert_int_equal(reconcile(d.s.a, true), 0);
+		assert_int_equal(reconcile(attachment_ground(d.s.a), true), 0);
 	}
 	close_pair(p);
 	node_end(&d);
@@ -119,10 +119,10 @@ static void test_an_endpoint_that_left(void **state)
 	node_start(&d, ONE);
 	p = open_pair(&d);
 	assert_int_equal(steer_publish(&d.s, POOL("a", FRONTEND, SERVERS(AT("e0", 8002)))), 0);
-	assert_int_equal(reconcile(d.s.a, true), 0);
+	assert_int_equal(reconcile(attachment_ground(d.s.a), true), 0);
 	assert_int_equal(in_flight(&d), 1);
 	d.n->opened++;
-	assert_int_equal(reconcile(d.s.a, true), 1);
+	assert_int_equal(reconcile(attachment_ground(d.s.a), true), 1);
 	close_pair(p);
 	wait_for(in_flight(&d) == 0);
 	node_end(&d);
@@ -138,8 +138,8 @@ static void test_many_at_once_are_one_line(void **state)
 	for (uint32_t i = 0; i < 100; i++)
 		d.s.m->inflight[i].by_class[i % PINTLE_MAX_CLASSES].opened += 2;
 	told_begin();
-	assert_int_equal(reconcile(d.s.a, true), 200);
-	assert_int_equal(reconcile(d.s.a, true), 0);
+	assert_int_equal(reconcile(attachment_ground(d.s.a), true), 200);
+	assert_int_equal(reconcile(attachment_ground(d.s.a), true), 0);
 	told = told_end();
 	assert_int_equal(count_text(told, "\n"), 1);
 	assert_int_equal(count_text(told, "by 200 at 100 endpoints"), 1);
@@ -226,13 +226,13 @@ static void test_strays_do_not_wait_for_ever(void **state)
 	(void)state;
 	node_start(&d, ONE);
 	send_strays(&d);
-	assert_int_equal(reconcile(d.s.a, true), 0);
+	assert_int_equal(reconcile(attachment_ground(d.s.a), true), 0);
 	assert_int_equal(waiting(&d), STRAYS);
 	age_pending(&d, PINTLE_PENDING_NS + 1);
-	assert_int_equal(reconcile(d.s.a, true), 0);
+	assert_int_equal(reconcile(attachment_ground(d.s.a), true), 0);
 	assert_int_equal(waiting(&d), 0);
 	p = open_pair(&d);
-	assert_int_equal(reconcile(d.s.a, true), 0);
+	assert_int_equal(reconcile(attachment_ground(d.s.a), true), 0);
 	assert_int_equal(waiting(&d), 0);
 	assert_int_equal(in_flight(&d), 1);
 	close_pair(p);
@@ -255,7 +255,7 @@ static void test_forgotten_decisions_do_not_wait_for_ever(void **state)
 		assert_int_equal(bpf_map_get_next_key(fd, NULL, &key), 0);
 		assert_int_equal(bpf_map_delete_elem(fd, &key), 0);
 	}
-	assert_int_equal(reconcile(d.s.a, true), 0);
+	assert_int_equal(reconcile(attachment_ground(d.s.a), true), 0);
 	assert_int_equal(waiting(&d), STRAYS - 100);
 	assert_int_equal(d.s.m->node->drift, 0);
 	node_end(&d);
@@ -323,7 +323,7 @@ static void test_right_ones_under_traffic(void **state)
 		stay[i] = open_pair(&d);
 	churn_begin(&c, &d);
 	while (c.turns < 300)
-		assert_int_equal(reconcile(d.s.a, true), 0);
+		assert_int_equal(reconcile(attachment_ground(d.s.a), true), 0);
 	churn_end(&c);
 	for (size_t i = 0; i < ARRAY_SIZE(stay); i++)
 		close_pair(stay[i]);
@@ -343,11 +343,11 @@ static void test_wrong_ones_under_traffic(void **state)
 	node_start(&d, ONE);
 	churn_begin(&c, &d);
 	__atomic_fetch_add(&d.n->opened, 1000000, __ATOMIC_RELAXED);
-	wait_for(reconcile(d.s.a, true) || d.s.m->node->drift);
+	wait_for(reconcile(attachment_ground(d.s.a), true) || d.s.m->node->drift);
 	assert_true(d.s.m->node->drift > 900000);
 	churn_end(&c);
 	/* The rest of the error shows when the counters stand still. */
-	wait_for(!reconcile(d.s.a, true) && in_flight(&d) == 0);
+	wait_for(!reconcile(attachment_ground(d.s.a), true) && in_flight(&d) == 0);
 	assert_int_equal(d.s.m->node->drift, 1000000);
 	node_end(&d);
 }
@@ -409,7 +409,7 @@ static void test_tenants_that_are_wrong(void **state)
 
 	(void)state;
 	node_start(&d, WITH_TENANTS);
-	s = attachment_seats(d.s.a);
+	s = attachment_ground(d.s.a)->seats;
 	assert_non_null(s);
 	assert_int_equal(seats_look(s), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
@@ -446,12 +446,13 @@ static void test_tenants_under_traffic(void **state)
 	tenant_is_wrong(&d, 1000);
 	churn_begin(&c, &d);
 	for (turns = c.turns; c.turns < turns + 300 || tenant_has(&d) > 1000;) {
-		seats_look(attachment_seats(d.s.a));
+		seats_look(attachment_ground(d.s.a)->seats);
 		assert_true(tenant_has(&d) >= (int64_t)ARRAY_SIZE(stay));
 	}
 	churn_end(&c);
 	/* The rest of the error shows when the counters stand still. */
-	wait_for(!seats_look(attachment_seats(d.s.a)) && tenant_has(&d) == ARRAY_SIZE(stay));
+	wait_for(!seats_look(attachment_ground(d.s.a)->seats) &&
+		 tenant_has(&d) == ARRAY_SIZE(stay));
 	for (size_t i = 0; i < ARRAY_SIZE(stay); i++)
 		close_pair(stay[i]);
 	wait_for(tenant_has(&d) == 0);

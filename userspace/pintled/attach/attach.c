@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -15,6 +14,7 @@
 #include "../../base/text.h"
 #include "../../net/netns.h"
 #include "../../base/util.h"
+#include "detach.h"
 #include "linking.h"
 #include "programs.h"
 #include "pins.h"
@@ -27,10 +27,10 @@
 
 struct attachment {
 	int lock_fd;
-	int netns_fd;
+	struct ground ground;
 	int cgroup_fd;
 	uint64_t netns_inode, netns_cookie;
-	bool made, resumed, committed;
+	bool made, committed;
 	gid_t group;
 	__u64 key[2];    /* of node.keyFile; 0: none is configured */
 	uint64_t layout; /* hash of this build's layouts */
@@ -38,11 +38,7 @@ struct attachment {
 	char dir[PATH_MAX];     /* BPFFS/vN */
 	char staging[PATH_MAX]; /* BPFFS/new */
 	char cgroup[PINTLE_TEXT_SIZE];
-	struct pintle_bpf *skel; /* while programs are being attached */
-	struct maps *maps;
-	struct recount *recount;   /* NULL: the kernel does not recount */
-	struct seats *seats;       /* NULL: the same of tenants */
-	struct pass *pass;         /* NULL: the kernel does not let requests be followed */
+	struct pintle_bpf *skel;   /* while programs are being attached */
 	struct takeover *takeover; /* of pins of another build; NULL: there are none */
 	bool staged;               /* pins are in `staging` */
 	struct tend tend;
@@ -107,12 +103,12 @@ static int open_places(struct attachment *a, const struct config *c)
 {
 	int err;
 
-	a->netns_fd = netns_open(c->netns);
-	if (a->netns_fd < 0)
-		return a->netns_fd;
-	err = netns_inode(a->netns_fd, &a->netns_inode);
+	a->ground.netns_fd = netns_open(c->netns);
+	if (a->ground.netns_fd < 0)
+		return a->ground.netns_fd;
+	err = netns_inode(a->ground.netns_fd, &a->netns_inode);
 	if (!err)
-		err = netns_cookie(a->netns_fd, &a->netns_cookie);
+		err = netns_cookie(a->ground.netns_fd, &a->netns_cookie);
 	return err ? err : open_cgroup(a, c);
 }
 
@@ -122,7 +118,7 @@ static int refuse_rival(const struct attachment *a, const struct config *c)
 {
 	uint32_t ids[64], count = ARRAY_SIZE(ids), flags;
 
-	if (bpf_prog_query(a->netns_fd, BPF_SK_LOOKUP, 0, &flags, ids, &count))
+	if (bpf_prog_query(a->ground.netns_fd, BPF_SK_LOOKUP, 0, &flags, ids, &count))
 		return 0;
 	for (uint32_t i = 0; i < count; i++) {
 		_cleanup_close_ int fd = bpf_prog_get_fd_by_id(ids[i]);
@@ -160,7 +156,7 @@ static bool attach_link_wanted(const struct link_kind *k, const struct config *c
 static int load_wanted(struct attachment *a, const struct config *c)
 {
 	struct load_list which = {.recount = true};
-	const struct maps *maps = a->maps;
+	const struct maps *maps = a->ground.maps;
 	struct maps kept;
 
 	for (int i = 0; i < LINK_COUNT; i++)
@@ -179,7 +175,7 @@ static int load_wanted(struct attachment *a, const struct config *c)
 /* Bindings, counts and listeners of one network namespace mean nothing in another. */
 static int refuse_other_netns(const struct attachment *a)
 {
-	const struct pintle_node *n = a->maps->node;
+	const struct pintle_node *n = a->ground.maps->node;
 
 	if (n->netns_cookie == a->netns_cookie)
 		return 0;
@@ -216,7 +212,7 @@ static int find_former(struct attachment *a)
 	if (!pins_netns_gone(dir))
 		return 0;
 	log_warn("the network namespace that the pins in %s steered is gone: starting afresh", dir);
-	err = pins_undo(dir);
+	err = detach_pins(dir);
 	takeover_free(TAKE_PTR(a->takeover));
 	return err;
 }
@@ -228,7 +224,7 @@ static int clear_ruins(const struct attachment *a)
 	/* `staging` was left by a daemon that was killed before its commit. Beside pins of another
 	 * build that daemon had added no route or filter yet: those that exist belong to the other
 	 * build, and stay. */
-	int err = a->takeover ? pins_remove(a->staging) : pins_undo(a->staging);
+	int err = a->takeover ? pins_remove(a->staging) : detach_pins(a->staging);
 
 	if (err || (a->takeover && takeover_in_place(a->takeover)))
 		return err;
@@ -236,30 +232,31 @@ static int clear_ruins(const struct attachment *a)
 		return 0;
 	log_warn("the pins in %s are incomplete: starting afresh; bindings and counters are lost",
 		 a->dir);
-	return pins_undo(a->dir);
+	return detach_pins(a->dir);
 }
 
-/* Opens the pins of this layout, if there are any: then sets a->maps and a->resumed. */
+/* Opens the pins of this layout, if there are any: then sets a->ground.maps and a->ground.resumed.
+ */
 static int find_pins(struct attachment *a)
 {
 	int err = clear_ruins(a);
 
 	if (err || access(a->dir, F_OK) || (a->takeover && takeover_in_place(a->takeover)))
 		return err;
-	err = maps_open_dir(a->dir, MAPS_WRITE, &a->maps);
+	err = maps_open_dir(a->dir, MAPS_WRITE, &a->ground.maps);
 	if (err)
 		return err;
-	if (!pins_steer(a->dir) && a->maps->node->netns_cookie != a->netns_cookie) {
+	if (!pins_steer(a->dir) && a->ground.maps->node->netns_cookie != a->netns_cookie) {
 		log_warn("the network namespace that the pins in %s steered is gone: starting "
 			 "afresh",
 			 a->dir);
-		maps_close(TAKE_PTR(a->maps));
-		return pins_undo(a->dir);
+		maps_close(TAKE_PTR(a->ground.maps));
+		return detach_pins(a->dir);
 	}
 	err = refuse_other_netns(a);
 	if (!err)
 		err = refuse_other_cgroup(a, a->dir);
-	a->resumed = !err;
+	a->ground.resumed = !err;
 	return err;
 }
 
@@ -289,23 +286,23 @@ static int stage_pins(struct attachment *a)
 	err = pins_own(a->staging, PINS_DIR_MODE, a->group);
 	for (enum map_id id = 0; !err && id < MAP_COUNT; id++)
 		err = pin_map(a, id);
-	return err ? err : maps_open_dir(a->staging, MAPS_WRITE, &a->maps);
+	return err ? err : maps_open_dir(a->staging, MAPS_WRITE, &a->ground.maps);
 }
 
 /* Stages the maps of this build, unless an earlier takeover, which was killed, has pinned them,
  * with all that was copied. */
 static int prepare_takeover(struct attachment *a)
 {
-	bool fresh = !a->maps;
+	bool fresh = !a->ground.maps;
 	int err = fresh ? stage_pins(a) : 0;
 
 	if (!err)
-		err = takeover_prepare(a->takeover, a->maps, fresh);
+		err = takeover_prepare(a->takeover, a->ground.maps, fresh);
 	if (!err)
 		err = refuse_other_netns(a);
 	if (!err)
 		err = refuse_other_cgroup(a, takeover_dir(a->takeover));
-	a->resumed = !err;
+	a->ground.resumed = !err;
 	return err;
 }
 
@@ -334,7 +331,7 @@ static void node_path(char to[PINTLE_TEXT_SIZE], const char *path)
 
 static void describe_node(struct attachment *a, const struct config *c)
 {
-	struct pintle_node *n = a->maps->node;
+	struct pintle_node *n = a->ground.maps->node;
 
 	n->abi_version = PINTLE_ABI_VERSION;
 	n->layout = a->layout;
@@ -342,7 +339,7 @@ static void describe_node(struct attachment *a, const struct config *c)
 	n->started_ns = monotonic_ns();
 	/* Over pins the former daemon's heartbeat stays until the endpoints were asked: see
 	 * may_beat(). */
-	if (!a->resumed)
+	if (!a->ground.resumed)
 		n->heartbeat_ns = n->started_ns;
 	/* Bindings by hints are found by a hash with this key, so it must stay the same as long as
 	 * they do. */
@@ -397,20 +394,20 @@ static int attach_prepare(struct attachment *a, const struct config *c)
 		err = find_former(a);
 	if (!err)
 		err = find_pins(a);
-	if (!err && !a->resumed && !a->takeover)
+	if (!err && !a->ground.resumed && !a->takeover)
 		err = refuse_rival(a, c);
 	if (!err)
 		err = load_wanted(a, c);
 	if (!err && a->takeover)
 		err = prepare_takeover(a);
-	if (!err && !a->resumed)
+	if (!err && !a->ground.resumed)
 		err = stage_pins(a);
 	if (err)
 		return err;
-	a->recount = recount_new(a->skel, a->maps);
-	a->seats = seats_new(a->skel, a->maps);
-	pass_attach(a->skel, a->maps, &a->pass);
-	if (!a->resumed)
+	a->ground.recount = recount_new(a->skel, a->ground.maps);
+	a->ground.seats = seats_new(a->skel, a->ground.maps);
+	pass_attach(a->skel, a->ground.maps, &a->ground.pass);
+	if (!a->ground.resumed)
 		describe_node(a, c);
 	return 0;
 }
@@ -422,7 +419,8 @@ int attachment_prepare(const struct config *c, struct attachment **out)
 
 	if (!a)
 		return log_err_r(ENOMEM, "attach");
-	a->lock_fd = a->netns_fd = a->cgroup_fd = -1;
+	a->lock_fd = a->ground.netns_fd = a->cgroup_fd = -1;
+	a->ground.dir = a->dir;
 	tend_begin(&a->tend);
 	err = attach_prepare(a, c);
 	if (err) {
@@ -437,9 +435,9 @@ int attachment_prepare(const struct config *c, struct attachment **out)
 
 static struct link_place attach_place_of(const struct attachment *a)
 {
-	return (struct link_place){.netns_fd = a->netns_fd,
+	return (struct link_place){.netns_fd = a->ground.netns_fd,
 				   .cgroup_fd = a->cgroup_fd,
-				   .netns = a->maps->node->netns,
+				   .netns = a->ground.maps->node->netns,
 				   .cgroup = a->cgroup,
 				   .group = a->group};
 }
@@ -458,7 +456,7 @@ static int commit_fresh(struct attachment *a, const struct config *c)
 	struct link_place to = attach_place_of(a);
 	int err = 0;
 
-	a->maps->node->attached_ns = monotonic_ns();
+	a->ground.maps->node->attached_ns = monotonic_ns();
 	for (int i = 0; !err && i < LINK_COUNT; i++)
 		if (attach_link_wanted(&link_kinds[i], c))
 			err = link_attach(&link_kinds[i],
@@ -523,7 +521,7 @@ static int commit_resumed(struct attachment *a, const struct config *c)
 	int err = a->takeover ? commit_takeover(a, c, &to) : commit_links(a, c, &to);
 
 	/* node.group may have changed since the pins were made. */
-	return err || a->group == a->maps->node->group ? err : own_pins(a);
+	return err || a->group == a->ground.maps->node->group ? err : own_pins(a);
 }
 
 int attachment_commit(struct attachment *a, const struct config *c)
@@ -531,11 +529,11 @@ int attachment_commit(struct attachment *a, const struct config *c)
 	int err;
 
 	assert(a->lock_fd >= 0 && !a->committed);
-	err = a->resumed ? commit_resumed(a, c) : commit_fresh(a, c);
+	err = a->ground.resumed ? commit_resumed(a, c) : commit_fresh(a, c);
 	if (err)
 		return err;
 	a->committed = true;
-	if (a->resumed)
+	if (a->ground.resumed)
 		describe_node(a, c);
 	if (a->group)
 		pins_own(a->bpffs, PINS_DIR_MODE, a->group);
@@ -546,7 +544,7 @@ int attachment_commit(struct attachment *a, const struct config *c)
 
 int attachment_settle(struct attachment *a)
 {
-	int err = a->takeover ? takeover_end(a->takeover, a->netns_fd) : 0;
+	int err = a->takeover ? takeover_end(a->takeover, a->ground.netns_fd) : 0;
 
 	takeover_free(TAKE_PTR(a->takeover));
 	return err;
@@ -566,7 +564,7 @@ int attachment_extend(struct attachment *a, const struct config *c)
 	}
 	if (!any)
 		return 0;
-	err = programs_load(&which, a->maps, &a->skel);
+	err = programs_load(&which, a->ground.maps, &a->skel);
 	if (err)
 		return err;
 	for (int i = 0; !err && i < LINK_COUNT; i++)
@@ -607,7 +605,7 @@ static bool former_connections(const struct maps *m)
 /* Whether the link must stay, although no pool needs it. */
 static bool link_lingers(const struct attachment *a, const struct link_kind *k)
 {
-	return k->sees_ends && link_pinned(k, a->dir) && former_connections(a->maps);
+	return k->sees_ends && link_pinned(k, a->dir) && former_connections(a->ground.maps);
 }
 
 void attachment_trim(struct attachment *a, const struct config *c)
@@ -656,7 +654,7 @@ static int put_back_directory(struct attachment *a)
 		return log_err_r(errno, "failed to make %s", a->staging);
 	err = pins_own(a->staging, PINS_DIR_MODE, a->group);
 	if (!err) {
-		int n = tend_pins(&a->tend, a->maps, a->staging, a->group);
+		int n = tend_pins(&a->tend, a->ground.maps, a->staging, a->group);
 
 		err = n < 0 ? n : unstage(a);
 	}
@@ -675,7 +673,7 @@ static int put_back_pins(struct attachment *a)
 				 a->dir);
 		return err;
 	}
-	n = tend_pins(&a->tend, a->maps, a->dir, a->group);
+	n = tend_pins(&a->tend, a->ground.maps, a->dir, a->group);
 	if (n > 0)
 		log_warn("%d pin%s in %s %s removed, and put back; to remove Pintle: "
 			 "pintled --detach",
@@ -711,7 +709,7 @@ static int attach_lost(struct attachment *a, const bool lost[LINK_COUNT], bool t
 	int err;
 
 	memcpy(which.links, lost, sizeof(which.links));
-	err = programs_load(&which, a->maps, &a->skel);
+	err = programs_load(&which, a->ground.maps, &a->skel);
 	for (int i = 0; !err && i < LINK_COUNT; i++) {
 		if (!lost[i])
 			continue;
@@ -869,80 +867,34 @@ const char *attachment_part(const struct attachment *a)
 	return a->part_why[0] ? a->part_why : NULL;
 }
 
-int attachment_program(struct attachment *a, const char *name)
-{
-	const struct load_list which = {.other = name};
-	int err, fd;
-
-	assert(a->committed);
-	err = programs_load(&which, a->maps, &a->skel);
-	if (err)
-		return err;
-	fd = fcntl(programs_fd(a->skel, name), F_DUPFD_CLOEXEC, 0);
-	err = fd < 0 ? log_err_r(errno, "failed to keep program %s", name) : 0;
-	programs_unload(&a->skel);
-	return err ? err : fd;
-}
-
 void attachment_free(struct attachment *a)
 {
 	if (!a)
 		return;
 	if (a->staged)
-		a->takeover ? pins_remove(a->staging) : pins_undo(a->staging);
+		a->takeover ? pins_remove(a->staging) : detach_pins(a->staging);
 	if (a->made && !a->committed)
 		rmdir(a->bpffs);
 	takeover_free(a->takeover);
 	tend_end(&a->tend);
-	pass_free(a->pass);
-	seats_free(a->seats);
-	recount_free(a->recount);
+	pass_free(a->ground.pass);
+	seats_free(a->ground.seats);
+	recount_free(a->ground.recount);
 	programs_unload(&a->skel);
-	maps_close(a->maps);
+	maps_close(a->ground.maps);
 	close_fd(a->cgroup_fd);
-	close_fd(a->netns_fd);
+	close_fd(a->ground.netns_fd);
 	close_fd(a->lock_fd);
 	free(a->bpffs);
 	free(a);
 }
 
-struct maps *attachment_maps(const struct attachment *a)
+const struct ground *attachment_ground(const struct attachment *a)
 {
-	return a->maps;
-}
-
-int attachment_netns(const struct attachment *a)
-{
-	return a->netns_fd;
-}
-
-const char *attachment_dir(const struct attachment *a)
-{
-	assert(a->committed);
-	return a->dir;
-}
-
-bool attachment_resumed(const struct attachment *a)
-{
-	return a->resumed;
+	return &a->ground;
 }
 
 bool attachment_takes_over(const struct attachment *a)
 {
 	return a->takeover;
-}
-
-struct pass *attachment_pass(const struct attachment *a)
-{
-	return a->pass;
-}
-
-const volatile uint64_t *attachment_recount(struct attachment *a)
-{
-	return recount_run(a->recount);
-}
-
-struct seats *attachment_seats(const struct attachment *a)
-{
-	return a->seats;
 }

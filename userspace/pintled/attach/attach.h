@@ -7,7 +7,7 @@
  *   attachment_commit()    attaches, and makes the staged pins visible, whole, by one rename;
  *                          or puts the new programs in the place of the old.
  *
- * A daemon that starts afresh publishes the configuration into attachment_maps() before the commit,
+ * A daemon that starts afresh publishes the configuration into its maps before the commit,
  * so that the programs find it when they are attached; so does one that takes over pins of another
  * build, whose maps may lack what these programs look for. A daemon that finds pins of its own
  * build publishes after the commit, so that a failure to attach leaves the configuration that
@@ -27,11 +27,9 @@
 
 #include "../../config/config.h"
 #include "../../maps/links.h"
-#include "../../maps/maps.h"
+#include "ground.h"
 
 struct attachment;
-struct pass;
-struct seats;
 
 /** Removes pins that steer nothing any more (their network namespace is gone, or they are not whole
  * and no link is left), and stages new ones. Returns 0 and *out (attachment_free() it); else
@@ -56,22 +54,12 @@ int attachment_extend(struct attachment *a, const struct config *c);
  * while a connection to an endpoint of a former pool is open: to be called again now and then. */
 void attachment_trim(struct attachment *a, const struct config *c);
 
-/** Loads one program by itself, over the attachment's maps. Only after attachment_commit(). Returns
- * a descriptor, which the caller closes, or -errno, logged. */
-int attachment_program(struct attachment *a, const char *name);
-
 /** Closes everything but the pins: what was committed goes on steering. What was not committed is
  * removed, local routes included. NULL is fine. */
 void attachment_free(struct attachment *a);
 
-/** Owned by the attachment. */
-struct maps *attachment_maps(const struct attachment *a);
-/** A descriptor of the network namespace that is steered. Owned by the attachment. */
-int attachment_netns(const struct attachment *a);
-/** The directory of the pins, once attachment_commit() has succeeded. Owned by the attachment. */
-const char *attachment_dir(const struct attachment *a);
-/** Whether pins were found, and so bindings and counts are older than this process. */
-bool attachment_resumed(const struct attachment *a);
+/** Owned by the attachment; its loop is NULL. */
+const struct ground *attachment_ground(const struct attachment *a);
 /** Whether those pins are of another build, until attachment_settle(). */
 bool attachment_takes_over(const struct attachment *a);
 /** Puts back what was pinned and attached for `c`, the current configuration, and is no longer:
@@ -93,12 +81,4 @@ const char *attachment_lost(const struct attachment *a);
 /** Why the hooks see only a part of this node's processes (cgroup2_part()), as text that the
  * attachment owns; NULL: nothing says so. Found when the attachment was prepared. */
 const char *attachment_part(const struct attachment *a);
-/** The pass over the steered sockets, owned by the attachment; NULL: the kernel does not let it. */
-struct pass *attachment_pass(const struct attachment *a);
-/** See recount_run(). The sums are owned by the attachment and valid until the next call. */
-const volatile uint64_t *attachment_recount(struct attachment *a);
-
-/** For seats_look(); owned by the attachment. NULL: the kernel does not recount. */
-struct seats *attachment_seats(const struct attachment *a);
-
 #endif

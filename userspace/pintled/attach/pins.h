@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pins.h - the directory of pins: makes, locks, checks, repairs and removes it.
+ * pins.h - the directory of pins: makes, locks, checks and repairs it.
  *
  *	BPFFS/vN	what steers: maps and links, N being PINTLE_ABI_VERSION
  *	BPFFS/new	the same while it is made; renamed when it is whole
@@ -65,19 +65,9 @@ bool pins_netns_gone(const char *dir);
  * cgroup is gone. */
 unsigned long long pins_cgroup(const char *dir);
 
-/** Undoes everything that the pins in `dir` stand for: detaches the links, removes filters and
- * local routes, then the pins and `dir`. Returns 0, also when there is no `dir`; or -errno, logged:
- * then the pins stay, so that the next try finds what is left. */
-int pins_undo(const char *dir);
-
 /** Removes the pins in `dir`, and `dir`; filters and routes stay. Returns 0, also when there is no
  * `dir`; or -errno, logged. Removes the pin of `node` first: without it the rest is never taken for
  * whole, however early this is interrupted. */
 int pins_remove(const char *dir);
-
-/** Removes everything that any daemon added, of whatever layout, as the pins under `bpffs` tell it;
- * needs no configuration. Returns 0, also when there was nothing; -EBUSY while a daemon runs; or
- * -errno; all logged. */
-int detach(const char *bpffs);
 
 #endif

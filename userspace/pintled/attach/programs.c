@@ -159,6 +159,20 @@ int programs_load_alone(const char *name, struct pintle_bpf **out)
 	return err;
 }
 
+int programs_load_one(const struct maps *maps, const char *name)
+{
+	const struct load_list which = {.other = name};
+	struct pintle_bpf *skel = NULL;
+	int err = programs_load(&which, maps, &skel), fd;
+
+	if (err)
+		return err;
+	fd = fcntl(programs_fd(skel, name), F_DUPFD_CLOEXEC, 0);
+	err = fd < 0 ? log_err_r(errno, "failed to keep program %s", name) : 0;
+	programs_unload(&skel);
+	return err ? err : fd;
+}
+
 int programs_make_map(const char *name)
 {
 	struct pintle_bpf *skel = open_skeleton(&(struct load_list){0});

@@ -26,6 +26,10 @@ int programs_load(const struct load_list *which, const struct maps *maps, struct
 /** Loads one program that uses no map. Returns as programs_load(), not logged. */
 int programs_load_alone(const char *name, struct pintle_bpf **out);
 
+/** Loads one program with these maps. Returns a descriptor, which the caller closes, or -errno,
+ * logged. */
+int programs_load_one(const struct maps *maps, const char *name);
+
 /** Makes the map of that name, empty, without a program. Returns a descriptor, which the caller
  * closes, or -errno. */
 int programs_make_map(const char *name);

@@ -13,6 +13,7 @@
 #include "../../net/tc.h"
 #include "pass/carry.bpf.h"
 #include "carry.h"
+#include "detach.h"
 #include "../devices/in_pods.h"
 #include "kinds.h"
 #include "pins.h"
@@ -107,7 +108,7 @@ static int takeover_clear(const struct takeover *t, bool begun)
 	}
 	log_warn("the pins in %s are incomplete, and nothing steers by them: starting afresh",
 		 t->dir);
-	return pins_undo(t->dir);
+	return detach_pins(t->dir);
 }
 
 /* ---- finding ------------------------------------------------------------------------------ */

@@ -10,40 +10,25 @@
 #include "../../base/log.h"
 #include "../../base/util.h"
 #include "../../config/config_here.h"
-#include "../../maps/follow.h"
 #include "../attach/attach.h"
-#include "../observe/audit.h"
 #include "../observe/bindings.h"
 #include "../publish/clients.h"
 #include "cluster.h"
 #include "../devices/devices.h"
 #include "../observe/earlier.h"
 #include "rule/eligible.bpf.h"
-#include "../observe/exporter.h"
 #include "hosts.h"
-#include "../observe/history.h"
-#include "../observe/judge.h"
 #include "notify.h"
-#include "../observe/pass.h"
+#include "parts.h"
 #include "../devices/hand.h"
-#include "../devices/in_pods.h"
-#include "../devices/oneshot.h"
-#include "../publish/order.h"
-#include "../observe/same_model.h"
-#include "../publish/overload.h"
 #include "../publish/client_pods.h"
 #include "../observe/poll.h"
 #include "../observe/metrics_page.h"
 #include "../observe/process.h"
 #include "../publish/publish.h"
 #include "../attach/restore.h"
-#include "../observe/reconcile.h"
 #include "../publish/register.h"
-#include "../observe/seats.h"
 #include "settings.h"
-#include "../observe/telemetry.h"
-#include "../observe/tenant_minutes.h"
-#include "../publish/tenants.h"
 #include "../observe/trials.h"
 
 /* The heartbeat must always be much younger than any pool's staleness limit; and readers take a
@@ -55,12 +40,10 @@
 #define TEND_MS          300 /* so soon `pintle set` is noticed */
 #define FIRST_BEAT_NS    (2 * NSEC_PER_SEC)
 /* So long a start may wait for the API server before it is called ready without. */
-#define CLUSTER_WAIT_NS  (30 * NSEC_PER_SEC)
-#define RECONCILE_ROUNDS 5           /* of housekeeping */
-#define FILL_ROUNDS      30          /* of housekeeping */
-#define LOOK_ROUNDS      15          /* of housekeeping */
-#define PODS_SETTLE_MS   50          /* a pod's objects change several times in a row */
-#define LARGE            (128 << 10) /* bytes; freeing so much gives it back to the kernel */
+#define CLUSTER_WAIT_NS (30 * NSEC_PER_SEC)
+#define TRIM_ROUNDS     30          /* of housekeeping */
+#define PODS_SETTLE_MS  50          /* a pod's objects change several times in a row */
+#define LARGE           (128 << 10) /* bytes; freeing so much gives it back to the kernel */
 /* Open files: maps, programs and links during the start, clients of /metrics; and for each endpoint
  * a connection to its metrics page and to its GPU's. */
 #define FILES_LEAST        256
@@ -74,31 +57,12 @@ struct daemon {
 	struct config *config; /* made by `settings` */
 	struct publication *publication;
 	struct attachment *attachment;
-	struct maps *maps; /* the attachment's */
-	struct poller *poller;
-	struct telemetry *telemetry;
-	struct tenant_minutes *tenant_minutes;
-	struct bindings *bindings;
-	struct pods *pods;
-	struct clients *clients;
-	struct audit *audit;
-	struct exporter *exporter;
-	struct judge *judge;
-	struct hosts *hosts;
-	struct keeper *keeper; /* of the history */
-	struct oneshot *oneshot;
-	struct hand *hand;
-	struct in_pods *in_pods;
-	struct orders *orders;
-	struct models *models;
-	struct overload *overload;
-	struct cluster *cluster; /* NULL: no Kubernetes */
-	uint64_t found_hash;     /* of the cluster's pools in the current configuration */
-	bool behind;             /* the cluster's pools could not be applied */
+	struct parts parts;
+	uint64_t found_hash; /* of the cluster's pools in the current configuration */
+	bool behind;         /* the cluster's pools could not be applied */
 	struct process process;
 	bool attached, ready_told, removed;
-	bool recounting; /* after a takeover, until a round finds nothing wrong */
-	uint64_t rounds, started_ns, watchdog_ns, watchdog_told_ns;
+	uint64_t started_ns, watchdog_ns, watchdog_told_ns;
 };
 
 /* ---- open files ------------------------------------------------------------------ */
@@ -136,8 +100,8 @@ static uint64_t heartbeat_ms(const struct config *c)
 
 static void tell_ready(struct daemon *d)
 {
-	if (d->ready_told || !poller_first_round_over(d->poller) ||
-	    !hosts_first_round_over(d->hosts))
+	if (d->ready_told || !poller_first_round_over(d->parts.poller) ||
+	    !hosts_first_round_over(d->parts.hosts))
 		return;
 	d->ready_told = true;
 	uv_timer_set_repeat(&d->heartbeat, heartbeat_ms(d->config));
@@ -154,7 +118,7 @@ static void tell_ready(struct daemon *d)
  * than FIRST_BEAT_NS for endpoints that do not answer. */
 static bool may_beat(const struct daemon *d, uint64_t now)
 {
-	return !attachment_resumed(d->attachment) || poller_first_round_over(d->poller) ||
+	return !d->parts.ground.resumed || poller_first_round_over(d->parts.poller) ||
 	       now - d->started_ns >= FIRST_BEAT_NS;
 }
 
@@ -164,12 +128,10 @@ static void on_heartbeat(uv_timer_t *timer)
 	uint64_t now = monotonic_ns();
 
 	if (may_beat(d, now)) {
-		trials_look(d->maps, now);
-		__atomic_store_n(&d->maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
+		trials_look(d->parts.ground.maps, now);
+		__atomic_store_n(&d->parts.ground.maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
 	}
-	poller_count(d->poller);
-	telemetry_look(d->telemetry);
-	oneshot_look(d->oneshot);
+	parts_tick(&d->parts, PARTS_BEAT);
 	tell_ready(d);
 	if (d->watchdog_ns && now - d->watchdog_told_ns >= d->watchdog_ns / 2) {
 		d->watchdog_told_ns = now;
@@ -180,55 +142,20 @@ static void on_heartbeat(uv_timer_t *timer)
 static void on_cluster(void *arg);
 static void tell_cluster(struct daemon *d);
 
-/* What opened or ended between a takeover's copy of the counts and its last link is missing there,
- * which is no drift. Under load it takes some rounds to find all of it. */
-static void daemon_reconcile(struct daemon *d)
-{
-	uint64_t wrong = reconcile(d->attachment, !d->recounting);
-
-	if (wrong)
-		bindings_forget_open(d->bindings);
-	else
-		d->recounting = attachment_takes_over(d->attachment);
-	seats_look(attachment_seats(d->attachment));
-}
-
 static void on_housekeeping(uv_timer_t *timer)
 {
 	struct daemon *d = timer->data;
 
-	d->rounds++;
-	keeper_look(d->keeper);
-	tenant_minutes_look(d->tenant_minutes, d->config, d->publication);
-	if (cluster_is_judged(d->cluster))
+	if (cluster_is_judged(d->parts.cluster))
 		tell_cluster(d);
 	else
-		cluster_show(d->cluster, d->maps->node);
+		cluster_show(d->parts.cluster, d->parts.ground.maps->node);
 	if (d->behind)
 		on_cluster(d);
-	hand_look(d->hand);
-	in_pods_look(d->in_pods);
 	attachment_trim(d->attachment, d->config);
-	if (poller_suspects_listener(d->poller) || register_has_room(d->maps))
-		register_listeners(d->maps, attachment_netns(d->attachment));
-	else
-		register_tell(d->maps);
-	if (d->rounds % RECONCILE_ROUNDS == 0) {
-		daemon_reconcile(d);
-		bindings_walk(d->bindings);
-		tenants_settle(d->maps);
-		follow_tend(d->maps);
-	}
-	if (d->rounds % LOOK_ROUNDS == 0) {
-		oneshot_refresh(d->oneshot);
-		hand_refresh(d->hand);
-		clients_rescan(d->clients);
-		pods_look(d->pods, d->cluster, d->clients);
-	}
-	if (d->rounds % FILL_ROUNDS == 1) {
-		telemetry_check_fill(d->telemetry);
+	parts_tick(&d->parts, PARTS_HOUSE);
+	if (d->parts.rounds[PARTS_HOUSE] % TRIM_ROUNDS == 1)
 		malloc_trim(0);
-	}
 }
 
 static void start_heartbeat(struct daemon *d)
@@ -244,17 +171,17 @@ static void daemon_render(struct metrics_text *out, void *arg)
 {
 	const struct daemon *d = arg;
 	const struct metrics_sources from = {
-		.maps = d->maps,
+		.maps = d->parts.ground.maps,
 		.config = d->config,
-		.poller = d->poller,
-		.telemetry = d->telemetry,
+		.poller = d->parts.poller,
+		.telemetry = d->parts.telemetry,
 		.attachment = d->attachment,
 		.process = &d->process,
-		.overload = d->overload,
-		.cluster = d->cluster,
-		.clients = clients_count(d->clients),
-		.judge = d->judge,
-		.keeper = d->keeper,
+		.overload = d->parts.overload,
+		.cluster = d->parts.cluster,
+		.clients = clients_count(d->parts.clients),
+		.judge = d->parts.judge,
+		.keeper = d->parts.keeper,
 	};
 
 	metrics_page(&from, out);
@@ -263,7 +190,7 @@ static void daemon_render(struct metrics_text *out, void *arg)
 /* Its pools are those that are pinned until then, if any. */
 static bool waits_for_cluster(const struct daemon *d)
 {
-	const struct cluster_figures f = cluster_figures(d->cluster);
+	const struct cluster_figures f = cluster_figures(d->parts.cluster);
 
 	return f.there && !f.listed && monotonic_ns() - d->started_ns < CLUSTER_WAIT_NS;
 }
@@ -278,9 +205,9 @@ static bool daemon_ready(void *arg, const char **why)
 		*why = attachment_lost(d->attachment);
 	else if (attachment_part(d->attachment))
 		*why = attachment_part(d->attachment);
-	else if (!hosts_first_round_over(d->hosts))
+	else if (!hosts_first_round_over(d->parts.hosts))
 		*why = "not all names of endpoints were asked for";
-	else if (!poller_first_round_over(d->poller))
+	else if (!poller_first_round_over(d->parts.poller))
 		*why = "the first round of scrapes is not over";
 	else if (waits_for_cluster(d))
 		*why = "the API server has not listed all yet; pools are as they are pinned";
@@ -328,26 +255,22 @@ static void daemon_tell_lack(void *arg, int line, const char *what)
 /* Such a configuration runs: an address may come, and go, while pintled runs. */
 static void tell_unserved(const struct daemon *d)
 {
-	config_here(d->config, attachment_netns(d->attachment), d->cluster, daemon_tell_lack,
+	config_here(d->config, d->parts.ground.netns_fd, d->parts.cluster, daemon_tell_lack,
 		    d->config);
 }
 
-/* Takes `c` and `p`. The former ones are freed only after poller_configure(), because the poller
- * refers to them until then. */
+static int configure_parts(struct daemon *d, const struct config *c, const struct publication *p)
+{
+	int err = parts_configure(&d->parts, PARTS_LOADED, c, p);
+
+	return parts_configure(&d->parts, PARTS_ATTACHED, c, p) ?: err;
+}
+
+/* Takes `c` and `p`. The parts refer to the former ones until they are told of these. */
 static int run_by(struct daemon *d, struct config *c, struct publication *p)
 {
-	int err = poller_configure(d->poller, c, p);
+	int err = configure_parts(d, c, p);
 
-	oneshot_configure(d->oneshot, c, p);
-	hand_configure(d->hand, c);
-	in_pods_configure(d->in_pods, c, p);
-	clients_configure(d->clients, c);
-	overload_configure(d->overload, c, p, d->orders);
-	models_configure(d->models, c, p);
-	audit_configure(d->audit, c, p);
-	pass_configure(attachment_pass(d->attachment), c, p);
-	judge_configure(d->judge, c, p);
-	hosts_configure(d->hosts, c, p);
 	publication_free(d->publication);
 	d->publication = p;
 	if (d->config != c)
@@ -366,15 +289,16 @@ static int daemon_apply(struct daemon *d, struct config *c)
 	if (!err)
 		err = attachment_extend(d->attachment, c);
 	if (!err)
-		err = publish(d->maps, attachment_netns(d->attachment), c, d->publication, &p);
+		err = publish(d->parts.ground.maps, d->parts.ground.netns_fd, c, d->publication,
+			      &p);
 	if (!err) {
 		attachment_trim(d->attachment, c);
-		earlier_find(d->attachment, c);
+		earlier_find(&d->parts.ground, c);
 		return run_by(d, c, p);
 	}
 	config_free(c);
 	/* A part of `c` may be in the maps: publish the current configuration over it. */
-	if (!publish(d->maps, attachment_netns(d->attachment), d->config, NULL, &p))
+	if (!publish(d->parts.ground.maps, d->parts.ground.netns_fd, d->config, NULL, &p))
 		run_by(d, d->config, p);
 	attachment_trim(d->attachment, d->config);
 	return err;
@@ -427,7 +351,7 @@ static void daemon_reload(struct daemon *d)
 	log_keep(NULL, 0);
 	process_reloaded(&d->process, !err);
 	settings_done(d->settings, err ? why : NULL);
-	if (d->cluster)
+	if (d->parts.cluster)
 		on_cluster(d); /* there may be more room, or less */
 }
 
@@ -482,7 +406,8 @@ static bool is_read(void *arg, const char *pool)
 			const struct pintle_ref *e = &d->publication->pools[i].endpoints[k];
 
 			if (p->endpoints[k].metrics_none ||
-			    eligible_scraped_ns(&d->maps->scores[e->id], e->generation))
+			    eligible_scraped_ns(&d->parts.ground.maps->scores[e->id],
+						e->generation))
 				return true;
 		}
 	}
@@ -492,8 +417,8 @@ static bool is_read(void *arg, const char *pool)
 /* Lets the cluster, and `pintle status`, know what became of its pools. */
 static void tell_cluster(struct daemon *d)
 {
-	cluster_judged(d->cluster, settings_found(d->settings), !d->behind, is_read, d);
-	cluster_show(d->cluster, d->maps->node);
+	cluster_judged(d->parts.cluster, settings_found(d->settings), !d->behind, is_read, d);
+	cluster_show(d->parts.cluster, d->parts.ground.maps->node);
 }
 
 /* Most changes of a Service or a slice change no pool. */
@@ -503,8 +428,8 @@ static void on_cluster(void *arg)
 	_cleanup_(config_founds_free) struct config_founds f = {0};
 	uint64_t hash;
 
-	cluster_room(d->cluster, d->config);
-	if (cluster_pools(d->cluster, &f))
+	cluster_room(d->parts.cluster, d->config);
+	if (cluster_pools(d->parts.cluster, &f))
 		return;
 	hash = hash_found(&f);
 	if (hash == d->found_hash && !d->behind) {
@@ -525,14 +450,14 @@ static void on_hosts(void *arg)
 	struct daemon *d = arg;
 
 	if (apply_settings(d))
-		hosts_refused(d->hosts);
-	cluster_room(d->cluster, d->config);
+		hosts_refused(d->parts.hosts);
+	cluster_room(d->parts.cluster, d->config);
 }
 
 static void settle_pods(struct daemon *d)
 {
-	pods_update(d->pods, d->cluster);
-	clients_name_pods(d->clients, pods_left_alone(d->pods));
+	pods_update(d->parts.pods, d->parts.cluster);
+	clients_name_pods(d->parts.clients, pods_left_alone(d->parts.pods));
 }
 
 static void on_pods_settle(uv_timer_t *timer)
@@ -552,7 +477,7 @@ static void on_removal(void *arg)
 {
 	struct daemon *d = arg;
 
-	d->removed = cluster_removed(d->cluster);
+	d->removed = cluster_removed(d->parts.cluster);
 	uv_stop(&d->loop);
 }
 
@@ -572,14 +497,12 @@ static void on_tending(uv_timer_t *timer)
 	struct daemon *d = timer->data;
 
 	look_at_settings(d);
-	orders_update(d->orders, d->maps, d->publication, poller_others(d->poller));
-	overload_look(d->overload, d->orders);
-	keeper_tend(d->keeper, d->config, d->publication);
+	parts_tick(&d->parts, PARTS_TEND);
 	if (!attachment_tend(d->attachment, d->config))
 		return;
 	/* While a hook was lost, nothing noticed sockets that listened, connected or closed. */
-	register_listeners(d->maps, attachment_netns(d->attachment));
-	daemon_reconcile(d);
+	register_listeners(d->parts.ground.maps, d->parts.ground.netns_fd);
+	parts_recount(&d->parts);
 }
 
 /* The timer makes one reload of many signals. */
@@ -605,56 +528,40 @@ static void on_terminate(uv_signal_t *s, int number)
 
 static int daemon_configure(struct daemon *d)
 {
-	int err =
-		publish(d->maps, attachment_netns(d->attachment), d->config, NULL, &d->publication);
+	int err = publish(d->parts.ground.maps, d->parts.ground.netns_fd, d->config, NULL,
+			  &d->publication);
 
-	if (err)
-		return err;
-	err = poller_configure(d->poller, d->config, d->publication);
-	clients_name_pods(d->clients, pods_left_alone(d->pods));
-	clients_configure(d->clients, d->config);
-	overload_configure(d->overload, d->config, d->publication, d->orders);
-	models_configure(d->models, d->config, d->publication);
-	audit_configure(d->audit, d->config, d->publication);
-	pass_configure(attachment_pass(d->attachment), d->config, d->publication);
-	judge_configure(d->judge, d->config, d->publication);
-	hosts_configure(d->hosts, d->config, d->publication);
-	return err;
+	return err ?: parts_configure(&d->parts, PARTS_LOADED, d->config, d->publication);
 }
 
 /* attach.h says why publishing comes before or after the commit. */
 static int daemon_steer(struct daemon *d)
 {
-	bool resumed = attachment_resumed(d->attachment);
+	bool resumed = d->parts.ground.resumed;
 	bool first = !resumed || attachment_takes_over(d->attachment);
 	int err = first ? daemon_configure(d) : attachment_commit(d->attachment, d->config);
 
 	if (!err)
 		err = first ? attachment_commit(d->attachment, d->config) : daemon_configure(d);
-	d->recounting = attachment_takes_over(d->attachment);
-	if (!err && d->recounting)
+	d->parts.recounting = attachment_takes_over(d->attachment);
+	if (!err && d->parts.recounting)
 		err = attachment_extend(d->attachment, d->config);
 	if (err)
 		return err;
 	attachment_trim(d->attachment, d->config);
 	d->attached = true;
 	/* Some servers began to listen after publish() looked, and before sockops was attached. */
-	register_listeners(d->maps, attachment_netns(d->attachment));
-	earlier_find(d->attachment, d->config);
-	daemon_reconcile(d);
-	bindings_walk(d->bindings);
-	tenant_minutes_look(d->tenant_minutes, d->config, d->publication);
-	devices_sweep(d->attachment);
-	err = oneshot_new(&d->loop, d->attachment, &d->oneshot);
+	register_listeners(d->parts.ground.maps, d->parts.ground.netns_fd);
+	earlier_find(&d->parts.ground, d->config);
+	parts_recount(&d->parts);
+	d->parts.recounting = attachment_takes_over(d->attachment);
+	bindings_walk(d->parts.bindings);
+	devices_sweep(&d->parts.ground);
+	err = parts_new(&d->parts, PARTS_ATTACHED);
 	if (!err)
-		err = hand_new(&d->loop, d->attachment, &d->hand);
-	if (!err)
-		err = in_pods_new(d->attachment, d->hand, &d->in_pods);
+		err = parts_configure(&d->parts, PARTS_ATTACHED, d->config, d->publication);
 	if (err)
 		return err;
-	oneshot_configure(d->oneshot, d->config, d->publication);
-	hand_configure(d->hand, d->config);
-	in_pods_configure(d->in_pods, d->config, d->publication);
 	err = attachment_settle(d->attachment);
 	if (err)
 		return err;
@@ -675,7 +582,7 @@ static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int 
 static int find_pools(struct daemon *d, const struct state *s)
 {
 	_cleanup_(config_founds_free) struct config_founds f = {0};
-	int err = cluster_restore(d->cluster, s) ?: cluster_pools(d->cluster, &f);
+	int err = cluster_restore(d->parts.cluster, s) ?: cluster_pools(d->parts.cluster, &f);
 
 	if (err || !f.count)
 		return err;
@@ -690,13 +597,13 @@ static int daemon_find(struct daemon *d, const struct state *s, bool again)
 {
 	struct config *c = NULL;
 	size_t answers = 0;
-	int err = d->cluster ? find_pools(d, s) : 0;
+	int err = d->parts.cluster ? find_pools(d, s) : 0;
 
 	if (err)
 		return err;
-	hosts_restore(d->hosts, d->config, s);
-	settings_resolve(d->settings, d->hosts);
-	hosts_answers(d->hosts, &answers);
+	hosts_restore(d->parts.hosts, d->config, s);
+	settings_resolve(d->settings, d->parts.hosts);
+	hosts_answers(d->parts.hosts, &answers);
 	if (!again && !settings_found(d->settings)->count && !answers)
 		return 0;
 	err = settings_configure(d->settings, &c);
@@ -714,7 +621,7 @@ static int daemon_find_first(struct daemon *d)
 
 	if (err)
 		return log_err_r(err, "failed to read what is pinned under %s", d->config->bpffs);
-	err = cluster_new(d->config, &d->cluster) ?: hosts_new(&d->hosts);
+	err = cluster_new(d->config, &d->parts.cluster) ?: hosts_new(&d->parts.hosts);
 	if (!err)
 		err = daemon_find(d, s, false);
 	state_free(s);
@@ -725,7 +632,7 @@ static int daemon_find_first(struct daemon *d)
 static int daemon_find_carried(struct daemon *d)
 {
 	struct state *s = NULL;
-	int err = state_read(d->maps, &s);
+	int err = state_read(d->parts.ground.maps, &s);
 
 	if (err)
 		return log_err_r(err, "failed to read what was carried over");
@@ -734,82 +641,67 @@ static int daemon_find_carried(struct daemon *d)
 	return err;
 }
 
-/* Whatever is likely to fail comes before the first change to what steers. */
-static int daemon_start(struct daemon *d)
+/* Loads the programs: from here on there are maps. */
+static int daemon_load(struct daemon *d)
 {
-	int err = daemon_find_first(d);
+	int err = attachment_prepare(d->config, &d->attachment);
 
-	if (!err)
-		err = hand_check(d->config, NULL);
-	if (!err)
-		err = look_at_files(d->config);
-	if (!err)
-		err = attachment_prepare(d->config, &d->attachment);
 	if (err)
 		return err;
-	d->maps = attachment_maps(d->attachment);
-	settings_use(d->settings, d->maps);
-	if (attachment_takes_over(d->attachment))
-		err = daemon_find_carried(d);
-	if (err)
-		return err;
-	d->bindings = bindings_new(d->maps);
-	err = d->bindings ? telemetry_new(d->maps, &d->telemetry) : log_err_r(ENOMEM, "bindings");
-	err = err ?: tenant_minutes_new(d->maps, &d->tenant_minutes);
-	if (!err)
-		err = clients_new(&d->loop, d->maps, &d->clients);
-	if (!err) {
-		d->pods = pods_new(d->maps);
-		err = d->pods ? 0 : -ENOMEM;
-	}
-	if (!err)
-		err = audit_new(&d->loop, d->maps, &d->audit);
-	if (!err)
-		err = poller_new(&d->loop, attachment_netns(d->attachment), d->maps, &d->poller);
-	if (!err)
-		err = models_new(&d->loop, attachment_netns(d->attachment), d->maps,
-				 poller_adapters(d->poller), &d->models);
-	if (!err)
-		err = hosts_start(d->hosts, &d->loop, attachment_netns(d->attachment), d->maps,
-				  on_hosts, d);
-	if (!err)
-		err = orders_new(&d->orders);
-	if (!err)
-		err = overload_new(&d->loop, d->maps, attachment_netns(d->attachment),
-				   &d->overload);
-	if (!err)
-		err = judge_new(&d->loop, d->maps, &d->judge);
-	if (!err)
-		err = keeper_new(d->maps, d->poller, &d->keeper);
-	if (!err && d->config->metrics)
-		err = exporter_new(&d->loop, d->config->metrics, &exporter_callbacks, d,
-				   &d->exporter);
-	if (!err)
-		err = daemon_steer(d);
-	if (err)
-		return err;
-	tell_unserved(d);
-	if (attachment_pass(d->attachment))
-		pass_start(attachment_pass(d->attachment), &d->loop, d->poller);
-	poller_tell(d->poller, attachment_pass(d->attachment));
-	if (d->cluster)
-		err = cluster_start(d->cluster, &d->loop, on_cluster, d);
-	else
+	d->parts.ground = *attachment_ground(d->attachment);
+	d->parts.ground.loop = &d->loop;
+	settings_use(d->settings, d->parts.ground.maps);
+	return 0;
+}
+
+static int daemon_follow_cluster(struct daemon *d)
+{
+	int err;
+
+	if (!d->parts.cluster) {
 		settle_pods(d);
-	if (!err && d->cluster)
-		err = cluster_watch_pods(d->cluster, daemon_on_pods, d);
-	if (!err && d->cluster)
-		err = cluster_watch_removal(d->cluster, &d->loop, false, on_removal, d);
-	if (err)
-		return err;
-	if (d->cluster && attachment_part(d->attachment))
-		cluster_tell_node(d->cluster, attachment_part(d->attachment));
-	cluster_show(d->cluster, d->maps->node);
+		return 0;
+	}
+	err = cluster_start(d->parts.cluster, &d->loop, on_cluster, d);
+	if (!err)
+		err = cluster_watch_pods(d->parts.cluster, daemon_on_pods, d);
+	if (!err)
+		err = cluster_watch_removal(d->parts.cluster, &d->loop, false, on_removal, d);
+	if (!err && attachment_part(d->attachment))
+		cluster_tell_node(d->parts.cluster, attachment_part(d->attachment));
+	return err;
+}
+
+static void start_clocks(struct daemon *d)
+{
 	d->started_ns = monotonic_ns();
 	d->watchdog_ns = notify_watchdog_interval_ns();
 	start_heartbeat(d);
 	uv_timer_start(&d->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS);
 	uv_timer_start(&d->tending, on_tending, TEND_MS, TEND_MS);
+}
+
+/* Whatever is likely to fail comes before the first change to what steers. */
+static int daemon_start(struct daemon *d)
+{
+	int err = daemon_find_first(d);
+
+	err = err ?: hand_check(d->config, NULL);
+	err = err ?: look_at_files(d->config);
+	err = err ?: daemon_load(d);
+	if (!err && attachment_takes_over(d->attachment))
+		err = daemon_find_carried(d);
+	d->parts.config = d->config;
+	err = err ?: parts_new(&d->parts, PARTS_LOADED);
+	err = err ?: daemon_steer(d);
+	if (err)
+		return err;
+	tell_unserved(d);
+	err = daemon_follow_cluster(d);
+	if (err)
+		return err;
+	cluster_show(d->parts.cluster, d->parts.ground.maps->node);
+	start_clocks(d);
 	return 0;
 }
 
@@ -834,8 +726,8 @@ static void daemon_init(struct daemon *d)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* The exporter, the poller and others close their own handles; the daemon's are closed here. The
- * loop then runs until no handle is left. */
+/* The parts close their own handles; the daemon's are closed here. The loop then runs until no
+ * handle is left. */
 static void daemon_stop(struct daemon *d)
 {
 	uv_handle_t *ours[] = {
@@ -845,21 +737,7 @@ static void daemon_stop(struct daemon *d)
 		(uv_handle_t *)&d->sighup,    (uv_handle_t *)&d->pods_settle,
 	};
 
-	exporter_free(d->exporter);
-	cluster_free(d->cluster);
-	oneshot_free(d->oneshot);
-	hand_free(d->hand);
-	in_pods_free(d->in_pods);
-	models_free(d->models);
-	poller_free(d->poller);
-	hosts_free(d->hosts);
-	orders_free(d->orders);
-	overload_free(d->overload);
-	clients_free(d->clients);
-	audit_free(d->audit);
-	judge_stop(d->judge);
-	if (d->attachment)
-		pass_stop(attachment_pass(d->attachment));
+	parts_free(&d->parts);
 	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
 		uv_close(ours[i], NULL);
 	/* uv_close() restores the default action: without this, a second SIGTERM or SIGINT would
@@ -868,12 +746,6 @@ static void daemon_stop(struct daemon *d)
 	signal(SIGINT, SIG_IGN);
 	uv_run(&d->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&d->loop);
-	judge_free(d->judge);
-	keeper_free(d->keeper);
-	telemetry_free(d->telemetry);
-	tenant_minutes_free(d->tenant_minutes);
-	bindings_free(d->bindings);
-	pods_free(d->pods);
 	publication_free(d->publication);
 	attachment_free(d->attachment);
 	config_free(d->config);
@@ -882,7 +754,11 @@ static void daemon_stop(struct daemon *d)
 
 int daemon_run(struct settings *s, struct config *c)
 {
-	struct daemon d = {.settings = s, .config = c};
+	struct daemon d = {.settings = s,
+			   .config = c,
+			   .parts = {.daemon = &d,
+				     .exporter_callbacks = &exporter_callbacks,
+				     .on_hosts = on_hosts}};
 	int err = uv_loop_init(&d.loop);
 
 	if (err) {

@@ -4,7 +4,7 @@
 #include "../../base/log.h"
 #include "../../maps/maps.h"
 #include "../../base/util.h"
-#include "../attach/pins.h"
+#include "../attach/detach.h"
 #include "daemon.h"
 #include "detach_nodes.h"
 #include "removal.h"

@@ -11,6 +11,7 @@
 #include "cluster.h"
 #include "../observe/exporter.h"
 #include "notify.h"
+#include "../attach/detach.h"
 #include "../attach/pins.h"
 
 #define RETRY_MS    10000

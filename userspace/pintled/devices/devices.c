@@ -11,6 +11,7 @@
 #include "../../net/tc.h"
 #include "device_links.h"
 #include "traits.bpf.h"
+#include "../attach/programs.h"
 
 /* Changes come in bursts: a pod's device, its address, its route. Where they never end, the daemon
  * must still do its other work. */
@@ -27,7 +28,7 @@ struct devices {
 	uv_timer_t burst;
 	uv_poll_t watch;
 	int watch_fd; /* -1: not watching */
-	struct attachment *attachment;
+	const struct ground *ground;
 	struct devices_use use;
 	int netns_fd;
 	uint32_t handle;              /* marks our filters */
@@ -147,7 +148,7 @@ static int devices_program(struct devices *d, bool ethernet)
 
 	if (*fd >= 0)
 		return *fd;
-	*fd = attachment_program(d->attachment, ethernet ? d->use.program : d->use.program_layer3);
+	*fd = programs_load_one(d->ground->maps, ethernet ? d->use.program : d->use.program_layer3);
 	d->until_ns += monotonic_ns() - began;
 	return *fd;
 }
@@ -180,7 +181,7 @@ static int point_attach(struct devices *d, struct tc_point at, int prog_fd, bool
 	if (!device_links_of(links, at.device) && is_late(d))
 		return -EAGAIN;
 	return device_links_attach(links, at.device, &ours, filtered, prog_fd,
-				   attachment_maps(d->attachment)->node->group);
+				   d->ground->maps->node->group);
 }
 
 static int devices_device_attach(struct devices *d, const struct tc_device *device,
@@ -386,30 +387,29 @@ void devices_detach_all(const char *dir)
 	device_links_detach_all(dir, DEVICE_LINKS_TCX);
 }
 
-void devices_sweep(const struct attachment *a)
+void devices_sweep(const struct ground *g)
 {
 	/* Only one Pintle can steer in a namespace, so filters found by a fresh start belong to
 	 * nobody. */
-	if (!attachment_resumed(a) && tc_detach_all(attachment_netns(a), TC_ANY))
+	if (!g->resumed && tc_detach_all(g->netns_fd, TC_ANY))
 		log_warn("filters of an earlier Pintle could not be removed");
 }
 
-int devices_new(uv_loop_t *loop, struct attachment *a, const struct devices_use *use,
-		struct devices **out)
+int devices_new(const struct ground *g, const struct devices_use *use, struct devices **out)
 {
 	struct devices *d = calloc(1, sizeof(*d));
 
 	if (!d)
 		return log_err_r(ENOMEM, "%s", use->name);
-	d->attachment = a;
+	d->ground = g;
 	d->use = *use;
-	d->netns_fd = attachment_netns(a);
-	d->handle = tc_handle(attachment_maps(a)->fd[use->map]);
+	d->netns_fd = g->netns_fd;
+	d->handle = tc_handle(g->maps->fd[use->map]);
 	d->watch_fd = d->programs[0] = d->programs[1] = -1;
 	for (enum tc_direction direction = TC_IN; direction <= TC_OUT; direction++)
-		device_links_find_tcx(&d->links[direction], d->netns_fd, attachment_dir(a),
-				      use->program, direction);
-	uv_timer_init(loop, &d->burst);
+		device_links_find_tcx(&d->links[direction], d->netns_fd, g->dir, use->program,
+				      direction);
+	uv_timer_init(g->loop, &d->burst);
 	d->burst.data = d;
 	*out = d;
 	return 0;

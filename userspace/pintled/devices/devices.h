@@ -19,7 +19,8 @@
 #include <uv.h>
 
 #include "../../net/tc.h"
-#include "../attach/attach.h"
+#include "../../config/config.h"
+#include "../attach/ground.h"
 
 struct devices;
 
@@ -43,12 +44,11 @@ void devices_detach_all(const char *dir);
 
 /** Removes the filters of a Pintle whose pins were removed by hand: they use maps that nothing else
  * can reach. To be called once, before any devices_new(). A failure is logged. */
-void devices_sweep(const struct attachment *a);
+void devices_sweep(const struct ground *g);
 
-/** The loop, the attachment and what `use` points to must outlive it. Returns 0 and *out
+/** The ground and what `use` points to must outlive it. Returns 0 and *out
  * (devices_free() it), or -errno, logged. */
-int devices_new(uv_loop_t *loop, struct attachment *a, const struct devices_use *use,
-		struct devices **out);
+int devices_new(const struct ground *g, const struct devices_use *use, struct devices **out);
 /** From now on the program sees the packets to the pools i of `c` for which wanted[i] is set; where
  * none is set, it is detached and unloaded. `c` and `wanted` are kept by reference until the next
  * call. A failure is logged, and devices_refresh() tries again. */

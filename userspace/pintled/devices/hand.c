@@ -15,7 +15,7 @@
 #define PRIORITY 16
 
 struct hand {
-	struct attachment *attachment;
+	const struct ground *ground;
 	struct devices *devices;
 	struct xdp *xdp;
 	const struct config *config;
@@ -60,11 +60,11 @@ void hand_configure(struct hand *h, const struct config *c)
 
 void hand_look(struct hand *h)
 {
-	struct pintle_node *node = attachment_maps(h->attachment)->node;
+	struct pintle_node *node = h->ground->maps->node;
 	long value = 1;
 
 	rests_look(h->sockets, h->config);
-	if (h->to_node && netns_sysctl(attachment_netns(h->attachment), KERNEL_HAND_SYSCTL, &value))
+	if (h->to_node && netns_sysctl(h->ground->netns_fd, KERNEL_HAND_SYSCTL, &value))
 		return; /* the next look may tell */
 	node->hand_rests = !value;
 	if (!value == h->rests)
@@ -91,7 +91,7 @@ static void on_arranged(void *arg, const struct tc_device *devices, const bool *
 	for (size_t i = 0; i < n; i++)
 		if (in[i] && ROOM_FOR_ONE(h->seen, h->seen_n, h->seen_room, 64))
 			h->seen[h->seen_n++] = devices[i].index;
-	ways_publish(h->attachment, h->config, h->wanted, &h->many_routes);
+	ways_publish(h->ground, h->config, h->wanted, &h->many_routes);
 	xdp_arrange(h->xdp, devices, in, n);
 }
 
@@ -103,7 +103,7 @@ bool hand_sees(const struct hand *h, uint32_t device)
 	return false;
 }
 
-int hand_new(uv_loop_t *loop, struct attachment *a, struct hand **out)
+int hand_new(const struct ground *g, struct hand **out)
 {
 	struct devices_use use = {
 		.name = "the hand-off",
@@ -111,7 +111,7 @@ int hand_new(uv_loop_t *loop, struct attachment *a, struct hand **out)
 		.program_layer3 = "pintle_hand3",
 		.map = MAP_hand_stats,
 		.priority = PRIORITY,
-		.count = &attachment_maps(a)->node->hand_devices,
+		.count = &g->maps->node->hand_devices,
 		.arranged = on_arranged,
 	};
 	struct hand *h = calloc(1, sizeof(*h));
@@ -120,10 +120,10 @@ int hand_new(uv_loop_t *loop, struct attachment *a, struct hand **out)
 	if (!h)
 		return log_err_r(ENOMEM, "the hand-off");
 	use.arg = h;
-	h->attachment = a;
-	err = rests_new(a, &h->sockets) ?: xdp_new(a, &h->xdp);
+	h->ground = g;
+	err = rests_new(g, &h->sockets) ?: xdp_new(g, &h->xdp);
 	if (!err)
-		err = devices_new(loop, a, &use, &h->devices);
+		err = devices_new(g, &use, &h->devices);
 	if (err) {
 		hand_free(h);
 		return err;

@@ -6,7 +6,8 @@
 
 #include <uv.h>
 
-#include "../attach/attach.h"
+#include "../../config/config.h"
+#include "../attach/ground.h"
 
 struct hand;
 
@@ -14,9 +15,9 @@ struct hand;
  * in `why` unless that is NULL: "what is wrong; what would be right". */
 int hand_check(const struct config *c, char why[PINTLE_WHY_SIZE]);
 
-/** The loop and the attachment must outlive it. Returns 0 and *out (hand_free() it), or -errno,
+/** The ground must outlive it. Returns 0 and *out (hand_free() it), or -errno,
  * logged. */
-int hand_new(uv_loop_t *loop, struct attachment *a, struct hand **out);
+int hand_new(const struct ground *g, struct hand **out);
 /** Attaches or detaches as the pools say, which are kept by reference until the next call. A
  * failure is logged, and hand_refresh() tries again. */
 void hand_configure(struct hand *h, const struct config *c);

@@ -17,12 +17,13 @@
 #include "../../net/tc.h"
 #include "device_links.h"
 #include "../publish/register.h"
+#include "../attach/programs.h"
 
 #define PROGRAM  "pintle_hand_pod"
 #define PRIORITY 16
 
 struct in_pods {
-	struct attachment *attachment;
+	const struct ground *ground;
 	const struct hand *hand;
 	const struct maps *m;
 	const struct config *config;
@@ -163,7 +164,7 @@ static int is_reached(int node_fd, const struct addr *ip, const struct tc_device
 static int find_ends(struct in_pods *x, int fd, struct owned *o)
 {
 	_cleanup_free_ struct tc_device *there = NULL, *here = NULL;
-	int node_fd = attachment_netns(x->attachment), reached;
+	int node_fd = x->ground->netns_fd, reached;
 	const struct tc_device *theirs, *ours;
 	size_t n_there = 0, n_here = 0;
 	int err = tc_devices(fd, &there, &n_there) ?: tc_devices(node_fd, &here, &n_here);
@@ -301,7 +302,7 @@ static void find_places(struct in_pods *x, struct search *s)
 	x->refused = false;
 	if (!count_wanted(x) && bpf_map_get_next_key(x->m->fd[MAP_scopes], NULL, &first))
 		return;
-	err = netns_inode(attachment_netns(x->attachment), &s->own) ?: netns_each(on_netns, s);
+	err = netns_inode(x->ground->netns_fd, &s->own) ?: netns_each(on_netns, s);
 	if (err)
 		s->error = err;
 	for (size_t i = 0; s->error && i < s->former_n; i++)
@@ -397,7 +398,7 @@ static int place_attach(struct in_pods *x, const struct register_place *p, int f
 		return err;
 	if (!again || !filtered || device_links_of(l, p->device)) {
 		if (x->program < 0)
-			x->program = attachment_program(x->attachment, PROGRAM);
+			x->program = programs_load_one(x->ground->maps, PROGRAM);
 		err = x->program < 0 ? x->program
 				     : device_links_attach(l, p->device, &ours, filtered,
 							   x->program, x->m->node->group);
@@ -516,8 +517,7 @@ static void flows_trim(const struct in_pods *x)
 	int fd = x->m->fd[MAP_pod_flows];
 	size_t n = 0;
 
-	if (bpf_map_get_next_key(fd, NULL, &next) ||
-	    tc_devices(attachment_netns(x->attachment), &all, &n))
+	if (bpf_map_get_next_key(fd, NULL, &next) || tc_devices(x->ground->netns_fd, &all, &n))
 		return;
 	for (int i = 0, over = 0; !over && i < PINTLE_MAX_POD_FLOWS; i++) {
 		key = next;
@@ -754,7 +754,7 @@ void in_pods_configure(struct in_pods *x, const struct config *c, const struct p
 	x->publication = p;
 	in_pods_arrange(x, false);
 	if (count_wanted(x))
-		register_listeners(x->m, attachment_netns(x->attachment));
+		register_listeners(x->m, x->ground->netns_fd);
 }
 
 static bool is_routed(const struct in_pods *x, int fd)
@@ -805,20 +805,20 @@ void in_pods_look(struct in_pods *x)
 	}
 	in_pods_arrange(x, true);
 	if (!x->unsure)
-		register_listeners(x->m, attachment_netns(x->attachment));
+		register_listeners(x->m, x->ground->netns_fd);
 }
 
-int in_pods_new(struct attachment *a, const struct hand *hand, struct in_pods **out)
+int in_pods_new(const struct ground *g, const struct hand *hand, struct in_pods **out)
 {
 	struct in_pods *x = calloc(1, sizeof(*x));
 
 	if (!x)
 		return log_err_r(ENOMEM, "pods");
-	x->attachment = a;
+	x->ground = g;
 	x->hand = hand;
-	x->m = attachment_maps(a);
+	x->m = g->maps;
 	x->program = -1;
-	device_links_find_tcx(&x->links, -1, attachment_dir(a), PROGRAM, TC_IN);
+	device_links_find_tcx(&x->links, -1, g->dir, PROGRAM, TC_IN);
 	*out = x;
 	return 0;
 }

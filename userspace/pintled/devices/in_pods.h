@@ -14,15 +14,16 @@
 #ifndef PINTLE_IN_PODS_H
 #define PINTLE_IN_PODS_H
 
-#include "../attach/attach.h"
+#include "../../config/config.h"
+#include "../attach/ground.h"
 #include "hand.h"
 #include "../publish/publish.h"
 
 struct in_pods;
 
-/** The attachment and `hand` must outlive it. Returns 0 and *out (in_pods_free() it), or -errno,
+/** The ground and `hand` must outlive it. Returns 0 and *out (in_pods_free() it), or -errno,
  * logged. */
-int in_pods_new(struct attachment *a, const struct hand *hand, struct in_pods **out);
+int in_pods_new(const struct ground *g, const struct hand *hand, struct in_pods **out);
 /** Makes, and removes, what that configuration needs. `c` and `p` are kept by reference until the
  * next call. To be called after publish() and hand_configure(). What fails is logged, and
  * in_pods_look() tries again. */

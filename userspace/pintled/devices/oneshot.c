@@ -62,7 +62,7 @@ void oneshot_refresh(struct oneshot *o)
 	devices_refresh(o->devices);
 }
 
-int oneshot_new(uv_loop_t *loop, struct attachment *a, struct oneshot **out)
+int oneshot_new(const struct ground *g, struct oneshot **out)
 {
 	struct devices_use use = {
 		.name = "one-shot",
@@ -76,9 +76,9 @@ int oneshot_new(uv_loop_t *loop, struct attachment *a, struct oneshot **out)
 
 	if (!o)
 		return log_err_r(ENOMEM, "one-shot");
-	o->m = attachment_maps(a);
+	o->m = g->maps;
 	use.count = &o->m->node->devices;
-	err = devices_new(loop, a, &use, &o->devices);
+	err = devices_new(g, &use, &o->devices);
 	if (err) {
 		free(o);
 		return err;

@@ -6,14 +6,14 @@
 
 #include <uv.h>
 
-#include "../attach/attach.h"
+#include "../attach/ground.h"
 #include "../publish/publish.h"
 
 struct oneshot;
 
-/** The loop and the attachment must outlive it. Returns 0 and *out (oneshot_free() it), or -errno,
+/** The ground must outlive it. Returns 0 and *out (oneshot_free() it), or -errno,
  * logged. */
-int oneshot_new(uv_loop_t *loop, struct attachment *a, struct oneshot **out);
+int oneshot_new(const struct ground *g, struct oneshot **out);
 /** From now on serves the pools of `c`, which was published as `p`. Both are kept by reference
  * until the next call. A failure is logged, and oneshot_refresh() tries again. */
 void oneshot_configure(struct oneshot *o, const struct config *c, const struct publication *p);

@@ -9,7 +9,7 @@
 #include "../../net/netns.h"
 
 struct rests {
-	struct attachment *attachment;
+	const struct ground *ground;
 	uint64_t failed_ns;                 /* the newest failure that was looked at */
 	uint32_t resting[PINTLE_MAX_POOLS]; /* by id: the families, as it was logged */
 	struct firewall wall;               /* as of the newest look */
@@ -140,7 +140,7 @@ static void rest_until(const struct maps *m, uint32_t id, struct pintle_rest *r,
  * has changed. If nobody failed, there is nothing to try; otherwise the next connection does. */
 static void rest_settle(const struct rests *x, uint32_t id, struct pintle_rest *r, bool again)
 {
-	const struct maps *m = attachment_maps(x->attachment);
+	const struct maps *m = x->ground->maps;
 
 	if (r->by_nat && !r->newest_ns)
 		rest_until(m, id, r, 0);
@@ -159,15 +159,15 @@ static void settle_each(const struct rests *x, uint32_t pool, uint32_t generatio
 		uint32_t id = PINTLE_REST(pool, v6);
 		struct pintle_rest r;
 
-		if (!maps_value(attachment_maps(x->attachment), MAP_resting, id, &r) &&
-		    r.until_ns && r.generation == generation)
+		if (!maps_value(x->ground->maps, MAP_resting, id, &r) && r.until_ns &&
+		    r.generation == generation)
 			rest_settle(x, id, &r, again);
 	}
 }
 
 static void rests_look_at(struct rests *x, const struct config *c, uint32_t id, bool again)
 {
-	const struct maps *m = attachment_maps(x->attachment);
+	const struct maps *m = x->ground->maps;
 	char text[sizeof(((struct pintle_name *)0)->name) + 1] = "";
 	const struct config_pool *p;
 	struct pintle_name name;
@@ -204,7 +204,7 @@ static void rests_look_at(struct rests *x, const struct config *c, uint32_t id, 
 /* Reads nftables if they have changed. What cannot be read stays as it was, until the next look. */
 static void read_nftables(struct rests *x, struct firewall *wall)
 {
-	int netns = attachment_netns(x->attachment);
+	int netns = x->ground->netns_fd;
 	uint64_t began = monotonic_ns();
 	uint32_t generation = 0;
 	struct firewall now;
@@ -228,7 +228,7 @@ static bool wall_changed(struct rests *x)
 	bool same;
 
 	read_nftables(x, &now);
-	firewall_read_rest(attachment_netns(x->attachment), &now);
+	firewall_read_rest(x->ground->netns_fd, &now);
 	same = !memcmp(&now, &x->wall, sizeof(now));
 	x->wall = now;
 	return !same;
@@ -246,7 +246,7 @@ static bool any_may_hand(const struct config *c)
  * tried. */
 void rests_look(struct rests *x, const struct config *c)
 {
-	const struct maps *m = attachment_maps(x->attachment);
+	const struct maps *m = x->ground->maps;
 	struct pintle_rest newest;
 	bool any = false, again;
 
@@ -264,13 +264,13 @@ void rests_look(struct rests *x, const struct config *c)
 		rests_look_at(x, c, id, again && x->resting[id]);
 }
 
-int rests_new(struct attachment *a, struct rests **out)
+int rests_new(const struct ground *g, struct rests **out)
 {
 	struct rests *x = calloc(1, sizeof(*x));
 
 	if (!x)
 		return log_err_r(ENOMEM, "the hand-off's rests");
-	x->attachment = a;
+	x->ground = g;
 	*out = x;
 	return 0;
 }

@@ -8,7 +8,7 @@
 #ifndef PINTLE_RESTS_H
 #define PINTLE_RESTS_H
 
-#include "../attach/attach.h"
+#include "../attach/ground.h"
 #include "../publish/publish.h"
 
 struct rests;
@@ -18,8 +18,8 @@ struct rests;
 void rests_begin(const struct maps *m, int netns_fd, const struct config *c,
 		 const struct publication *p);
 
-/** The attachment must outlive it. Returns 0 and *out (rests_free() it), or -ENOMEM, logged. */
-int rests_new(struct attachment *a, struct rests **out);
+/** The ground must outlive it. Returns 0 and *out (rests_free() it), or -ENOMEM, logged. */
+int rests_new(const struct ground *g, struct rests **out);
 /** Looks at what the programs found, and at nat; begins and ends rests, and logs both. To be called
  * each second. */
 void rests_look(struct rests *r, const struct config *c);

@@ -104,8 +104,8 @@ static bool ways_ask(int netns_fd, const struct route_bounds *b, size_t i, const
 	return false;
 }
 
-static int ways_add(const struct attachment *a, const struct route_bounds *b,
-		    const struct addr *from, struct map_rows *rows)
+static int ways_add(const struct ground *g, const struct route_bounds *b, const struct addr *from,
+		    struct map_rows *rows)
 {
 	for (size_t i = 0; i < b->n; i++) {
 		struct pintle_way_key key = {.prefixlen =
@@ -115,7 +115,7 @@ static int ways_add(const struct attachment *a, const struct route_bounds *b,
 
 		if (from && addr_is_v4(from) != addr_is_v4(&b->all[i].prefix))
 			continue;
-		if (!ways_ask(attachment_netns(a), b, i, from, &way))
+		if (!ways_ask(g->netns_fd, b, i, from, &way))
 			continue;
 		if (from)
 			memcpy(key.local, from, sizeof(key.local));
@@ -127,17 +127,17 @@ static int ways_add(const struct attachment *a, const struct route_bounds *b,
 	return 0;
 }
 
-static int add_all(const struct attachment *a, const struct config *c, const bool *wanted,
+static int add_all(const struct ground *g, const struct config *c, const bool *wanted,
 		   const struct route_bounds *b, struct map_rows *rows)
 {
-	int err = ways_add(a, b, NULL, rows);
+	int err = ways_add(g, b, NULL, rows);
 
 	for (size_t i = 0; b->by_source && i < c->pool_count; i++) {
 		const struct config_pool *p = &c->pools[i];
 
 		for (size_t f = 0; !err && wanted[i] && f < p->frontend_count; f++)
 			if (rows->n + b->n <= PINTLE_MAX_WAYS)
-				err = ways_add(a, b, &p->frontends[f].prefix, rows);
+				err = ways_add(g, b, &p->frontends[f].prefix, rows);
 	}
 	return err;
 }
@@ -158,8 +158,7 @@ static void say_many(bool many, bool *said)
 	*said = many;
 }
 
-void ways_publish(const struct attachment *a, const struct config *c, const bool *wanted,
-		  bool *many)
+void ways_publish(const struct ground *g, const struct config *c, const bool *wanted, bool *many)
 {
 	struct map_rows rows = {.id = MAP_hand_ways};
 	struct route_bounds b = {0};
@@ -169,14 +168,14 @@ void ways_publish(const struct attachment *a, const struct config *c, const bool
 	for (size_t i = 0; i < c->pool_count; i++)
 		any |= wanted[i];
 	if (any)
-		err = routes_bounds(attachment_netns(a), PINTLE_MAX_WAYS, &b);
+		err = routes_bounds(g->netns_fd, PINTLE_MAX_WAYS, &b);
 	say_many(err == -E2BIG, many);
 	if (err == -E2BIG)
 		err = 0;
 	else if (!err)
-		err = add_all(a, c, wanted, &b, &rows);
+		err = add_all(g, c, wanted, &b, &rows);
 	if (!err)
-		err = map_rows_put(attachment_maps(a), &rows);
+		err = map_rows_put(g->maps, &rows);
 	if (err)
 		log_err_r(err, "the hand-off: the routes to clients cannot be read");
 	map_rows_free(&rows);

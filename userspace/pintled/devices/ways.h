@@ -6,13 +6,13 @@
 #ifndef PINTLE_WAYS_H
 #define PINTLE_WAYS_H
 
-#include "../attach/attach.h"
+#include "../../config/config.h"
+#include "../attach/ground.h"
 
 /** Writes the map `hand_ways`, for the frontends of the pools i for which wanted[i] is set; without
  * one it is empty, and so it is where the routes have too many prefixes: *many tells whether that
  * was said. To be called after a change of routes, and now and then. Failures are logged.
  */
-void ways_publish(const struct attachment *a, const struct config *c, const bool *wanted,
-		  bool *many);
+void ways_publish(const struct ground *g, const struct config *c, const bool *wanted, bool *many);
 
 #endif

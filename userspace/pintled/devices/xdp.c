@@ -8,11 +8,12 @@
 #include "../../maps/names.h"
 #include "../../net/netdev.h"
 #include "device_links.h"
+#include "../attach/programs.h"
 
 #define PIN "xdp_" /* how the links' pins begin */
 
 struct xdp {
-	struct attachment *attachment;
+	const struct ground *ground;
 	const struct maps *m;
 	uint32_t how;    /* enum config_xdp */
 	int programs[2]; /* by whether it is for a veth; -1: not loaded */
@@ -50,7 +51,7 @@ static bool has_vlans(const struct tc_device *all, size_t n, const struct tc_dev
 static enum pintle_xdp xdp_judge(const struct xdp *x, const struct tc_device *all, size_t n,
 				 const struct tc_device *device)
 {
-	int netns_fd = attachment_netns(x->attachment);
+	int netns_fd = x->ground->netns_fd;
 	uint64_t features = 0;
 
 	if (x->how == CONFIG_XDP_OFF)
@@ -80,7 +81,7 @@ static int xdp_program(struct xdp *x, const struct tc_device *device)
 	int *fd = &x->programs[veth];
 
 	if (*fd < 0 && !x->unloadable)
-		*fd = attachment_program(x->attachment, veth ? "pintle_xdp_veth" : "pintle_xdp");
+		*fd = programs_load_one(x->ground->maps, veth ? "pintle_xdp_veth" : "pintle_xdp");
 	x->unloadable |= *fd < 0;
 	return *fd;
 }
@@ -91,7 +92,7 @@ static enum pintle_xdp xdp_device_attach(struct xdp *x, const struct tc_device *
 
 	if (program < 0)
 		return PINTLE_XDP_REFUSED;
-	fd = netdev_xdp_attach(attachment_netns(x->attachment), device->index, program);
+	fd = netdev_xdp_attach(x->ground->netns_fd, device->index, program);
 	if (fd == -EBUSY || fd == -EEXIST)
 		return PINTLE_XDP_TAKEN;
 	if (fd == -EOPNOTSUPP)
@@ -158,7 +159,7 @@ static void device_tell(const struct xdp *x, const struct tc_device *device, enu
 	if (!memcmp(&was, &d, sizeof(d)))
 		return;
 	if (how == PINTLE_XDP_TAKEN)
-		netdev_xdp_says(attachment_netns(x->attachment), device->index, whose);
+		netdev_xdp_says(x->ground->netns_fd, device->index, whose);
 	if (how == PINTLE_XDP_TAKEN || how == PINTLE_XDP_REFUSED)
 		log_warn("%s: handshakes are answered in TC, not in XDP: %s%s", device->name,
 			 xdp_help(how), whose);
@@ -206,19 +207,19 @@ void xdp_configure(struct xdp *x, uint32_t how)
 	x->unloadable = false;
 }
 
-int xdp_new(struct attachment *a, struct xdp **out)
+int xdp_new(const struct ground *g, struct xdp **out)
 {
 	struct xdp *x = calloc(1, sizeof(*x));
 
 	if (!x)
 		return log_err_r(ENOMEM, "XDP");
-	x->attachment = a;
-	x->m = attachment_maps(a);
+	x->ground = g;
+	x->m = g->maps;
 	x->programs[0] = x->programs[1] = -1;
 	x->links = (struct device_links){
-		.netns_fd = attachment_netns(a),
+		.netns_fd = g->netns_fd,
 		.type = BPF_XDP,
-		.dir = attachment_dir(a),
+		.dir = g->dir,
 		.prefix = PIN,
 	};
 	device_links_find(&x->links);

@@ -11,13 +11,13 @@
 
 #include "../../config/config.h"
 #include "../../net/tc.h"
-#include "../attach/attach.h"
+#include "../attach/ground.h"
 
 struct xdp;
 
-/** Finds the links that are pinned. The attachment must outlive it. Returns 0 and *out (xdp_free()
+/** Finds the links that are pinned. The ground must outlive it. Returns 0 and *out (xdp_free()
  * it), or -errno, logged. */
-int xdp_new(struct attachment *a, struct xdp **out);
+int xdp_new(const struct ground *g, struct xdp **out);
 
 /** How xdp_arrange() attaches from now on: enum config_xdp. */
 void xdp_configure(struct xdp *x, uint32_t how);

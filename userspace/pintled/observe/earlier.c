@@ -5,6 +5,7 @@
 #include "../../base/util.h"
 #include "../../net/netns.h"
 #include "../attach/walk.h"
+#include "../attach/programs.h"
 
 static bool earlier_wanted(const struct config *c)
 {
@@ -19,15 +20,15 @@ static int walk(void *program_fd)
 	return walk_program(*(int *)program_fd);
 }
 
-void earlier_find(struct attachment *a, const struct config *c)
+void earlier_find(const struct ground *g, const struct config *c)
 {
 	_cleanup_close_ int program = -1;
 	int err;
 
 	if (!earlier_wanted(c))
 		return;
-	program = attachment_program(a, "pintle_earlier");
-	err = program < 0 ? program : netns_call(attachment_netns(a), walk, &program);
+	program = programs_load_one(g->maps, "pintle_earlier");
+	err = program < 0 ? program : netns_call(g->netns_fd, walk, &program);
 	if (err)
 		log_warn("connections that servers accepted before are not looked at: %s",
 			 strerror(-err));

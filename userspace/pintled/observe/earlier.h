@@ -3,11 +3,12 @@
 #ifndef PINTLE_EARLIER_H
 #define PINTLE_EARLIER_H
 
-#include "../attach/attach.h"
+#include "../../config/config.h"
+#include "../attach/ground.h"
 
 /** Gives each such connection its record (bpf/pass/earlier.bpf.c), if a pool of the lookup hook in
  * `c` is followed. To be called after each publication; connections that have a record keep it. A
  * failure is logged: without records these connections are not seen, and nothing else is missed. */
-void earlier_find(struct attachment *a, const struct config *c);
+void earlier_find(const struct ground *g, const struct config *c);
 
 #endif

@@ -227,6 +227,14 @@ static int judge_prepare(struct judge *j)
 	return 0;
 }
 
+static void judge_drop(struct judge *j)
+{
+	ring_buffer__free(j->ring);
+	session_table_free(j->table);
+	free(j->held);
+	free(j);
+}
+
 int judge_new(uv_loop_t *loop, const struct maps *m, struct judge **out)
 {
 	struct judge *j = calloc(1, sizeof(*j));
@@ -242,7 +250,7 @@ int judge_new(uv_loop_t *loop, const struct maps *m, struct judge **out)
 			log_err_r(err, "cannot read the sessions' classes");
 	}
 	if (err) {
-		judge_free(j);
+		judge_drop(j);
 		return err;
 	}
 	uv_timer_init(loop, &j->timer);
@@ -289,18 +297,13 @@ uint64_t judge_lost(const struct judge *j)
 	return j ? j->lost : 0;
 }
 
-void judge_stop(struct judge *j)
+static void on_closed(uv_handle_t *handle)
 {
-	if (j)
-		uv_close((uv_handle_t *)&j->timer, NULL);
+	judge_drop(handle->data);
 }
 
 void judge_free(struct judge *j)
 {
-	if (!j)
-		return;
-	ring_buffer__free(j->ring);
-	session_table_free(j->table);
-	free(j->held);
-	free(j);
+	if (j)
+		uv_close((uv_handle_t *)&j->timer, on_closed);
 }

@@ -35,8 +35,7 @@ struct judge_pool judge_pool(const struct judge *j, uint32_t id);
 /** Evidence that was lost, because the ring was full. */
 uint64_t judge_lost(const struct judge *j);
 
-/** Closes the timer; the loop must run once more before judge_free(). */
-void judge_stop(struct judge *j);
+/** The loop must run once more before the maps are closed. NULL is fine. */
 void judge_free(struct judge *j);
 
 #endif

@@ -474,9 +474,10 @@ void pass_configure(struct pass *p, const struct config *c, const struct publica
 			endpoint_forget(p, published->pools[i].endpoints[k].id);
 }
 
-void pass_probed(struct pass *p, struct pintle_ref endpoint, bool good, uint64_t begun_ns,
+void pass_probed(void *pass, struct pintle_ref endpoint, bool good, uint64_t begun_ns,
 		 uint64_t until_ns)
 {
+	struct pass *p = pass;
 	if (p)
 		progress_probe(&standing_of(p, endpoint)->progress, good, begun_ns, until_ns);
 }

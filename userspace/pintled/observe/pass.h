@@ -35,8 +35,8 @@ void pass_start(struct pass *p, uv_loop_t *loop, const struct poller *pages);
 void pass_configure(struct pass *p, const struct config *c, const struct publication *published);
 
 /** Takes in that a probe of pintled's own was answered as a request is, or was not: see
- * progress_probe(). NULL for `p` is ignored. */
-void pass_probed(struct pass *p, struct pintle_ref endpoint, bool good, uint64_t begun_ns,
+ * progress_probe(). `pass` is a struct pass; NULL is ignored. For poller_tell(). */
+void pass_probed(void *pass, struct pintle_ref endpoint, bool good, uint64_t begun_ns,
 		 uint64_t until_ns);
 
 /** Figures for /metrics: passes so far, and seconds of CPU time that they took. */

@@ -13,7 +13,6 @@
 #include "loaded_adapters.h"
 #include "answers.h"
 #include "knock.h"
-#include "pass.h"
 #include "probe.h"
 #include "../publish/register.h"
 #include "../../policy/demand.h"
@@ -111,7 +110,8 @@ struct poller {
 	uv_timer_t *knocks, *demand_looks;
 	struct adapters *adapters;
 	struct answers *answers;
-	struct pass *pass; /* NULL: requests are not followed */
+	poller_probed probed; /* NULL: requests are not followed */
+	void *probed_arg;
 	struct scraper *scraper;
 	const struct config *config;
 	const struct publication *publication;
@@ -1498,7 +1498,8 @@ static void asker_tell(const struct watch *w, bool good, uint64_t asked_ns)
 				 ? monotonic_ns() + probe_known_ns(&w->asks->pool->probe)
 				 : 0;
 
-	pass_probed(w->poller->pass, w->ref, good, asked_ns, until);
+	if (w->poller->probed)
+		w->poller->probed(w->poller->probed_arg, w->ref, good, asked_ns, until);
 }
 
 /* A server that got no client since must not be woken either. */
@@ -1526,12 +1527,18 @@ static void asker_done(void *arg, unsigned int status, uint64_t retry_ns, uint64
 	}
 }
 
-void poller_tell(struct poller *p, struct pass *pass)
+static void tell_all(struct poller *p)
 {
-	p->pass = pass;
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
 		if (p->watches[i])
 			asker_tell(p->watches[i], false, 0);
+}
+
+void poller_tell(struct poller *p, poller_probed probed, void *arg)
+{
+	p->probed = probed;
+	p->probed_arg = arg;
+	tell_all(p);
 }
 
 static const struct probe_callbacks asker_callbacks = {.wants = asker_wants, .done = asker_done};
@@ -1616,7 +1623,7 @@ static void share_askers(struct poller *p)
 		w->also = asks->also;
 		asks->also = w;
 	}
-	poller_tell(p, p->pass);
+	tell_all(p);
 }
 
 /* How many letters of an endpoint's name are its pod's, and its rank's: in a cluster, the second

@@ -22,7 +22,6 @@
 #include "../../fetch/scrape.h"
 
 struct adapters;
-struct pass;
 struct poller;
 
 /* What /metrics shows of an endpoint besides its score. */
@@ -54,9 +53,11 @@ int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct polle
  * or -errno, logged: then some endpoints or GPUs are not scraped. Rounds of scrapes are counted in
  * node->scrape_rounds. */
 int poller_configure(struct poller *p, const struct config *c, const struct publication *pub);
-/** From now on what probes find goes to the pass, too, which must outlive the loop's run; NULL:
- * there is none. */
-void poller_tell(struct poller *p, struct pass *pass);
+/* A probe of the endpoint was answered as a request is, or was not; as for progress_probe(). */
+typedef void (*poller_probed)(void *arg, struct pintle_ref endpoint, bool good, uint64_t begun_ns,
+			      uint64_t until_ns);
+/** From now on `probed` hears what probes find, too; `arg` must outlive the loop's run. */
+void poller_tell(struct poller *p, poller_probed probed, void *arg);
 /** To be called several times in each pool's staleness limit: writes the scores of endpoints
  * without a page. */
 void poller_count(struct poller *p);

@@ -4,6 +4,7 @@
 #include "../../base/log.h"
 #include "../../base/util.h"
 #include "../../policy/drift.h"
+#include "recount.h"
 #include "traits.bpf.h"
 
 /* What is counted for each endpoint and class: */
@@ -55,10 +56,10 @@ static bool may_be_forgotten(const struct maps *m, unsigned int endpoint)
 
 /* Fills wrong[] by one walk. Returns how many counts are wrong; -EAGAIN when the kernel would not
  * run the iterators; or -ENOMEM. */
-static int recount_pass(struct attachment *a, int64_t wrong[COUNTS])
+static int recount_pass(const struct ground *g, int64_t wrong[COUNTS])
 {
 	_cleanup_free_ struct drift_count *before = calloc(COUNTS, sizeof(*before));
-	const struct maps *m = attachment_maps(a);
+	const struct maps *m = g->maps;
 	const volatile uint64_t *seen;
 	int n = 0;
 
@@ -66,7 +67,7 @@ static int recount_pass(struct attachment *a, int64_t wrong[COUNTS])
 		return -ENOMEM;
 	for (size_t i = 0; i < COUNTS; i++)
 		before[i] = read_count(m, i);
-	seen = attachment_recount(a);
+	seen = recount_run(g->recount);
 	if (!seen)
 		return -EAGAIN;
 	for (size_t i = 0; i < COUNTS; i++) {
@@ -119,10 +120,10 @@ static uint64_t reconcile_counts(const struct maps *m, const int64_t first[COUNT
 	return drift;
 }
 
-uint64_t reconcile(struct attachment *a, bool tell)
+uint64_t reconcile(const struct ground *g, bool tell)
 {
 	const struct timespec moment = {.tv_nsec = 2000000};
-	const struct maps *m = attachment_maps(a);
+	const struct maps *m = g->maps;
 	_cleanup_free_ int64_t *first = calloc(COUNTS, sizeof(*first));
 	_cleanup_free_ int64_t *second = calloc(COUNTS, sizeof(*second));
 	uint64_t drift = 0;
@@ -130,10 +131,10 @@ uint64_t reconcile(struct attachment *a, bool tell)
 
 	if (!first || !second)
 		return 0;
-	wrong = recount_pass(a, first);
+	wrong = recount_pass(g, first);
 	if (wrong > 0) {
 		nanosleep(&moment, NULL);
-		wrong = recount_pass(a, second);
+		wrong = recount_pass(g, second);
 		if (wrong > 0)
 			drift = reconcile_counts(m, first, second, tell);
 	}

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../attach/attach.h"
+#include "../attach/ground.h"
 
 /** Counts every endpoint's open connections anew. A counter that cannot be right, whatever
  * connections came and went during the walk, is corrected by an atomic add; one line is logged for
@@ -16,6 +16,6 @@
  * nothing of ours was attached. Placements of lookup pools that were never established (an
  * unanswered SYN, a stray segment) are counted as failed without a word, and are no drift. `tell`
  * false: nothing is drift, and nothing is logged. */
-uint64_t reconcile(struct attachment *a, bool tell);
+uint64_t reconcile(const struct ground *g, bool tell);
 
 #endif
