@@ -4,6 +4,7 @@
  * (pool, key and value, a line each): no crash, no leak, and a result as config.h promises.
  *
  * sources: userspace/config/config.c userspace/config/config_check.c
+ * sources: userspace/config/config_facts.c
  * sources: userspace/config/config_access.c userspace/config/config_classes.c
  * sources: userspace/config/config_hooks.c userspace/config/config_tenants.c
  * sources: userspace/config/config_others.c userspace/config/config_hosts.c

@@ -11,6 +11,7 @@
  * sources: userspace/kubernetes/kube_parent.c
  * sources: userspace/config/config_policy.c
  * sources: userspace/config/config.c userspace/config/config_check.c
+ * sources: userspace/config/config_facts.c
  * sources: userspace/config/config_access.c userspace/config/config_classes.c
  * sources: userspace/config/config_hooks.c userspace/config/config_tenants.c
  * sources: userspace/config/config_others.c userspace/config/config_hosts.c

@@ -35,16 +35,6 @@ static int derive_metrics_url(const struct config_pool *p, struct config_endpoin
 	return 0;
 }
 
-const char *config_query(const char *url, const char *name)
-{
-	size_t length = strlen(name);
-
-	for (const char *p = strchr(url, '?'); p; p = strchr(p, '&'))
-		if (!strncmp(++p, name, length) && p[length] == '=')
-			return p + length + 1;
-	return NULL;
-}
-
 /* A llama-server that routes to several models loads the one that a page is asked of, unless the
  * request says otherwise. */
 static int spare_model(const struct config_pool *p, char **url)

@@ -45,16 +45,6 @@ static void add_item(struct yaml_report *r, struct items *items, struct item ite
 	items->all[items->count++] = item;
 }
 
-const char *pool_label(const struct config_pool *p)
-{
-	return p->name ? p->name : "?";
-}
-
-const char *endpoint_label(const struct config_endpoint *e)
-{
-	return e->name ? e->name : "?";
-}
-
 /* ---- names ----------------------------------------------------------------- */
 
 /* "a/b" in the file could be the name of a cluster's pool, too. */

@@ -162,15 +162,6 @@ void config_founds_free(struct config_founds *f)
 
 /* ---- with the file --------------------------------------------------------- */
 
-const char *config_place(int line, char buf[CONFIG_PLACE_SIZE])
-{
-	if (line > 0)
-		snprintf(buf, CONFIG_PLACE_SIZE, "line %d", line);
-	else
-		snprintf(buf, CONFIG_PLACE_SIZE, "the cluster");
-	return buf;
-}
-
 struct adding {
 	const char *name; /* the file's */
 	struct yaml_node *root, *pools;

@@ -127,11 +127,6 @@ int config_hosts_split(struct config *c);
 
 /* ---- config_hooks.c -------------------------------------------------------- */
 
-/* How the pool's endpoints are reached, in the words of the file. */
-const char *config_reached(const struct config_pool *p);
-/* How they would be, for a key that only the connect hook serves. */
-const char *config_reached_else(const struct config_pool *p);
-
 /* Sets each pool's reach and hook, and the defaults that depend on them. */
 void config_hooks_derive(struct config *c, const struct yaml_node *root);
 /* Sets how long pools wait for pintled, and which of them others serve as well; once all else is
@@ -207,9 +202,6 @@ void config_tenants_free(struct config_pool *p);
  * configuration with those that hold. Returns 0 or -ENOMEM. */
 int config_found_add(struct yaml_tree *tree, const char *name, struct config_found *found, size_t n,
 		     struct config **c);
-/* For messages about another place: "line 12", or where there are no lines "the cluster". */
-#define CONFIG_PLACE_SIZE 32
-const char *config_place(int line, char buf[CONFIG_PLACE_SIZE]);
 
 /* ---- config_policy.c ------------------------------------------------------- */
 
@@ -221,8 +213,18 @@ const struct yaml_table *config_policy_table(void);
 /* Reports what is wrong with values together. Element i of a list in `c` came from child i of the
  * list's node under `root`. Values that were refused are still 0 or NULL, and are passed over. */
 void config_check(const struct config *c, const struct yaml_node *root, struct yaml_report *r);
+
+/* ---- config_facts.c -------------------------------------------------------- */
+
 /* The name for messages; "?" if it was refused. */
 const char *pool_label(const struct config_pool *p);
 const char *endpoint_label(const struct config_endpoint *e);
+/* For messages about another place: "line 12", or where there are no lines "the cluster". */
+#define CONFIG_PLACE_SIZE 32
+const char *config_place(int line, char buf[CONFIG_PLACE_SIZE]);
+/* How the pool's endpoints are reached, in the words of the file. */
+const char *config_reached(const struct config_pool *p);
+/* How they would be, for a key that only the connect hook serves. */
+const char *config_reached_else(const struct config_pool *p);
 
 #endif

@@ -85,14 +85,6 @@ const struct config_model *config_model_named(const struct config_pool *p, const
 	return NULL;
 }
 
-bool config_serves_models_of(const struct config_pool *p, const struct config_pool *of)
-{
-	for (size_t i = 0; p->name && i < of->model_count; i++)
-		if (!strcmp(of->models[i].pool, p->name))
-			return true;
-	return false;
-}
-
 /* ---- checks ---------------------------------------------------------------------- */
 
 static void models_check_pool(const struct config *c, const struct config_pool *p,

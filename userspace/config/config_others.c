@@ -15,26 +15,6 @@ const char *config_other_name(const struct config_pool *p, size_t i)
 		       : NULL;
 }
 
-const struct config_pool *config_pool_named(const struct config *c, const char *name)
-{
-	for (size_t i = 0; i < c->pool_count; i++)
-		if (c->pools[i].name && !strcmp(c->pools[i].name, name))
-			return &c->pools[i];
-	return NULL;
-}
-
-const char *config_reached(const struct config_pool *p)
-{
-	if (p->in_pods)
-		return "address and decide: request";
-	return p->reach == PINTLE_REACH_LISTENER ? "listen" : "address";
-}
-
-const char *config_reached_else(const struct config_pool *p)
-{
-	return p->in_pods ? "address and decide: connection" : "address";
-}
-
 /* `key` is the one that names the other pool, and `place` its node. */
 static void check_other(const struct config *c, const struct config_pool *p, const char *name,
 			const char *key, const struct yaml_node *place, struct yaml_report *r)
