@@ -179,7 +179,7 @@ def test_page_of_a_dual_stack_pod(node):
         return {e["name"]: e for e in world.machine.cli("endpoints")}
 
     def each(key, v4, v6):
-        return {n: e[key] for n, e in rows().items()} == {"s0": v4, "s0.ipv6": v6}
+        return {n: e[key] for n, e in rows().items()} == {"s0": v4, "s0..ipv6": v6}
 
     soon(lambda: each("state", "ready", "ready"))
     # Clients of either family reach the pod: nothing is to be done about the one address or the other.
@@ -194,10 +194,10 @@ def test_page_of_a_dual_stack_pod(node):
     assert each("scrape_failed", False, False) and all(e["age_seconds"] < 5 for e in rows().values()), rows()
 
     server.nft("table ip6 hole { chain input { type filter hook input priority filter; tcp dport 8000 drop; }; }")
-    soon(lambda: each("scrape_failed", False, True) and rows()["s0.ipv6"]["age_seconds"] > 3)
+    soon(lambda: each("scrape_failed", False, True) and rows()["s0..ipv6"]["age_seconds"] > 3)
     server.model.set(waiting=2)
     soon(lambda: each("waiting", 2, 7))
-    assert rows()["s0"]["state"] == "ready" and rows()["s0.ipv6"]["state"] != "ready", rows()
+    assert rows()["s0"]["state"] == "ready" and rows()["s0..ipv6"]["state"] != "ready", rows()
     server.nft("delete table ip6 hole")
     soon(lambda: each("waiting", 2, 2) and each("state", "ready", "ready"))
 

@@ -139,7 +139,7 @@ def test_families(node):
     for to in ("[fd96::66]:8000", "10.96.0.67:8000", "[fd96::67]:8000"):
         wait_for(lambda to=to: world.client.ask(to) in ("s0", "s1"))
     world.api.label("off", "six")
-    wait_for(lambda: world.members("llm/both") == {"s0", "s1", "s0.ipv6", "s1.ipv6"})
+    wait_for(lambda: world.members("llm/both") == {"s0", "s1", "s0..ipv6", "s1..ipv6"})
     assert set(world.pools()["llm/both"]["frontends"]) == {"10.96.0.67:8000", "[fd96::67]:8000"}
     for to in ("10.96.0.67:8000", "[fd96::67]:8000"):
         wait_for(lambda to=to: world.client.ask(to) in ("s0", "s1"))

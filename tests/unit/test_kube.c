@@ -392,7 +392,7 @@ static const struct {
 	 {SLICE("x", "IPv6", AT8000, "[" POD("p0", "fd09::2", TRUE_TRUE_FALSE) "]"),
 	  SLICE("y", "IPv4", AT8000, "[" POD("p0", "10.9.0.2", TRUE_TRUE_FALSE) "]")},
 	 {POOL("a/s", "enforce", F4 ",\"[fd96::5]:80\"",
-	       ENDPOINT("p0", "10.9.0.2:8000") "," ENDPOINT("p0.ipv6", "[fd09::2]:8000"))},
+	       ENDPOINT("p0", "10.9.0.2:8000") "," ENDPOINT("p0..ipv6", "[fd09::2]:8000"))},
 	 .why = ""},
 	{"addresses of no pod; a family that the Service has not; a foreign name",
 	 "{" META(ENFORCE) ",\"spec\":{" IP4 "," PORT80 "}}",

@@ -752,7 +752,7 @@ static void test_both_addresses_of_a_pod(void **state)
 	struct world w;
 
 	(void)state;
-	world_start(&w, PODS("{name: e0.ipv6, address: \"[::1]:8001\"}"));
+	world_start(&w, PODS("{name: e0..ipv6, address: \"[::1]:8001\"}"));
 	move_to_v6(&w, 1, 8001);
 	call_found(&w);
 	show(&w.pages, 0, PAGE(1, 4, 0.4));
@@ -801,10 +801,10 @@ static void test_addresses_of_two_pods(void **state)
 		const char *pools;
 		bool found;
 	} rows[] = {
-		{PODS("{name: e0.ipv6, address: \"[::1]:8001\"}"), false},
-		{PODS("{name: e0.ipv6, address: \"127.0.0.1:8002\"}"), true},
-		{PODS("{name: e1.ipv6, address: \"[::1]:8001\"}"), true},
-		{PODS("{name: e0.ipv6, address: \"[::1]:8003\"}"), true},
+		{PODS("{name: e0..ipv6, address: \"[::1]:8001\"}"), false},
+		{PODS("{name: e0..ipv6, address: \"127.0.0.1:8002\"}"), true},
+		{PODS("{name: e1..ipv6, address: \"[::1]:8001\"}"), true},
+		{PODS("{name: e0..ipv6, address: \"[::1]:8003\"}"), true},
 	};
 
 	(void)state;

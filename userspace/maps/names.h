@@ -8,10 +8,10 @@
 #include <stdint.h>
 
 /** What the name of an endpoint ends in, behind its pod's and its rank's, if it is the pod's
- * address of its second family in a cluster. */
+ * address of its second family in a cluster. No pod can be called so. */
 static inline const char *second_family(bool v4)
 {
-	return v4 ? ".ipv4" : ".ipv6";
+	return v4 ? "..ipv4" : "..ipv6";
 }
 
 /** The name of an enum pintle_outcome ("sticky", ...), pintle_mode ("enforce", ...),
