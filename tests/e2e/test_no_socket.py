@@ -268,13 +268,15 @@ def test_untracked(node):
     assert handed(node)["asked"] == 4 and not rests(daemon)
 
 
-def keeps_from_all(node, daemon, told):
+def keeps_from_all(node, daemon, told, families=""):
     """From the first connection on all are served, by their addresses, and all say so."""
     assert None not in ask_all(node)
-    assert handed(node) == {"by_connection": 8}
+    found = handed(node)
+    assert found["by_connection"] == (4 if families else 8) and sum(found.values()) == 8, found
     assert rests(daemon)
-    wait_for(lambda: BY_NAT in daemon.log())
-    assert any(BY_NAT in w for w in node.cli("status")[0]["warnings"])
+    warning = BY_NAT.replace("rests", f"rests{families}")
+    wait_for(lambda: warning in daemon.log())
+    assert any(warning in w for w in node.cli("status")[0]["warnings"])
     assert told in node.pintle("doctor", check=False).stdout
     assert told in daemon.log()
 
@@ -286,11 +288,12 @@ def test_nat_stands(node, which):
     node.add_client()
     rules(node, text)
     daemon = node.steer(node.servers(2), **HANDED)
-    keeps_from_all(node, daemon, told)
+    keeps_from_all(node, daemon, told, " for IPv4" if which == "kube-proxy" else "")
     node.run("nft", "flush", "ruleset")
     wait_for(lambda: not rests(daemon) and ENDS in daemon.log())
+    before = handed(node)["by_connection"]
     assert None not in ask_all(node, 11)
-    assert handed(node)["by_connection"] == 8 and handed(node)["asked"] + handed(node)["not_said"] == 8
+    assert handed(node)["by_connection"] == before and not rests(daemon)
     assert not any("rests" in w for w in node.cli("status")[0]["warnings"])
 
 
@@ -309,13 +312,20 @@ def test_docker(node, which):
     keeps_from_all(node, daemon, "table ip nat, chain P" if backend == "nft" else "iptables-legacy")
 
 
-def test_nat_of_the_other_family(node):
-    """A pool whose frontends nat does not see is handed over."""
+def test_nat_of_one_family(node):
+    """What nat of IPv4 alone does not see is handed over. Each family rests by itself, and ends so."""
     node.add_client()
     rules(node, MASQUERADE % ("ip", "ip", "172.17.0.0/16"))
-    daemon = node.steer(node.servers(2), **HANDED, frontends=[FRONTEND["v6"]])
+    daemon = node.steer(node.servers(2), **HANDED)
     assert None not in [ask(node, number, family="v6") for number in range(1, 4)]
-    assert handed(node) == {"asked": 3} and not rests(daemon)
+    assert handed(node) == {"asked": 3}
+    assert ask(node) and handed(node) == {"asked": 3, "by_connection": 1} and rests(daemon)
+    wait_for(lambda: BY_NAT.replace("rests", "rests for IPv4") in daemon.log())
+    rules(node, MASQUERADE % ("ip6", "ip6", "fd17::/64"))
+    wait_for(lambda: BY_NAT in daemon.log())
+    node.run("nft", "delete", "table", "ip", "away")
+    wait_for(lambda: f"{ENDS} for IPv4: nothing says" in daemon.log())
+    assert rests(daemon) and f"{ENDS}: " not in daemon.log()
 
 
 def test_nat_comes_later(node):

@@ -30,9 +30,9 @@ static bool may_hand(const struct config_pool *p)
 	return !p->in_pods && (p->decide == PINTLE_DECIDE_REQUEST || config_rests(p));
 }
 
-/* Whether nat would take off the sockets of the pool's connections. Where some rule may leave its
- * packets untracked, only the outcome tells. */
-static bool nat_takes(const struct firewall *f, const struct config_pool *p)
+/* Returns the families of the pool's connections whose sockets nat would take off. Where some rule
+ * may leave its packets untracked, only the outcome tells. */
+static uint32_t nat_takes(const struct firewall *f, const struct config_pool *p)
 {
 	uint32_t families = 0;
 
@@ -40,7 +40,7 @@ static bool nat_takes(const struct firewall *f, const struct config_pool *p)
 		const struct frontend_addr *a = &p->frontends[i];
 
 		if (firewall_untracks(f, a->port))
-			return false;
+			return 0;
 		families |= addr_is_v4(&a->prefix) ? PINTLE_FAMILY_V4 : PINTLE_FAMILY_V6;
 	}
 	return families & firewall_nat(f);
@@ -63,11 +63,13 @@ static void family_by_nat(const struct maps *m, uint32_t id, const struct pintle
 	maps_put(m, MAP_resting, &id, &r);
 }
 
-/* Lets the hand-off rest for as long as pintled says so. */
-static void rest_by_nat(const struct maps *m, const struct pintle_ref *pool)
+/* Lets the hand-off rest for these families, for as long as pintled says so. */
+static void rest_by_nat(const struct maps *m, const struct pintle_ref *pool, uint32_t families)
 {
-	family_by_nat(m, PINTLE_REST(pool->id, 0), pool);
-	family_by_nat(m, PINTLE_REST(pool->id, 1), pool);
+	if (families & PINTLE_FAMILY_V4)
+		family_by_nat(m, PINTLE_REST(pool->id, 0), pool);
+	if (families & PINTLE_FAMILY_V6)
+		family_by_nat(m, PINTLE_REST(pool->id, 1), pool);
 }
 
 void rests_begin(const struct maps *m, int netns_fd, const struct config *c,
@@ -82,8 +84,7 @@ void rests_begin(const struct maps *m, int netns_fd, const struct config *c,
 		if (!read)
 			firewall_read(netns_fd, &wall);
 		read = true;
-		if (nat_takes(&wall, &c->pools[i]))
-			rest_by_nat(m, &p->pools[i].ref);
+		rest_by_nat(m, &p->pools[i].ref, nat_takes(&wall, &c->pools[i]));
 	}
 }
 
@@ -121,9 +122,9 @@ static void log_begin(const struct rests *r, const char *pool, const struct pint
 			pool, words, cause(&r->wall));
 }
 
-static void log_end(const char *pool, const struct pintle_rest *rest)
+static void log_end(const char *pool, const struct pintle_rest *rest, uint32_t families)
 {
-	log_info("pool %s: the hand-off no longer rests: %s", pool,
+	log_info("pool %s: the hand-off no longer rests%s: %s", pool, state_rest_words(families),
 		 rest->newest_ns ? "a socket became of what it handed over"
 				 : "nothing says any more that nat takes sockets off");
 }
@@ -138,7 +139,8 @@ static void rest_until(const struct maps *m, uint32_t id, struct pintle_rest *r,
 
 /* Sets until when the pool's hand-off rests for a family. `again`: what keeps segments from servers
  * has changed. If nobody failed, there is nothing to try; otherwise the next connection does. */
-static void rest_settle(const struct rests *x, uint32_t id, struct pintle_rest *r, bool again)
+static void rest_settle(const struct rests *x, uint32_t id, struct pintle_rest *r, bool again,
+			uint32_t family)
 {
 	const struct maps *m = x->ground->maps;
 
@@ -148,20 +150,22 @@ static void rest_settle(const struct rests *x, uint32_t id, struct pintle_rest *
 		return; /* one tries */
 	else if (again)
 		rest_until(m, id, r, monotonic_ns());
-	else if (r->by_nat && firewall_nat(&x->wall) &&
+	else if (r->by_nat && firewall_nat(&x->wall) & family &&
 		 r->until_ns < monotonic_ns() + NAT_REST_NS / 2)
 		rest_until(m, id, r, monotonic_ns() + NAT_REST_NS);
 }
 
-static void settle_each(const struct rests *x, uint32_t pool, uint32_t generation, bool again)
+static void settle_each(const struct rests *x, const struct pintle_ref *pool, bool again,
+			uint32_t families)
 {
 	for (uint32_t v6 = 0; v6 <= 1; v6++) {
-		uint32_t id = PINTLE_REST(pool, v6);
+		uint32_t id = PINTLE_REST(pool->id, v6);
+		uint32_t family = v6 ? PINTLE_FAMILY_V6 : PINTLE_FAMILY_V4;
 		struct pintle_rest r;
 
-		if (!maps_value(x->ground->maps, MAP_resting, id, &r) && r.until_ns &&
-		    r.generation == generation)
-			rest_settle(x, id, &r, again);
+		if (families & family && !maps_value(x->ground->maps, MAP_resting, id, &r) &&
+		    r.until_ns && r.generation == pool->generation)
+			rest_settle(x, id, &r, again, family);
 	}
 }
 
@@ -172,16 +176,18 @@ static void rests_look_at(struct rests *x, const struct config *c, uint32_t id, 
 	const struct config_pool *p;
 	struct pintle_name name;
 	struct pintle_rest r;
-	uint32_t rests, former;
+	uint32_t rests, former, taken = 0;
+	struct pintle_ref ref;
 
 	if (maps_value(m, MAP_names, id, &name) || !name.generation)
 		return;
 	memcpy(text, name.name, sizeof(name.name));
+	ref = (struct pintle_ref){id, name.generation};
 	p = config_pool_named(c, text);
-	if (p && may_hand(p) && nat_takes(&x->wall, p))
-		rest_by_nat(m, &(struct pintle_ref){id, name.generation});
-	else
-		settle_each(x, id, name.generation, again);
+	if (p && may_hand(p))
+		taken = nat_takes(&x->wall, p);
+	rest_by_nat(m, &ref, taken);
+	settle_each(x, &ref, again, ~taken);
 	if (state_rest(m, id, name.generation, &r, &rests))
 		return;
 	former = x->resting[id];
@@ -190,8 +196,8 @@ static void rests_look_at(struct rests *x, const struct config *c, uint32_t id, 
 		return;
 	if (rests & ~former)
 		log_begin(x, text, &r, rests);
-	else if (former && !rests)
-		log_end(text, &r);
+	if (former & ~rests)
+		log_end(text, &r, former & ~rests);
 }
 
 /* ---- looking ------------------------------------------------------------------------------- */
