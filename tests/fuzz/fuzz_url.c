@@ -36,7 +36,8 @@ static void check(const char *url)
 		snprintf(address, sizeof(address), "%s:%s", host, port);
 		same = !addr_parse_endpoint(address, &by_curl, NULL);
 		PROMISE(same == numeric);
-		PROMISE(!numeric || (!memcmp(&by_curl.ip, &ip, sizeof(ip)) && by_curl.port == number));
+		PROMISE(!numeric ||
+			(!memcmp(&by_curl.ip, &ip, sizeof(ip)) && by_curl.port == number));
 	}
 	curl_free(host);
 	curl_free(port);

@@ -91,7 +91,7 @@ static const struct {
 	{"http://a%00b/", NULL},
 	{"http://a%0ab/", NULL},
 	{"http://a%2fb/", NULL},
-	{"http://a%b/", NULL}, /* the same */
+	{"http://a%b/", NULL},  /* the same */
 	{"http://127.1", NULL}, /* forms of an IPv4 address that not all programs read alike */
 	{"http://0x7f000001", NULL},
 	{"http://0X7f.1:18", NULL},

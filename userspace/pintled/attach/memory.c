@@ -191,7 +191,7 @@ bool memory_tell(int err, uint64_t bytes)
 {
 	struct limit l;
 
-	/* libbpf 1.1 says ESRCH where it had no memory for the kernel's types, libbpf 1.5 ENOMEM. */
+	/* Without memory for the kernel's types libbpf 1.1 says ESRCH, libbpf 1.5 ENOMEM. */
 	if ((err == -ENOMEM || err == -ESRCH) && tell_own_limit())
 		return true;
 	if (err != -ENOMEM || !bytes)

@@ -18,12 +18,12 @@ bool memory_is_per_cpu(const struct bpf_map *map);
 /** The sum over all maps of the object. */
 uint64_t memory_of_maps(const struct bpf_object *obj);
 
-/** To be called before maps are made. Logs a warning where a limit leaves enough for so many bytes
- * of maps, but not for the daemon itself, too: the kernel may kill it, which then says nothing. */
+/** Logs a warning where a limit leaves enough for `bytes` of maps, but not for the daemon itself,
+ * too: the kernel may kill it, which then says nothing. Comes before maps are made. */
 void memory_foresee(uint64_t bytes);
 
-/** Returns whether libbpf's error means that there was no memory, and logs it: of which limit so many
- * bytes of maps, or the daemon itself, needed more, and what helps. */
+/** Returns whether libbpf's error means that there was no memory, and logs which limit `bytes` of
+ * maps, or the daemon itself, would exceed, and what helps. */
 bool memory_tell(int err, uint64_t bytes);
 
 #endif
