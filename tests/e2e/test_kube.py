@@ -82,13 +82,16 @@ def test_fails_close_where_model_servers_are(node):
 @case(timeout=120)
 def test_no_such_group(node):
     """Where the API server has InferencePools of another group alone, the log and the Event name the one that is
-    read."""
-    world = World(node, services=[service(annotations={"pintle.dev/pool": "vllm"})])
+    read. Of InferenceObjectives, one of the two groups is enough."""
+    world = World(node, services=[service(annotations={"pintle.dev/pool": "vllm"})], inferenceobjectives=[])
     daemon = world.daemon()
     said = ("InferencePool vllm of its annotation is not known: inferencepools.inference.networking.k8s.io/v1: HTTP status "
             "404, the API server does not have them; no other group and version is read")
     soon(lambda: f"Service {POOL} is left to kube-proxy: {said}" in daemon.log())
     soon(lambda: ("Service/llama", "Warning", "LeftToKubeProxy", said) in world.api.events())
+    soon(lambda: "inferenceobjectives.llm-d.ai/v1alpha2: HTTP status 404" in daemon.log())
+    missing = world.machine.cli("status")[0]["kubernetes"]["missing"]
+    assert missing and not any(m.startswith("inferenceobjectives") for m in missing), missing
 
 
 @case(timeout=120)

@@ -96,10 +96,25 @@ const char *kube_client_trouble(const struct kube_client *c)
 	return NULL;
 }
 
+/* "inferenceobjectives.llm-d.ai/v1alpha2" is missing only if the API server has the other group's
+ * neither. */
+static bool trouble_is_missing(const struct kube_client *c, const struct trouble *t)
+{
+	size_t n = t->what ? strcspn(t->what, ".") + 1 : 0;
+	bool other = !n || !t->what[n - 1];
+
+	for (size_t i = 0; i < MAX_KINDS; i++) {
+		const struct trouble *u = &c->troubles[i];
+
+		other |= u != t && u->text[0] && u->missing && n && !strncmp(u->what, t->what, n);
+	}
+	return t->text[0] && t->missing && other;
+}
+
 const char *kube_client_missing(const struct kube_client *c, size_t i)
 {
 	for (size_t k = 0; k < MAX_KINDS; k++)
-		if (c->troubles[k].text[0] && c->troubles[k].missing && !i--)
+		if (trouble_is_missing(c, &c->troubles[k]) && !i--)
 			return c->troubles[k].text;
 	return NULL;
 }
