@@ -5,6 +5,7 @@
 
 #include "address.bpf.h"
 #include "health.bpf.h"
+#include "traits.bpf.h"
 #include "world.bpf.h"
 
 #include <bpf/bpf_endian.h>
@@ -391,7 +392,7 @@ static __always_inline void majority_vote(const struct pintle_affinity_key *key)
 /* Whether a decision with this outcome binds its session. */
 static __always_inline bool outcome_binds(const struct pintle_pool *pool, __u32 outcome)
 {
-	return pool->ttl_ns && outcome <= PINTLE_OUTCOME_SPILLED;
+	return pool->ttl_ns && outcome_has(outcome, PINTLE_BINDS);
 }
 
 /* ---- events ------------------------------------------------------------------ */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * traits.bpf.h - the traits of each hook (PINTLE_HOOKS), by its number; the same text for the
- * kernel and for user space. The number may come from a map, so an unknown hook has no traits.
+ * traits.bpf.h - the traits of each hook (PINTLE_HOOKS) and of each outcome (PINTLE_OUTCOMES), by
+ * its number; the same text for the kernel and for user space. The number may come from a map, so
+ * what is unknown has no traits.
  */
 #ifndef PINTLE_TRAITS_BPF_H
 #define PINTLE_TRAITS_BPF_H
@@ -58,6 +59,17 @@ static inline __u32 pool_reach(const struct pintle_pool *pool)
 #undef X
 	}
 	return 0;
+}
+
+/* Whether the outcome has the trait. Where the trait is constant, as everywhere in the kernel, a
+ * mask remains of the table. */
+static inline int outcome_has(__u32 outcome, enum pintle_outcome_trait trait)
+{
+#define X(symbol, name, says, traits) | ((traits)&trait ? 1U << PINTLE_OUTCOME_##symbol : 0)
+	__u32 all = 0 PINTLE_OUTCOMES(X);
+#undef X
+
+	return outcome < PINTLE_OUTCOME_COUNT && all >> outcome & 1;
 }
 
 #endif

@@ -119,9 +119,9 @@ static __always_inline void decide_connection(struct placing *p, struct terms *t
 	tier_count(t, asked, r->outcome);
 	if (t->note)
 		attempt_trace(p, t, asked, r);
-	if (is_turned_away(r->outcome))
+	if (outcome_has(r->outcome, PINTLE_TURNED_AWAY))
 		share_refuse(t);
-	if (rare(r->outcome))
+	if (outcome_has(r->outcome, PINTLE_RARE))
 		report_decision(tuple, t, r, hook, attempt_client(p));
 }
 

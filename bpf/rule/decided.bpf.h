@@ -86,27 +86,6 @@ static __always_inline void count_outcome(__u32 pool, __u32 outcome)
 		__sync_fetch_and_add(n, 1); /* connect() may be interrupted by a segment */
 }
 
-/* Whether the connection is refused whatever the failure mode says. */
-static __always_inline bool is_told_no(__u32 outcome)
-{
-	return outcome == PINTLE_OUTCOME_REFUSED || outcome == PINTLE_OUTCOME_FORBIDDEN;
-}
-
-/* Whether the class of the connection had no room for it. */
-static __always_inline bool is_turned_away(__u32 outcome)
-{
-	return outcome == PINTLE_OUTCOME_REFUSED || outcome == PINTLE_OUTCOME_DIVERTED;
-}
-
-/* Whether an operator who looks for trouble wants to see each decision with this outcome. */
-static __always_inline bool rare(__u32 outcome)
-{
-	return outcome == PINTLE_OUTCOME_ESCAPED || outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
-	       outcome == PINTLE_OUTCOME_STALE || outcome == PINTLE_OUTCOME_TRIED ||
-	       outcome == PINTLE_OUTCOME_SPILLED || outcome == PINTLE_OUTCOME_DIVERTED ||
-	       is_told_no(outcome);
-}
-
 /* Reports a rare decision as an event; tuple->local is the frontend. `cgroup` is the client's, 0:
  * not known. */
 __weak __noinline int report_decision(const struct pintle_tuple *tuple, const struct terms *t,
@@ -118,7 +97,7 @@ __weak __noinline int report_decision(const struct pintle_tuple *tuple, const st
 
 	if (!tuple || !t || !r)
 		return 0;
-	audit = is_told_no(r->outcome) || r->outcome == PINTLE_OUTCOME_DIVERTED;
+	audit = outcome_has(r->outcome, PINTLE_TOLD_NO);
 	readers = events_readers(t->now, audit ? PINTLE_AUDIT_TOLD_NO : 0);
 	e = event_begin(&readers, PINTLE_EVENT_DECIDED, hook, t->now);
 	if (!e)
@@ -172,7 +151,7 @@ __weak __noinline int trace_decided(const struct terms *t, const struct pintle_r
 static __always_inline bool is_refused(const struct pintle_pool *pool,
 				       const struct decide_result *r)
 {
-	return is_told_no(r->outcome) || pool->failure_mode != PINTLE_FAIL_OPEN;
+	return outcome_has(r->outcome, PINTLE_AT_ONCE) || pool->failure_mode != PINTLE_FAIL_OPEN;
 }
 
 #endif

@@ -21,6 +21,7 @@
 #include <pintle/abi.h>
 
 #include "mix.bpf.h"
+#include "traits.bpf.h"
 
 /* terms.tier. Tier i > 0 is pool.others[i - 1]. */
 enum tier {
@@ -52,12 +53,6 @@ static __always_inline bool tier_mode_takes(__u32 mode, bool would)
 {
 	return mode == PINTLE_MODE_ENFORCE || mode == PINTLE_MODE_BASELINE ||
 	       (would && mode == PINTLE_MODE_SHADOW);
-}
-
-/* Whether a connection that the pool that is asked did not place may go to a fallback. */
-static __always_inline bool tier_spills(__u32 outcome)
-{
-	return outcome == PINTLE_OUTCOME_SPILLED || outcome == PINTLE_OUTCOME_NO_ENDPOINT;
 }
 
 #ifdef __bpf__
@@ -154,7 +149,7 @@ __weak __noinline int tier_next(struct terms *t, const struct pintle_ref *asked,
 	if (t->asked_mode == PINTLE_MODE_SHADOW && !t->would)
 		return 0;
 	if (t->tier == TIER_OWN) {
-		if (!tier_spills(r->outcome))
+		if (!outcome_has(r->outcome, PINTLE_SPILLS))
 			return 0;
 		t->asked_full = r->outcome == PINTLE_OUTCOME_SPILLED;
 	} else if (r->outcome == PINTLE_OUTCOME_DIVERTED) {

@@ -60,26 +60,58 @@
 /* No published load is larger than this, so that sums of loads cannot overflow. */
 #define PINTLE_MAX_LOAD 1000000000ULL /* milli-requests */
 
-/* X(symbol, name, what it says): why a connection went where it went. */
-#define PINTLE_OUTCOMES(X)                                                                         \
-	X(STICKY, "sticky", "to the endpoint that its session is bound to")                        \
-	X(HOME, "home", "to the home of its group")                                                \
-	X(LEAST_LOADED, "least_loaded", "no preference; to the least loaded endpoint")             \
-	X(ESCAPED, "escaped", "preferred endpoint too loaded; to the least loaded one")            \
-	X(STALE, "stale", "no score is fresh; connections in flight decided")                      \
-	X(SPILLED, "spilled",                                                                      \
-	  "over a limit of its class or tenant, or none is ready; to a fallback pool")             \
-	X(DIVERTED, "diverted", "over a limit of its class or tenant; to the overload responder")  \
-	X(REFUSED, "refused",                                                                      \
-	  "over a limit of its class or tenant, or nothing could count it there; refused at once") \
-	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided")            \
-	X(RANDOM, "random", "mode baseline or shadow: any ready endpoint")                         \
-	X(PASSED, "passed",                                                                        \
-	  "mode off or shadow, a pod that is left alone, or no daemon for long: left as it came")  \
-	X(TRIED, "tried", "to an endpoint that stood still, to see whether it serves again")       \
-	X(FORBIDDEN, "forbidden", "its client may not connect to the pool; refused at once")
+/* Properties of an outcome. Code asks for the trait that it means (outcome_has() in
+ * bpf/traits.bpf.h); it names an outcome only to give it, or where one alone is meant. */
+enum pintle_outcome_trait {
+	/* An endpoint of the pool, or of a fallback, gets the connection. */
+	PINTLE_PLACED = 0x1,
+	/* The connection binds its session to that endpoint. */
+	PINTLE_BINDS = 0x2,
+	/* The endpoint is the one that the session, or its group, prefers. */
+	PINTLE_KEPT = 0x4,
+	/* A fallback may take the connection, if the pool that is asked said this. */
+	PINTLE_SPILLS = 0x8,
+	/* No endpoint gets the connection, because of what Pintle's operator set. */
+	PINTLE_TOLD_NO = 0x10,
+	/* The connection was over a limit. */
+	PINTLE_TURNED_AWAY = 0x20,
+	/* The connection is refused at once, whatever the failure mode says. */
+	PINTLE_AT_ONCE = 0x40,
+	/* An operator who looks for trouble wants to see each of these decisions. */
+	PINTLE_RARE = 0x80,
+};
 
-#define X(symbol, name, says) PINTLE_OUTCOME_##symbol,
+/* X(symbol, name, what it says, traits): why a connection went where it went. */
+#define PINTLE_OUTCOMES(X)                                                                         \
+	X(STICKY, "sticky", "to the endpoint that its session is bound to",                        \
+	  PINTLE_PLACED | PINTLE_BINDS | PINTLE_KEPT)                                              \
+	X(HOME, "home", "to the home of its group", PINTLE_PLACED | PINTLE_BINDS | PINTLE_KEPT)    \
+	X(LEAST_LOADED, "least_loaded", "no preference; to the least loaded endpoint",             \
+	  PINTLE_PLACED | PINTLE_BINDS)                                                            \
+	X(ESCAPED, "escaped", "preferred endpoint too loaded; to the least loaded one",            \
+	  PINTLE_PLACED | PINTLE_BINDS | PINTLE_RARE)                                              \
+	X(STALE, "stale", "no score is fresh; connections in flight decided",                      \
+	  PINTLE_PLACED | PINTLE_BINDS | PINTLE_RARE)                                              \
+	X(SPILLED, "spilled",                                                                      \
+	  "over a limit of its class or tenant, or none is ready; to a fallback pool",             \
+	  PINTLE_PLACED | PINTLE_BINDS | PINTLE_SPILLS | PINTLE_RARE)                              \
+	X(DIVERTED, "diverted", "over a limit of its class or tenant; to the overload responder",  \
+	  PINTLE_TOLD_NO | PINTLE_TURNED_AWAY | PINTLE_RARE)                                       \
+	X(REFUSED, "refused",                                                                      \
+	  "over a limit of its class or tenant, or nothing could count it there; refused at once", \
+	  PINTLE_TOLD_NO | PINTLE_TURNED_AWAY | PINTLE_AT_ONCE | PINTLE_RARE)                      \
+	X(NO_ENDPOINT, "no_endpoint", "no endpoint is ready; the failure mode decided",            \
+	  PINTLE_SPILLS | PINTLE_RARE)                                                             \
+	X(RANDOM, "random", "mode baseline or shadow: any ready endpoint", PINTLE_PLACED)          \
+	X(PASSED, "passed",                                                                        \
+	  "mode off or shadow, a pod that is left alone, or no daemon for long: left as it came",  \
+	  0)                                                                                       \
+	X(TRIED, "tried", "to an endpoint that stood still, to see whether it serves again",       \
+	  PINTLE_PLACED | PINTLE_RARE)                                                             \
+	X(FORBIDDEN, "forbidden", "its client may not connect to the pool; refused at once",       \
+	  PINTLE_TOLD_NO | PINTLE_AT_ONCE | PINTLE_RARE)
+
+#define X(symbol, name, says, traits) PINTLE_OUTCOME_##symbol,
 enum pintle_outcome { PINTLE_OUTCOMES(X) PINTLE_OUTCOME_COUNT };
 #undef X
 #define PINTLE_MAX_OUTCOMES 16 /* room in `stats`, so that an outcome can be added */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of hooks: each row is complete, its traits agree with each other, and pins without
- * `reach` are read as before. */
+/* The tables of hooks and of outcomes: each row is complete, its traits agree with each other, and
+ * pins without `reach` are read as before. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -149,6 +149,36 @@ static void test_links(void **state)
 	assert_false(IS_FOR(LINK_HINT, .decided_by = PINTLE_HOOK_LOOKUP, .class_count = 2));
 }
 
+/* What has trait `one` has trait `other`, too, or never has it. */
+#define IMPLIES(o, one, other)  assert_true(!outcome_has(o, one) || outcome_has(o, other))
+#define EXCLUDES(o, one, other) assert_false(outcome_has(o, one) && outcome_has(o, other))
+
+static void test_outcomes(void **state)
+{
+	(void)state;
+	for (uint32_t o = 0; o < PINTLE_OUTCOME_COUNT; o++) {
+		IMPLIES(o, PINTLE_BINDS, PINTLE_PLACED);
+		IMPLIES(o, PINTLE_KEPT, PINTLE_BINDS);
+		IMPLIES(o, PINTLE_TURNED_AWAY, PINTLE_TOLD_NO);
+		IMPLIES(o, PINTLE_AT_ONCE, PINTLE_TOLD_NO);
+		IMPLIES(o, PINTLE_TOLD_NO, PINTLE_RARE);
+		IMPLIES(o, PINTLE_SPILLS, PINTLE_RARE);
+		EXCLUDES(o, PINTLE_PLACED, PINTLE_TOLD_NO);
+		EXCLUDES(o, PINTLE_SPILLS, PINTLE_TOLD_NO);
+		assert_true(strlen(outcome_name(o)) && strlen(outcome_help(o)));
+	}
+	for (uint32_t trait = 1; trait <= PINTLE_RARE; trait <<= 1) {
+		bool any = false;
+
+		for (uint32_t o = 0; o < PINTLE_OUTCOME_COUNT; o++)
+			any |= outcome_has(o, trait);
+		assert_true(any);
+		assert_false(outcome_has(PINTLE_OUTCOME_COUNT, trait));
+		assert_false(outcome_has(32, trait)); /* no shift by the width of the mask */
+		assert_false(outcome_has(UINT32_MAX, trait));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +186,7 @@ int main(void)
 		cmocka_unit_test(test_traits_agree),  cmocka_unit_test(test_each_reach_has_a_hook),
 		cmocka_unit_test(test_unknown_hooks), cmocka_unit_test(test_one_way),
 		cmocka_unit_test(test_several_ways),  cmocka_unit_test(test_links),
+		cmocka_unit_test(test_outcomes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

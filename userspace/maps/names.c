@@ -11,7 +11,7 @@ struct name {
 	const char *help;
 };
 
-#define X(symbol, text, says) [PINTLE_OUTCOME_##symbol] = {text, says},
+#define X(symbol, text, says, traits) [PINTLE_OUTCOME_##symbol] = {text, says},
 static const struct name outcomes[] = {PINTLE_OUTCOMES(X)};
 #undef X
 

@@ -125,6 +125,15 @@ int state_decisions(const struct maps *m, uint32_t pool, uint64_t *sums, uint64_
 	return sums_read(m, MAP_stats, PINTLE_STAT(pool, 0), PINTLE_OUTCOME_COUNT, sums, total);
 }
 
+uint64_t outcomes_with(const uint64_t *by, enum pintle_outcome_trait trait)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t o = 0; o < PINTLE_OUTCOME_COUNT; o++)
+		sum += outcome_has(o, trait) ? by[o] : 0;
+	return sum;
+}
+
 int state_rest(const struct maps *m, uint32_t pool, uint32_t generation, struct pintle_rest *out,
 	       uint32_t *families)
 {

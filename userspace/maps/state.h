@@ -328,6 +328,10 @@ const char *state_rest_words(uint32_t families);
  * to *total. Returns 0 or -errno. */
 int state_decisions(const struct maps *m, uint32_t pool, uint64_t *sums, uint64_t *total);
 
+/** Adds up what has come to the outcomes that have the trait; `by` are numbers by outcome
+ * (PINTLE_OUTCOME_COUNT of them). */
+uint64_t outcomes_with(const uint64_t *by, enum pintle_outcome_trait trait);
+
 /** The mode that holds, of a pool with this one by its configuration, while a daemon runs. */
 uint32_t state_mode_now(const struct maps *m, const struct pintle_ref *pool, uint32_t configured);
 

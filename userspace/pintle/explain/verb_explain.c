@@ -28,14 +28,13 @@ static uint32_t outcome_counted(const struct explanation *e, uint32_t outcome)
 {
 	if (e->made)
 		return outcome;
-	if (e->diverts && tier_spills(outcome))
+	if (e->diverts && outcome_has(outcome, PINTLE_SPILLS))
 		return PINTLE_OUTCOME_DIVERTED;
 	if (outcome == PINTLE_OUTCOME_SPILLED)
 		return PINTLE_OUTCOME_REFUSED; /* no fallback takes it */
-	if (e->tier < TIER_FALLBACK || outcome == PINTLE_OUTCOME_REFUSED ||
-	    outcome == PINTLE_OUTCOME_DIVERTED || outcome == PINTLE_OUTCOME_NO_ENDPOINT)
-		return outcome;
-	return PINTLE_OUTCOME_SPILLED;
+	return e->tier >= TIER_FALLBACK && outcome_has(outcome, PINTLE_PLACED)
+		       ? PINTLE_OUTCOME_SPILLED
+		       : outcome;
 }
 
 /* ---- candidates ------------------------------------------------------------------- */
@@ -800,8 +799,7 @@ static void print_choice(const struct explanation *e)
 		printf("%s: %s would be refused: no rule of the pool's access lets this client "
 		       "in\n",
 		       e->pool->name, who);
-	else if (outcome_counted(e, x->outcome) == PINTLE_OUTCOME_REFUSED ||
-		 outcome_counted(e, x->outcome) == PINTLE_OUTCOME_DIVERTED)
+	else if (outcome_has(outcome_counted(e, x->outcome), PINTLE_TURNED_AWAY))
 		print_told_no(e, who);
 	else if (!x->likeliest)
 		printf("%s: no endpoint may be chosen for %s: connections %s\n", e->pool->name, who,
@@ -1441,7 +1439,7 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 	if (!status && !x)
 		status = explain_tier(e, m, c, asked, &x);
 	for (uint32_t tier = TIER_FALLBACK; !status && tier < TIER_COUNT && e->tier == TIER_OWN &&
-					    !x->passes && tier_spills(x->outcome);
+					    !x->passes && outcome_has(x->outcome, PINTLE_SPILLS);
 	     tier++)
 		status = explain_other(e, m, c, asked, tier, &x);
 	if (status)

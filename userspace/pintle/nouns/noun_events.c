@@ -14,6 +14,7 @@
 #include "../../base/log.h"
 #include "../../maps/names.h"
 #include "../following.h"
+#include "traits.bpf.h"
 
 #define LEASE_NS (3 * NSEC_PER_SEC)
 
@@ -81,9 +82,7 @@ static void events_print_text(const struct follower *f, const struct event_row *
 	char when[WORDS_SIZE], name[ENDPOINT_NAME_SIZE] = "-";
 	bool failed = e->error || e->type == PINTLE_EVENT_EJECTED ||
 		      (event_is_of_connection(e) && (e->outcome == PINTLE_OUTCOME_NO_ENDPOINT ||
-						     e->outcome == PINTLE_OUTCOME_REFUSED ||
-						     e->outcome == PINTLE_OUTCOME_DIVERTED ||
-						     e->outcome == PINTLE_OUTCOME_FORBIDDEN));
+						     outcome_has(e->outcome, PINTLE_TOLD_NO)));
 
 	wall_text(e->time_ns, when);
 	if (endpoint)

@@ -7,6 +7,7 @@
 #include "../../base/buckets.h"
 #include "../../base/words.h"
 #include "../../maps/names.h"
+#include "../../maps/state.h"
 
 #define COLUMN(name) .get = get_##name
 
@@ -76,7 +77,7 @@ MODE(would)
 static double kept_share(const struct report_mode *r, double *all)
 {
 	const uint64_t *n = r->mode == PINTLE_MODE_SHADOW ? r->shadows : r->decisions;
-	double kept = (double)(n[PINTLE_OUTCOME_STICKY] + n[PINTLE_OUTCOME_HOME]);
+	double kept = (double)outcomes_with(n, PINTLE_KEPT);
 
 	*all = kept + (double)n[PINTLE_OUTCOME_ESCAPED];
 	return *all > 0 ? kept / *all : 0;
@@ -583,11 +584,6 @@ static void first_token_say(const struct difference *d, char *buf)
 		 more_or_less(d->change, change));
 }
 
-static double tables_share_of(const uint64_t *counts, uint64_t all, uint32_t outcome)
-{
-	return (double)counts[outcome] / (double)all;
-}
-
 /* What limits, quotas and access do, or would do, of which times and loads show nothing. Returns
  * false if they do nothing. */
 static bool told_say(const uint64_t *n, uint64_t all, bool would, char *buf)
@@ -596,10 +592,8 @@ static bool told_say(const uint64_t *n, uint64_t all, bool would, char *buf)
 
 	if (!all)
 		return false;
-	told = tables_share_of(n, all, PINTLE_OUTCOME_REFUSED) +
-	       tables_share_of(n, all, PINTLE_OUTCOME_DIVERTED) +
-	       tables_share_of(n, all, PINTLE_OUTCOME_FORBIDDEN);
-	spilled = tables_share_of(n, all, PINTLE_OUTCOME_SPILLED);
+	told = (double)outcomes_with(n, PINTLE_TOLD_NO) / (double)all;
+	spilled = (double)n[PINTLE_OUTCOME_SPILLED] / (double)all;
 	if (told + spilled > 0)
 		snprintf(buf, REPORT_SENTENCE_SIZE,
 			 "%s, %.1f %% of the connections %s told no, and %.1f %% %s to a fallback.",

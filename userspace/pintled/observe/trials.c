@@ -51,8 +51,8 @@ static struct pintle_trial_sums sums_now(const struct look *l, const struct pint
 	state_decisions(l->m, pool->id, by, &all);
 	return (struct pintle_trial_sums){
 		.decisions = all,
-		.kept = by[PINTLE_OUTCOME_STICKY] + by[PINTLE_OUTCOME_HOME],
-		.told_no = by[PINTLE_OUTCOME_REFUSED] + by[PINTLE_OUTCOME_DIVERTED],
+		.kept = outcomes_with(by, PINTLE_KEPT),
+		.told_no = outcomes_with(by, PINTLE_TURNED_AWAY),
 		.failed = failures_of(l->m, &l->pool),
 	};
 }
