@@ -6,9 +6,9 @@
 #ifndef PINTLE_DECIDED_BPF_H
 #define PINTLE_DECIDED_BPF_H
 
-#include "rule/choose.bpf.h"
+#include "choose.bpf.h"
 #include "common.bpf.h"
-#include "rule/trace.bpf.h"
+#include "trace.bpf.h"
 
 /* Notes that the connection is told no. */
 __weak __noinline int share_refuse(const struct terms *t)

@@ -9,7 +9,7 @@
 #include "world.bpf.h"
 
 #include "asked_adapter.bpf.h"
-#include "rule/eligible.bpf.h"
+#include "eligible.bpf.h"
 #include "rule/prompt.bpf.h"
 
 _Static_assert(__builtin_offsetof(struct decide_state, random) == 0, "pintle_trace.rule[0]");

@@ -400,7 +400,7 @@ void audit_configure(struct audit *a, const struct config *c, const struct publi
 		uv_timer_stop(&a->timer);
 }
 
-static void on_closed(uv_handle_t *handle)
+static void audit_on_closed(uv_handle_t *handle)
 {
 	struct audit *a = handle->data;
 
@@ -411,5 +411,5 @@ static void on_closed(uv_handle_t *handle)
 void audit_free(struct audit *a)
 {
 	if (a)
-		uv_close((uv_handle_t *)&a->timer, on_closed);
+		uv_close((uv_handle_t *)&a->timer, audit_on_closed);
 }

@@ -297,7 +297,7 @@ uint64_t judge_lost(const struct judge *j)
 	return j ? j->lost : 0;
 }
 
-static void on_closed(uv_handle_t *handle)
+static void judge_on_closed(uv_handle_t *handle)
 {
 	judge_drop(handle->data);
 }
@@ -305,5 +305,5 @@ static void on_closed(uv_handle_t *handle)
 void judge_free(struct judge *j)
 {
 	if (j)
-		uv_close((uv_handle_t *)&j->timer, on_closed);
+		uv_close((uv_handle_t *)&j->timer, judge_on_closed);
 }
