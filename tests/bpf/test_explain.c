@@ -11,7 +11,7 @@
 #include "../../userspace/maps/state.h"
 #include "../../userspace/maps/state_explain.h"
 
-#define FILLS      200 /* of all endpoints each */
+#define FILLS      60 /* of all endpoints each */
 #define POOLS      50  /* of each fill's endpoints */
 #define ADAPTER    9
 #define WINDOW     64 /* small pools have endpoints with smaller ids, as the homes are */
