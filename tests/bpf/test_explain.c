@@ -12,7 +12,7 @@
 #include "../../userspace/maps/state_explain.h"
 
 #define FILLS      60 /* of all endpoints each */
-#define POOLS      50  /* of each fill's endpoints */
+#define POOLS      50 /* of each fill's endpoints */
 #define ADAPTER    9
 #define WINDOW     64 /* small pools have endpoints with smaller ids, as the homes are */
 #define NOW        (1000 * 3600 * NSEC_PER_SEC)
