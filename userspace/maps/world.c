@@ -101,6 +101,18 @@ static void *failed(int error)
 	return NULL;
 }
 
+/* abi.h aligns values to a cache line; the compiler may rely on that. */
+#define VALUE_ALIGNMENT 64
+
+/* Returns zeros for a value of `size` bytes, which free() takes; NULL: out of memory. */
+static void *value_new(size_t size)
+{
+	size_t whole = (size + VALUE_ALIGNMENT - 1) / VALUE_ALIGNMENT * VALUE_ALIGNMENT;
+	void *value = aligned_alloc(VALUE_ALIGNMENT, whole);
+
+	return value ? memset(value, 0, whole) : NULL;
+}
+
 /* A score that is written to while it is read counts as not whole, as in the kernel. */
 static int row_read(uint32_t map, uint32_t at, void *value)
 {
@@ -127,7 +139,7 @@ static void *world_row_find(uint32_t map, uint32_t at)
 		return failed(-ENOMEM);
 	if ((*rows)[at])
 		return (*rows)[at] == &missing ? NULL : (*rows)[at];
-	value = calloc(1, l->value_size);
+	value = value_new(l->value_size);
 	if (!value)
 		return failed(-ENOMEM);
 	err = row_read(map, at, value);
@@ -174,7 +186,7 @@ static void *value_find(uint32_t map, const void *key)
 
 	if (e)
 		return e->value;
-	value = calloc(1, l->value_size);
+	value = value_new(l->value_size);
 	if (!value)
 		return failed(-ENOMEM);
 	if (bpf_map_lookup_elem(here->maps->fd[map], key, value)) {
