@@ -175,26 +175,6 @@ static void test_it_comes_and_goes(void **state)
 	steer_end(&s);
 }
 
-/* The daemon counted the listener that sockops was about to count. */
-static void test_counted_twice(void **state)
-{
-	struct steer s;
-	int fd;
-
-	(void)state;
-	steer_start(&s, POOL_OF(AT("e0", 8001)), true);
-	fd = listen_at("127.0.0.1", 8001);
-	assert_int_equal(health_of(&s)->listeners, 1);
-	health_of(&s)->listeners++;
-	assert_true(register_listening_since(s.m, first_id(&s)) > 0);
-	close(fd);
-	assert_int_equal(health_of(&s)->listeners, 1);
-	assert_int_equal(register_listening_since(s.m, first_id(&s)), 0);
-	assert_int_equal(health_of(&s)->listening_since_ns, 0);
-	steer_end(&s);
-	detach(BPFFS);
-}
-
 static void test_several_of_one_endpoint(void **state)
 {
 	int fd[PINTLE_SOCKETS_PER_ENDPOINT + 4];
@@ -582,7 +562,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		steer_test(test_whose_listener_it_is),
 		steer_test(test_it_comes_and_goes),
-		steer_test(test_counted_twice),
 		steer_test(test_several_of_one_endpoint),
 		steer_test(test_workers_take_the_place_of_workers),
 		steer_test(test_a_listener_changes_its_endpoint),

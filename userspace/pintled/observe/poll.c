@@ -865,8 +865,7 @@ static void gpus_tell_watches(const struct gpu_source *s)
 	}
 }
 
-/* Something was asked of the server's own port at begun_ns, and `answered` or not. A port that
- * refuses has no listener, though sockops saw no end of the listener that the daemon had found. */
+/* Something was asked of the server's own port at begun_ns, and `answered` or not. */
 static bool fitness_meet(struct watch *w, const struct scrape_target *t, bool answered,
 			 uint64_t begun_ns)
 {
@@ -874,9 +873,7 @@ static bool fitness_meet(struct watch *w, const struct scrape_target *t, bool an
 
 	if (!refused && !answered)
 		return false;
-	return fitness_met(&w->fitness, refused,
-			   refused ? register_listening_since(w->poller->m, w->ref.id)
-				   : listening_since(w),
+	return fitness_met(&w->fitness, refused, listening_since(w),
 			   refused ? monotonic_ns() : begun_ns);
 }
 

@@ -61,19 +61,6 @@ static uint32_t read_cookies(const struct maps *m, uint32_t endpoint,
 	return used;
 }
 
-static bool has_socket(const struct maps *m, uint32_t endpoint)
-{
-	uint64_t cookie;
-
-	for (uint32_t i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
-		uint32_t slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
-
-		if (!bpf_map_lookup_elem(m->fd[MAP_sockets], &slot, &cookie) && cookie)
-			return true;
-	}
-	return false;
-}
-
 static uint32_t slots_used(const struct maps *m, uint32_t endpoint)
 {
 	uint64_t cookies[PINTLE_SOCKETS_PER_ENDPOINT];
@@ -362,19 +349,16 @@ static void health_settle(struct pintle_health *h, const struct slots *p)
 }
 
 /* Reads the slots again, because a listen() may have filled some while listeners were fetched. A
- * listen(), or a server's end, between that and the write to `health` is seen by the second look.
- */
+ * listen() between that and the write to `health` is seen by the second look. */
 static void health_settle_all(struct registration *r)
 {
 	for (uint32_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
 		struct pintle_health *h = &r->m->health[i];
-		uint32_t used;
 
 		if (!r->slots[i].claimed && !h->listening_since_ns && !h->unsteerable)
 			continue;
 		health_settle(h, slots_load(r, i));
-		used = r->slots[i].used;
-		if (slots_load(r, i)->used != used)
+		if (!r->slots[i].used && slots_load(r, i)->used)
 			health_settle(h, &r->slots[i]);
 	}
 }
@@ -448,14 +432,13 @@ uint64_t register_listening_since(const struct maps *m, uint32_t endpoint)
 	uint64_t since = __atomic_load_n(&h->listening_since_ns, __ATOMIC_RELAXED), was = since;
 
 	assert(endpoint < PINTLE_MAX_ENDPOINTS);
-	/* Listeners without a slot may be left; register_has_room() has that looked at. */
-	if (!since || h->crowded || has_socket(m, endpoint))
+	if (!since || !h->unwatched || slots_used(m, endpoint))
 		return since;
 	__atomic_compare_exchange_n(&h->listening_since_ns, &was, 0, false, __ATOMIC_SEQ_CST,
 				    __ATOMIC_RELAXED);
 	/* A server that called listen() between the two looks found listening_since_ns set and left
 	 * it, and the exchange has just cleared it. */
-	if (!has_socket(m, endpoint))
+	if (!slots_used(m, endpoint))
 		return 0;
 	since = monotonic_ns();
 	__atomic_store_n(&h->listening_since_ns, since, __ATOMIC_RELAXED);

@@ -41,9 +41,8 @@ int register_listeners(const struct maps *m, int netns_fd);
  * register_listeners() corrects `health`, and adds those again that are still the endpoint's. */
 void register_forget(const struct maps *m, uint32_t endpoint);
 
-/** listening_since_ns of an endpoint; 0: nothing listens. Looks at the endpoint's slots first: when
- * a listener that was found here closes, the kernel empties its slot but reports nothing; and one
- * that sockops and the daemon noticed at once is counted twice. */
+/** listening_since_ns of an endpoint; 0: nobody listens. Looks at the endpoint's slots first: when
+ * a listener that was found here closes, the kernel empties its slot but reports nothing. */
 uint64_t register_listening_since(const struct maps *m, uint32_t endpoint);
 
 /** Whether an endpoint with more listeners than slots has a free slot now, so that
