@@ -149,7 +149,7 @@ static uint32_t barred_of(const struct question *q, const struct pintle_ref *ref
 		       : INELIGIBLE_COUNT;
 }
 
-/* Of a decision that was made, only what the rule looked at is known. */
+/* The record of a decision has only the facts that the rule looked at. */
 static void preferred_bar(const struct question *q, struct explain_preferred *p)
 {
 	const struct explain_candidate *c =
