@@ -163,6 +163,13 @@ static int overload_learn(struct parts *p)
 	return 0;
 }
 
+/* From this look on, answers are the last minute's. */
+static int tenant_minutes_learn(struct parts *p)
+{
+	tenant_minutes_look(p->tenant_minutes, p->config, p->publication);
+	return 0;
+}
+
 static int pass_learn(struct parts *p)
 {
 	pass_configure(p->ground.pass, p->config, p->publication);
@@ -321,7 +328,7 @@ static const struct part parts[] = {
 	{PART(bindings)},
 	{PART(telemetry), .ticks = {EVERY(PARTS_BEAT, 1, telemetry_look),
 				    FIRST_AND_EVERY(PARTS_HOUSE, 30, telemetry_check_fill)}},
-	{PART(tenant_minutes), .ticks = {EVERY(PARTS_HOUSE, 1, tenant_minutes_look)}},
+	{LEARNING(tenant_minutes), .ticks = {EVERY(PARTS_HOUSE, 1, tenant_minutes_look)}},
 	{LEARNING(poller), .ticks = {EVERY(PARTS_BEAT, 1, poller_count)}},
 	{PART(pods)},
 	{LEARNING(clients), .ticks = {EVERY(PARTS_HOUSE, 15, clients_rescan),
