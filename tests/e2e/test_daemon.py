@@ -482,7 +482,8 @@ def files(soft, hard):
 
 @case(each=("a directory", "a link"))
 def test_a_strangers_directory(node, what):
-    """Pins are made in no directory that another user has made, who could take them away, and by no link of his."""
+    """Pins are made in no directory that another user has made, who could take them away, and by no link of his;
+    --detach, too, leaves what is in it alone."""
     config = node.write("c.yaml", node.config(node.pool(node.servers(1))))
     node.bpf_mount.chmod(0o1777)
     if what == "a link":
@@ -493,6 +494,10 @@ def test_a_strangers_directory(node, what):
     os.chown(node.bpffs, 65534, 65534, follow_symlinks=False)
     result = node.run(BUILD / "pintled", "--config", config, netns=node.netns, check=False)
     assert result.returncode == 1 and f"{node.bpffs} belongs to user 65534" in result.stderr, result
+    (node.bpffs / "v1").mkdir()
+    result = node.detach(check=False)
+    assert result.returncode == 1 and f"{node.bpffs} belongs to user 65534" in result.stderr, result
+    (node.bpffs / "v1").rmdir()
     os.chown(node.bpffs, 0, 0, follow_symlinks=False)
     assert not list(node.bpffs.iterdir())
     node.daemon(config.read_text())

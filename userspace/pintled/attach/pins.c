@@ -34,8 +34,9 @@ static int failed_to(const char *what, const char *path)
 			 denied ? " (run pintled as root)" : "");
 }
 
-/* Everybody may make a directory in a bpffs that was mounted without a mode, or a link. Whoever has
- * made it can take the pins away. */
+/* Every user may make a directory, or a link, in a bpffs that was mounted without a mode. Its maker
+ * can take the pins away, and have links to other programs' pins in their place, which a detach
+ * would undo. */
 static int refuse_strangers(const char *bpffs)
 {
 	/* A link, then where it leads: stat() may fail on a stranger's (fs.protected_symlinks). */
@@ -47,8 +48,8 @@ static int refuse_strangers(const char *bpffs)
 			return log_err_r(errno, "%s", bpffs);
 		if (!st.st_uid || st.st_uid == geteuid())
 			continue;
-		log_error("%s belongs to user %u, who could take the pins away: remove it, and "
-			  "pintled makes it anew",
+		log_error("%s belongs to user %u, who could change the pins: run pintled as that "
+			  "user, or remove the directory",
 			  bpffs, st.st_uid);
 		return -EPERM;
 	}
@@ -64,7 +65,7 @@ int pins_make_dir(const char *bpffs, bool *made)
 	if (!parent)
 		return log_err_r(ENOMEM, "bpffs");
 	if (is_bpffs(bpffs))
-		return refuse_strangers(bpffs);
+		return 0;
 	slash = strrchr(parent, '/');
 	if (!slash || slash == parent)
 		return log_err_r(EINVAL, "%s cannot hold pins", bpffs);
@@ -75,7 +76,7 @@ int pins_make_dir(const char *bpffs, bool *made)
 		return -ENOTDIR;
 	}
 	if (mkdir(bpffs, PINS_DIR_MODE))
-		return errno == EEXIST ? refuse_strangers(bpffs) : failed_to("make", bpffs);
+		return errno == EEXIST ? 0 : failed_to("make", bpffs);
 	*made = true;
 	return 0;
 }
@@ -104,9 +105,13 @@ static unsigned int pid_of_pins(const char *bpffs)
 int pins_lock(const char *bpffs)
 {
 	_cleanup_close_ int fd = open(bpffs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err;
 
 	if (fd < 0)
 		return errno == ENOENT ? -ENOENT : failed_to("open", bpffs);
+	err = refuse_strangers(bpffs);
+	if (err)
+		return err;
 	if (flock(fd, LOCK_EX | LOCK_NB)) {
 		if (errno != EWOULDBLOCK)
 			return log_err_r(errno, "failed to lock %s", bpffs);

@@ -26,13 +26,13 @@
 #define PINS_STAGING   "new" /* bpffs has no names with dots */
 #define PINS_FORMER    "former"
 
-/** Makes the directory BPFFS unless it exists. Returns 0, and in *made whether it was made; -EPERM:
- * it belongs to another user than root or this one; or -errno, logged with what has to be mounted
- * where. */
+/** Makes the directory BPFFS unless it exists. Returns 0, and in *made whether it was made; or
+ * -errno, logged with what has to be mounted where. */
 int pins_make_dir(const char *bpffs, bool *made);
 
-/** Returns a descriptor that holds the lock until the caller closes it; -ENOENT (not logged): no
- * such directory; -EBUSY: another pintled holds the lock; or -errno; logged. */
+/** Locks the directory. Returns a descriptor that holds the lock until the caller closes it;
+ * -ENOENT (not logged): no such directory; -EPERM: it belongs to another user than root or this
+ * one; -EBUSY: another pintled holds the lock; or -errno; logged. */
 int pins_lock(const char *bpffs);
 
 /** The mode of a map's pin. */
