@@ -180,7 +180,8 @@ class Node(Pins):
         """What TCP knows in each namespace, for a case that failed: what was sent, and not answered, shows in it."""
         for path in sorted(Path("/run/netns").iterdir()):
             yield f"--- ss in {path.name}"
-            yield from self.run("ss", "-Htanoi", netns=path, check=False).stdout.splitlines()[:60]
+            lines = (" ".join(line.split()) for line in self.run("ss", "-Htanoi", netns=path, check=False).stdout.splitlines())
+            yield from [line for line in lines if line][:60]
 
     # .. processes
 

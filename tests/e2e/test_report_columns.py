@@ -143,7 +143,8 @@ def test_gpus(node, hook):
     n = next(raised)
     generate(n + 700, n + 800)
     wait_for(lambda: sum(m["output_tokens"] for m in rows()) > before + 1000, 40, "the next look")
-    assert 1500 <= sum(m["output_tokens"] for m in rows()) <= 1500 + 2 * n, (rows(), n)
+    more = sum(m["output_tokens"] for m in rows()) - before
+    assert 1500 <= more <= 1500 + 2 * n, (rows(), before, n)
     for row in rows():
         assert abs(row["gpu_busy"] - 0.75) < 0.001, row  # counted in ms
         assert row["tokens_per_gpu_second"] >= row["output_tokens"] / 2 / (time.monotonic() - begun), row
