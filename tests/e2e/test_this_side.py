@@ -2,6 +2,7 @@
 """decide: request: what of the server's machine bears on a handshake. The hand-off answers a SYN as the kernel does with
 the same settings. The table of docs/handoff.md has a row for each; the cases here take the rows from it."""
 import collections
+import contextlib
 import os
 import socket
 import struct
@@ -79,17 +80,37 @@ def served(node, family):
     return answer, options
 
 
-def as_the_kernel(node, family):
-    """Returns the answer; asserts that the kernel's is the same, where the hand-off leaves the SYN to it."""
-    before = handed(node)
-    got = served(node, family)
-    asked = collections.Counter(handed(node)) - collections.Counter(before)
-    assert asked == {"asked": 1}, asked
+class Since:
+    """Counts what the hand-off did since this was made."""
+
+    def __init__(self, node):
+        self.node, self.before = node, collections.Counter(handed(node))
+
+    def counts(self):
+        return collections.Counter(handed(self.node)) - self.before
+
+
+@contextlib.contextmanager
+def by_the_kernel(node):
+    """The hand-off leaves SYNs to the kernel meanwhile."""
     node.pintle("set", "pool", "decide=connection")
-    want = served(node, family)
+    yield
     node.pintle("reset", "pool", "decide")
+
+
+def as_the_kernel(node):
+    """Returns the answers to clients of both families; asserts that the kernel's are the same."""
+    since = Since(node)
+    got = [served(node, family) for family in FAMILIES]
+    assert since.counts() == {"asked": 2}, since.counts()
+    with by_the_kernel(node):
+        want = [served(node, family) for family in FAMILIES]
     assert got == want, (got, want)
-    return got[0]
+    return [answer for answer, _ in got]
+
+
+def route(node, family, *arguments, **more):
+    node.ip(f"-{family[1]}", "route", *arguments, **more)
 
 
 def begin(node, where):
@@ -108,30 +129,25 @@ def begin(node, where):
 OFFERED = {"tcp_timestamps": "times", "tcp_sack": "sack", "tcp_window_scaling": "scale"}
 
 
-@case(each=WHERE, timeout=120)
-def test_sysctls_of_options(node, where):
+def sysctls_of_options(node):
     """What this namespace does not have is not offered: nothing is refused, and a change counts at once."""
-    begin(node, where)
-    for family in FAMILIES:
-        answer = as_the_kernel(node, family)
-        assert answer.sack and answer.times and answer.scale, answer
-        for name, field in OFFERED.items():
-            node.sysctl(f"net.ipv4.{name}", 0)
-            answer = as_the_kernel(node, family)
+    assert all(a.sack and a.times and a.scale for a in as_the_kernel(node))
+    for name, field in OFFERED.items():
+        node.sysctl(f"net.ipv4.{name}", 0)
+        for answer in as_the_kernel(node):
             assert [f for f in OFFERED.values() if not getattr(answer, f)] == [field], (name, answer)
-            node.sysctl(f"net.ipv4.{name}", 1)
-        for name in OFFERED:
-            node.sysctl(f"net.ipv4.{name}", 0)
-        assert not any(as_the_kernel(node, family)[1:4])
-        for name in OFFERED:
-            node.sysctl(f"net.ipv4.{name}", 1)
+        node.sysctl(f"net.ipv4.{name}", 1)
+    for name in OFFERED:
+        node.sysctl(f"net.ipv4.{name}", 0)
+    assert not any(any(answer[1:4]) for answer in as_the_kernel(node))
+    for name in OFFERED:
+        node.sysctl(f"net.ipv4.{name}", 1)
     none_held(node)
 
 
-@case(each=WHERE)
-def test_sysctls_that_change_behind_a_handshake(node, where):
+def sysctls_that_change_behind_a_handshake(node):
     """What was offered a moment before is not refused."""
-    begin(node, where)
+    since = Since(node)
     for family in FAMILIES:
         for name, field in OFFERED.items():
             c, answer = opened(node, family)
@@ -139,7 +155,7 @@ def test_sysctls_that_change_behind_a_handshake(node, where):
             node.sysctl(f"net.ipv4.{name}", 0)
             c.send(post(b"a") + b"a").answered(b"a")
             node.sysctl(f"net.ipv4.{name}", 1)
-    assert handed(node) == {"asked": 6}
+    assert since.counts() == {"asked": 6}, since.counts()
 
 
 # -- clients that take small segments -----------------------------------------------------
@@ -147,8 +163,7 @@ def test_sysctls_that_change_behind_a_handshake(node, where):
 
 def maximum(node, family, mss):
     """The clients' routes say how large segments they take."""
-    node.ip(f"-{family[1]}", "route", "change", "default", "via", NODE_ADDRESS[family], "advmss", str(mss),
-            netns=node.client_netns)
+    route(node, family, "change", "default", "via", NODE_ADDRESS[family], "advmss", str(mss), netns=node.client_netns)
 
 
 def sent_size(node, port):
@@ -157,11 +172,9 @@ def sent_size(node, port):
     return int(text.split(" mss:")[1].split()[0]) if " mss:" in text else None
 
 
-@case(each=WHERE)
-def test_small_segments(node, where):
+def small_segments(node):
     """A client that takes none so large as the kernel's function wants is the kernel's: it gets no larger ones."""
-    begin(node, where)
-    want = collections.Counter()
+    since, decided, want = Since(node), sum(node.decisions().values()), collections.Counter()
     for family, least in (("v4", 536), ("v6", 1220)):
         for mss in (least, least - 1, 300):
             maximum(node, family, mss)
@@ -170,15 +183,15 @@ def test_small_segments(node, where):
             assert size == mss - 12, (family, mss, size)
             c.send(BODY[-1:]).answered(BODY)
             want["asked" if mss >= least else "by_connection"] += 1
-            assert handed(node) == want
-    assert sum(node.decisions().values()) == 6
+            assert since.counts() == want, (family, mss, since.counts())
+        route(node, family, "change", "default", "via", NODE_ADDRESS[family], netns=node.client_netns)
+    assert sum(node.decisions().values()) == decided + 6
 
 
 # -- the way to the client ------------------------------------------------------------------
 
 
 VIAS = {"v4": {"veth0": CLIENT_ADDRESS["v4"], "veth1": "10.98.0.2"}, "v6": {"veth0": CLIENT_ADDRESS["v6"], "veth1": "fd98::2"}}
-FORWARDS = ("TC, forwarding", "XDP, forwarding", "TC", "XDP")
 
 
 def forward(node, on=1):
@@ -189,8 +202,7 @@ def forward(node, on=1):
 
 def two_uplinks(node, where):
     """The clients reach the node by veth0, and are to be reached by veth1, too."""
-    forward(node, int("forwarding" in where))
-    daemon = begin(node, where.split(",")[0])
+    daemon = begin(node, where)
     node.ip("link", "add", "veth1", "type", "veth", "peer", "name", "veth1", "netns", node.client_netns.name)
     for netns, own in ((node.netns, 1), (node.client_netns, 2)):
         node.sysctl("net.ipv4.conf.all.rp_filter", 0, netns=netns)
@@ -203,44 +215,46 @@ def two_uplinks(node, where):
     return daemon
 
 
-def route(node, family, *arguments):
-    node.ip(f"-{family[1]}", "route", *arguments)
+VERB = {True: "add", False: "del"}
 
 
-def by_route(node, family):
-    route(node, family, "replace", REMOTE_SOURCES[family], "via", VIAS[family]["veth1"])
+def by_route(node, family, on):
+    route(node, family, "replace", REMOTE_SOURCES[family], "via", VIAS[family]["veth1" if on else "veth0"])
 
 
-def by_longer_route(node, family):
+def by_longer_route(node, family, on):
     """A route to some of the clients, within that to all."""
     frm = source(7, family, remote=True)
-    route(node, family, "add", frm, "via", VIAS[family]["veth1"])
+    route(node, family, VERB[on], frm, "via", VIAS[family]["veth1"])
 
 
-def by_source_rule(node, family):
+def by_rule(node, family, on, *which):
+    route(node, family, VERB[on], "default", "via", VIAS[family]["veth1"], "table", "100")
+    node.ip(f"-{family[1]}", "rule", VERB[on], *which, "lookup", "100")
+
+
+def by_source_rule(node, family, on):
     """Another table for the frontend's address, as on machines with two networks."""
-    route(node, family, "add", "default", "via", VIAS[family]["veth1"], "table", "100")
-    node.ip(f"-{family[1]}", "rule", "add", "from", split(FRONTEND[family])[0], "lookup", "100")
+    by_rule(node, family, on, "from", split(FRONTEND[family])[0])
 
 
-def by_mark_rule(node, family):
+def by_mark_rule(node, family, on):
     """What is not marked is routed by the other tables."""
-    route(node, family, "add", "default", "via", VIAS[family]["veth1"], "table", "101")
-    node.ip(f"-{family[1]}", "rule", "add", "fwmark", "7", "lookup", "101")
+    by_rule(node, family, on, "fwmark", "7")
 
 
-def by_input_rule(node, family):
+def by_input_rule(node, family, on):
     """What the machine itself sends did not come in by that device."""
-    route(node, family, "add", "default", "via", VIAS[family]["veth1"], "table", "102")
-    node.ip(f"-{family[1]}", "rule", "add", "iif", "veth0", "lookup", "102")
+    by_rule(node, family, on, "iif", "veth0")
 
 
+# Each has another device than the one before: when answers leave by it, pintled has seen the change.
 WAYS = {
     "another device": (by_route, "veth1"),
-    "another device for some": (by_longer_route, "veth1"),
-    "`ip rule` by the frontend's address": (by_source_rule, "veth1"),
     "`ip rule` by a mark": (by_mark_rule, "veth0"),
+    "another device for some": (by_longer_route, "veth1"),
     "`ip rule` by the device": (by_input_rule, "veth0"),
+    "`ip rule` by the frontend's address": (by_source_rule, "veth1"),
 }
 
 
@@ -253,21 +267,24 @@ def came_by(node, family):
         return watch.answer(family, port, device=True)
 
 
-@case(each=tuple(f"{way}: {where}" for way in WAYS for where in FORWARDS), timeout=120)
-def test_the_way(node, which):
+def the_way(node, forwarding):
     """Answers leave by the client's route, as the kernel's do."""
-    way, _, where = which.partition(": ")
-    two_uplinks(node, where)
-    change, device = WAYS[way]
-    for family in FAMILIES:
-        assert came_by(node, family)[0] == "veth0"
-        change(node, family)
-        wait_for(lambda family=family: came_by(node, family)[0] == device)
-        got = came_by(node, family)
-        node.pintle("set", "pool", "decide=connection")
-        assert came_by(node, family) == got
-        node.pintle("reset", "pool", "decide")
-    assert "by_connection" not in handed(node), handed(node)
+    since, former = Since(node), None
+    for way, (change, device) in [*WAYS.items(), ("none of these", (None, "veth0"))]:
+        for family in FAMILIES:
+            if former:
+                former(node, family, False)
+            if change:
+                change(node, family, True)
+        what = f"{way}, forwarding {forwarding}"
+        for family in FAMILIES:
+            wait_for(lambda: came_by(node, family)[0] == device, what=f"{what}, {family}")  # noqa: B023
+        got = [came_by(node, family) for family in FAMILIES]
+        with by_the_kernel(node):
+            want = [came_by(node, family) for family in FAMILIES]
+        assert got == want, (what, got, want)
+        former = change
+    assert "by_connection" not in since.counts(), since.counts()
 
 
 def ways_of(node, family, number):
@@ -279,18 +296,16 @@ def ways_of(node, family, number):
             return watch.answer(family, port, device=True)[0], watch.answer(family, port, device=True, data=True)[0]
 
 
-@case(each=FORWARDS, timeout=120)
-def test_several_ways(node, where):
+def several_ways(node, forwarding):
     """Of several routes at once (ECMP), the SYN's answer leaves by the one that a hash of the connection says where this
     machine forwards; else by one for all."""
-    two_uplinks(node, where)
-    node.sysctl("net.ipv4.fib_multipath_hash_policy", 1)
-    node.sysctl("net.ipv6.fib_multipath_hash_policy", 1)
+    since = Since(node)
     for family in FAMILIES:
         both = [a for device, to in VIAS[family].items() for a in ("nexthop", "via", to, "dev", device)]
         route(node, family, "replace", REMOTE_SOURCES[family], *both)
+    for family in FAMILIES:
         wait_for(lambda family=family: {ways_of(node, family, n)[1] for n in range(1, 9)} == set(VIAS[family]), 30)
-        if "forwarding" not in where:  # pintled may hear of the route while some of these come
+        if not forwarding:  # pintled may hear of the route while some of these come
             wait_for(lambda family=family: len({ways_of(node, family, n)[0] for n in range(1, 33)}) == 1, 60)
             continue
         seen = [ways_of(node, family, number) for number in range(1, 33)]
@@ -298,35 +313,46 @@ def test_several_ways(node, where):
             assert all(syn == data for syn, data in seen), seen
         else:  # the kernel's hash for a socket that a cookie made has the server's own port
             assert {syn for syn, _ in seen} == set(VIAS[family]), seen
-    assert "by_connection" not in handed(node), handed(node)
+    for family in FAMILIES:
+        by_route(node, family, False)
+    assert "by_connection" not in since.counts(), since.counts()
+
+
+@case(each=WHERE, timeout=240)
+def test_two_uplinks(node, where):
+    two_uplinks(node, where)
+    node.sysctl("net.ipv4.fib_multipath_hash_policy", 1)
+    node.sysctl("net.ipv6.fib_multipath_hash_policy", 1)
+    for forwarding in (0, 1):
+        forward(node, forwarding)
+        the_way(node, forwarding)
+        several_ways(node, forwarding)
 
 
 METRICS = {"advmss 1000": {"v4": 1000, "v6": 1000}, "mtu 1300": {"v4": 1260, "v6": 1240},
            "mtu lock 1400": {"v4": 1360, "v6": 1340}, "mtu 1400 advmss 1100": {"v4": 1100, "v6": 1100}}
 
 
-@case(each=FORWARDS, timeout=120)
-def test_metrics_of_the_route(node, where):
+def metrics_of_the_route(node, forwarding):
     """Clients are told of segments what their route says, as the kernel tells them."""
-    forward(node, int("forwarding" in where))
-    begin(node, where.split(",")[0])
-    for family in FAMILIES:
-        for metrics, want in METRICS.items():
+    since = Since(node)
+    for metrics, want in METRICS.items():
+        for family in FAMILIES:
             route(node, family, "replace", REMOTE_SOURCES[family], "via", VIAS[family]["veth0"], *metrics.split())
-            wait_for(lambda family=family, want=want: came_by(node, family)[1].mss == want[family])
-            node.pintle("set", "pool", "decide=connection")
-            assert came_by(node, family)[1].mss == want[family], metrics
-            node.pintle("reset", "pool", "decide")
+        what = f"{metrics}, forwarding {forwarding}"
+        for family in FAMILIES:
+            wait_for(lambda: came_by(node, family)[1].mss == want[family], what=f"{what}, {family}")  # noqa: B023
+        with by_the_kernel(node):
+            for family in FAMILIES:
+                assert came_by(node, family)[1].mss == want[family], (what, family)
+    for family in FAMILIES:
         route(node, family, "del", REMOTE_SOURCES[family], "via", VIAS[family]["veth0"])
         route(node, family, "add", REMOTE_SOURCES[family], "via", VIAS[family]["veth0"])
-    assert "by_connection" not in handed(node), handed(node)
+    assert "by_connection" not in since.counts(), since.counts()
 
 
-@case(each=FORWARDS)
-def test_no_way(node, where):
+def no_way(node, forwarding):
     """The kernel does what it does with a SYN to whose sender no route leads."""
-    forward(node, int("forwarding" in where))
-    begin(node, where.split(",")[0])
 
     def left():
         """How many SYNs were left to the kernel."""
@@ -336,9 +362,11 @@ def test_no_way(node, where):
         before = left()
         route(node, family, "add", "unreachable", source(9, family, remote=True))
         # Until pintled has seen the route, the hand-off answers, and the kernel drops that.
-        wait_for(lambda family=family, before=before: refused(node, family) and left() > before)
+        wait_for(lambda family=family, before=before: refused(node, family) and left() > before,
+                 what=f"no way, {family}, forwarding {forwarding}")
         before = left()
-        assert refused(node, family) and left() > before, (family, before)
+        assert refused(node, family) and left() > before, (family, forwarding, before)
+        route(node, family, "del", "unreachable", source(9, family, remote=True))
 
 
 def refused(node, family):
@@ -362,11 +390,10 @@ def of_the_socket(node, family):
     return " reno " in text, int(text.split(" cwnd:")[1].split()[0])
 
 
-@case(each=FORWARDS, timeout=60)
+@case(each=WHERE, timeout=60)
 def test_a_vrf(node, where):
     """A client that is behind a VRF is answered by that one's table."""
-    forward(node, int("forwarding" in where))
-    begin(node, where.split(",")[0])
+    begin(node, where)
     if "Unknown device type" in node.run("ip", "link", "add", "red", "type", "vrf", "table", "10", netns=node.netns,
                                          check=False).stderr:
         raise Skip("the kernel has no VRFs")
@@ -378,48 +405,69 @@ def test_a_vrf(node, where):
         address = split(FRONTEND[family])[0]
         node.ip("addr", "add", f"{address}/{32 if family == 'v4' else 128}", "dev", "red", *["nodad"] * (family == "v6"))
         route(node, family, "replace", REMOTE_SOURCES[family], "via", VIAS[family]["veth0"], "table", "10")
-        as_the_kernel(node, family)
+    for forwarding in (0, 1):
+        forward(node, forwarding)
+        as_the_kernel(node)
 
 
-@case(each=WHERE, timeout=60)
-def test_of_the_socket(node, where):
+def metrics_of_the_socket(node):
     """The server's socket takes what routes and sysctls say of sockets from the kernel."""
-    begin(node, where)
     for metrics, want in (("initcwnd 3", None), ("initcwnd 4 congctl reno", (True, 4)), ("initcwnd 5", (True, 5))):
         for family in FAMILIES:
             route(node, family, "replace", REMOTE_SOURCES[family], "via", VIAS[family]["veth0"], *metrics.split())
-            before = handed(node).get("asked", 0)
-            got = of_the_socket(node, family)
-            assert handed(node)["asked"] == before + 1
-            node.pintle("set", "pool", "decide=connection")
-            assert got == of_the_socket(node, family) and got[1] == int(metrics.split()[1]), (metrics, got)
-            node.pintle("reset", "pool", "decide")
-            assert want in (None, got), (metrics, got)
+        since = Since(node)
+        got = [of_the_socket(node, family) for family in FAMILIES]
+        assert since.counts() == {"asked": 2}, (metrics, since.counts())
+        with by_the_kernel(node):
+            assert got == [of_the_socket(node, family) for family in FAMILIES], (metrics, got)
+        for family, (reno, window) in zip(FAMILIES, got):
+            assert window == int(metrics.split()[1]) and want in (None, (reno, window)), (metrics, family, got)
         if want:
             node.sysctl("net.ipv4.tcp_congestion_control", "reno")
 
 
-@case(each=("1, v4", "2, v6"), timeout=90)
-def test_mtu_probing(node, which):
+@case(each=WHERE, timeout=240)
+def test_one_uplink(node, where):
+    begin(node, where)
+    sysctls_of_options(node)
+    sysctls_that_change_behind_a_handshake(node)
+    small_segments(node)
+    for forwarding in (0, 1):
+        forward(node, forwarding)
+        metrics_of_the_route(node, forwarding)
+        no_way(node, forwarding)
+    metrics_of_the_socket(node)
+
+
+@case(timeout=90)
+def test_mtu_probing(node):
     """Where large packets vanish without a word, a connection that was handed over finds a way by tcp_mtu_probing, as the
     kernel's does; without that none does."""
-    probing, family = which.split(", ")
     node.add_client()
     node.steer(node.servers(1), **HANDED)
     for offload in (ETHTOOL_STSO, ETHTOOL_SGSO):
         ethtool(node.netns, "veth0", offload, 0)
     hole = "table inet hole {\nchain entry {\ntype filter hook input priority 0;\nmeta length > 1300 drop\n}\n}\n"
     node.run("nft", "-f", node.write("hole.nft", hole), netns=node.client_netns)
+    node.sysctl("net.ipv4.tcp_retries1", 1)  # probes from the second time on that nothing came back: after 0.6 s
 
-    def answered(number, timeout):
-        with node.connect(FRONTEND[family], source(number, family, remote=True), remote=True, timeout=timeout) as c:
-            try:
-                return len(c.ask("/bytes/30000", headers={"X-Session-Id": "a"})) == 30000
-            except TimeoutError:
-                return False
+    def ask(family, number):
+        c = node.connect(FRONTEND[family], source(number, family, remote=True), remote=True)
+        c.send("/bytes/30000", headers={"X-Session-Id": "a"})
+        return c
+
+    def answered(c, timeout):
+        c.sock.settimeout(timeout)
+        try:
+            return len(c.read()) == 30000
+        except TimeoutError:
+            return False
 
     node.sysctl("net.ipv4.tcp_mtu_probing", 0)
-    assert not answered(7, 9)
-    node.sysctl("net.ipv4.tcp_mtu_probing", probing)
-    assert answered(8, 40)
-    assert handed(node) == {"asked": 2}
+    with ask("v4", 7) as v4, ask("v6", 7) as v6:
+        assert not answered(v4, 3) and not answered(v6, 0.1)
+    for probing, family in ((1, "v4"), (2, "v6")):
+        node.sysctl("net.ipv4.tcp_mtu_probing", probing)
+        with ask(family, 8) as c:
+            assert answered(c, 40), (probing, family)
+    assert handed(node) == {"asked": 4}
