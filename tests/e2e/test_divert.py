@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Admission divert: the overload responder answers in place of full endpoints, in both hooks."""
+import collections
 import contextlib
 import email.parser
 import errno
@@ -126,11 +127,19 @@ class Answer:
         assert self.error["type"] == "rate_limit_error" and self.error["code"] == "rate_limit_exceeded"
 
 
-@case(each=[f"{h}-{f}" for h in HOOKS for f in BOTH])
-def test_answered(node, way):
+class Since:
+    """Counts what became of the responder's connections since this was made."""
+
+    def __init__(self, world):
+        self.world, self.before = world, collections.Counter(world.results())
+
+    def counts(self):
+        return collections.Counter(self.world.results()) - self.before
+
+
+def answered_while_full(w):
     """Where each endpoint is full for batch, batch is answered 429, others are served, and batch is served again
     where there is room."""
-    w = World(node, *way.split("-"))
     answer = w.ask()
     assert "'batch'" in answer.error["message"], answer.error
     assert w.others() in ("s0", "s1")
@@ -141,13 +150,7 @@ def test_answered(node, way):
         s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b" 200 " in s.recv(100)
     assert w.decisions()["diverted"] == 1
-
-
-@case(each=HOOKS)
-def test_the_peer_is_the_frontend(node, hook):
-    w = World(node, hook)
-    with w.connect() as s:
-        assert s.getpeername() == split(w.to)
+    fill(*w.servers)
 
 
 def chunked(*parts):
@@ -167,60 +170,52 @@ REQUESTS = {
 }
 
 
-@case(each=[f"{h} {r}" for h in HOOKS for r in REQUESTS])
-def test_request(node, way):
+def requests_are_answered(w):
     """Each is sent whole, and answered after that; a client that writes all first sees no reset."""
-    hook, _, what = way.partition(" ")
-    w = World(node, hook)
-    with w.connect() as s:
-        for part in REQUESTS[what]:
-            s.sendall(part)
-        Answer(s, what == "head")
-    assert w.results()["answered"] == 1, w.results()
+    for what, parts in REQUESTS.items():
+        since = Since(w)
+        with w.connect() as s:
+            assert s.getpeername()[:2] == split(w.to), what
+            for part in parts:
+                s.sendall(part)
+            Answer(s, what == "head")
+        assert since.counts() == {"answered": 1}, (what, since.counts())
 
 
-@case(each=("whole", "chunked"))
-def test_slow_writer(node, how):
-    """Byte by byte, and no answer before the last one."""
+def test_slow_writers(node):
+    """Byte by byte, and no answer before the last one. A client that waits to be told to go on is told no instead."""
     w = World(node)
-    text = POST + (b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b"abc", b"d") if how == "chunked"
-                   else b"Content-Length: 5\r\n\r\nabcde")
-    with w.connect() as s:
-        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for i in range(len(text)):
-            if i == len(text) - 1:
-                assert w.results()["answered"] == 0
-            s.sendall(text[i:i + 1])
-        Answer(s)
-
-
-def test_expect(node):
-    """A client that waits to be told to go on is told no instead."""
-    w = World(node)
+    for text in (POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b"abc", b"d"),
+                 POST + b"Content-Length: 5\r\n\r\nabcde"):
+        since = Since(w)
+        with w.connect() as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for i in range(len(text)):
+                if i == len(text) - 1:
+                    assert not since.counts(), (text, since.counts())
+                s.sendall(text[i:i + 1])
+            Answer(s)
     with w.connect() as s:
         s.sendall(POST + b"Content-Length: 1000000\r\nExpect: 100-Continue\r\n\r\n")
         Answer(s)
 
 
-@case(each=("head", "body"))
-def test_half_a_request(node, half):
-    """What stops half-way is answered after 5 s."""
-    w = World(node)
-    began = time.monotonic()
-    with w.connect() as s:
-        s.sendall(POST + (b"X: y" if half == "head" else b"Content-Length: 10\r\n\r\nx"))
-        Answer(s)
-        assert 4.9 < time.monotonic() - began < 9
-
-
-def test_says_nothing(node):
-    """It is closed after 5 s; a client that leaves before that is no trouble either."""
+def test_half_a_request(node):
+    """What stops half-way is answered after 5 s, and who says nothing is closed then; a client that leaves before that
+    is no trouble either."""
     w = World(node)
     w.connect().close()
     wait_for(lambda: w.results()["unfinished"] == 1)
-    with w.connect() as s:
-        assert s.recv(1) == b""
-    assert w.results()["unfinished"] == 2 and w.results()["answered"] == 0
+    since, began = Since(w), time.monotonic()
+    with w.connect() as head, w.connect() as body, w.connect() as nothing:
+        head.sendall(POST + b"X: y")
+        body.sendall(POST + b"Content-Length: 10\r\n\r\nx")
+        Answer(head)
+        assert 4.9 < time.monotonic() - began < 9
+        Answer(body)
+        assert nothing.recv(1) == b""
+        assert 4.9 < time.monotonic() - began < 9
+    assert since.counts() == {"answered": 2, "unfinished": 1}, since.counts()
 
 
 def hello():
@@ -252,38 +247,36 @@ def hold(connect):
         return None
 
 
-@case(each=[f"{h} {f}" for h in HOOKS for f in FOREIGN])
-def test_no_http(node, way):
-    hook, _, what = way.partition(" ")
-    w = World(node, hook)
-    with w.connect() as s:
-        s.sendall(FOREIGN[what])
-        assert is_reset(s)
-    assert w.results()["not_http"] == 1 and w.results()["answered"] == 0, w.results()
+def others_are_reset(w):
+    """What is no HTTP is reset."""
+    for what, data in FOREIGN.items():
+        since = Since(w)
+        with w.connect() as s:
+            s.sendall(data)
+            assert is_reset(s), what
+        assert since.counts() == {"not_http": 1}, (what, since.counts())
 
 
-@case(each=HOOKS)
-def test_nobody_else_is_answered(node, hook):
+def nobody_else_is_answered(w):
     """Who connects to the responder's own address is reset, also with the port of a client that was diverted."""
-    w = World(node, hook)
     w.ask()
-    direct = (lambda: node.connect(w.own).sock) if hook == "lookup" else (lambda: w.client.connect(w.own).sock)
+    since = Since(w)
     for _ in range(3):
-        s = hold(direct)
+        s = hold(lambda: (w.node if w.hook == "lookup" else w.client).connect(w.own).sock)
         assert not s or is_reset(s)
-    assert w.results()["not_diverted"] == 3 and w.results()["answered"] == 1, w.results()
+    assert since.counts() == {"not_diverted": 3}, since.counts()
     w.ask()
 
 
-@case(each=HOOKS)
-def test_many_of_one_client(node, hook):
+def many_of_one_client(w):
     """Of 100 connections that a client holds, 16 are; others are answered."""
-    w = World(node, hook)
+    wait_for(lambda: w.daemon.metric("pintle_overload_open") == 0)
+    since = Since(w)
     held = [hold(w.connect) for _ in range(100)]
-    wait_for(lambda: w.results()["client_full"] == 84)
+    wait_for(lambda: since.counts() == {"client_full": 84})
     assert w.daemon.metric("pintle_overload_open") == 16
     assert w.others() in ("s0", "s1")
-    if hook == "connect":
+    if w.hook == "connect":
         with w.pools.pod("another").connect(w.to, options=[hint(BATCH)]).sock as s:
             s.sendall(POST + b"Content-Length: 0\r\n\r\n")
             Answer(s)
@@ -291,6 +284,16 @@ def test_many_of_one_client(node, hook):
         s.close()
     wait_for(lambda: w.daemon.metric("pintle_overload_open") == 0)
     w.ask()
+
+
+@case(each=[f"{h}-{f}" for h in HOOKS for f in BOTH], timeout=90)
+def test_answered(node, way):
+    w = World(node, *way.split("-"))
+    answered_while_full(w)
+    requests_are_answered(w)
+    others_are_reset(w)
+    nobody_else_is_answered(w)
+    many_of_one_client(w)
 
 
 def test_a_flood(node):
@@ -312,7 +315,8 @@ def test_a_flood(node):
 
 def responder(w):
     """Its pid."""
-    found = [p for p in Path("/proc").glob("[0-9]*/status") if f"PPid:\t{w.daemon_pid()}\n" in read(p)]
+    parent = f"PPid:\t{w.daemon_pid()}\n"
+    found = [p for p in Path("/proc").glob("[0-9]*/status") if parent in read(p)]
     return int(found[0].parent.name) if found else None
 
 
@@ -323,10 +327,8 @@ def read(path):
         return ""
 
 
-def test_has_no_rights(node):
+def has_no_rights(pid):
     """Neither capabilities, nor a file or socket beyond its own, nor a way to more."""
-    w = World(node)
-    pid = wait_for(lambda: responder(w))
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
     for which in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(status[which], 16) == 0, status
@@ -336,15 +338,16 @@ def test_has_no_rights(node):
         assert status["Seccomp"] == "2", status
     fds = sorted(os.readlink(f"/proc/{pid}/fd/{n}").split(":")[0] for n in os.listdir(f"/proc/{pid}/fd") if int(n) > 2)
     assert fds == ["/memfd", "anon_inode", "anon_inode", "pipe", "socket", "socket"], fds
-    w.ask()
 
 
 @case(each=HOOKS)
 def test_killed(node, hook):
-    """pintled starts it again, with the listeners that there were; its counts go on."""
+    """pintled starts it again, with the listeners that there were; its counts go on. It has no rights."""
     w = World(node, hook)
     w.ask()
     old = wait_for(lambda: responder(w))
+    if hook == "lookup":
+        has_no_rights(old)
     with w.connect() as s:
         os.kill(old, signal.SIGKILL)
         wait_for(lambda: responder(w) not in (old, None))
@@ -496,28 +499,29 @@ def test_user_namespace_is_refused(node):
 
 
 PYTHON = """
-import sys, time, openai
-client = openai.OpenAI(base_url=f"http://{sys.argv[1]}/v1", api_key="none", max_retries=int(sys.argv[2]))
-began = time.monotonic()
-try:
-    client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi" * 50000}],
-                                   stream=sys.argv[3] == "stream")
-except openai.RateLimitError as e:
-    print(e.status_code, e.code, e.type, time.monotonic() - began)
+import json, sys, time, openai
+for tries in (0, 1):
+    client = openai.OpenAI(base_url=f"http://{sys.argv[1]}/v1", api_key="none", max_retries=tries)
+    for stream in (False, True):
+        began = time.monotonic()
+        try:
+            client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi" * 50000}], stream=stream)
+        except openai.RateLimitError as e:
+            print(json.dumps([e.status_code, e.code, e.type, tries, stream, time.monotonic() - began]))
 """
 
 
-@case(each=("whole", "stream"), timeout=120)
-def test_openai_python_client(node, how):
+@case(timeout=120)
+def test_openai_python_client(node):
     """It raises RateLimitError; before that it waits as it was told, if it may try again."""
     python = library("python") / "bin/python"
     w = World(node, **diverted({"port": 8000}))
-    program = node.write("client.py", PYTHON)
-    for tries in (0, 1):
-        before = w.results()["answered"]
-        *said, took = node.run(python, "-B", program, w.to, tries, how, timeout=100).stdout.split()
-        assert said == ["429", "rate_limit_exceeded", "rate_limit_error"], said
-        assert w.results()["answered"] == before + 1 + tries and float(took) >= tries, took
+    lines = node.run(python, "-B", node.write("client.py", PYTHON), w.to, timeout=100).stdout.splitlines()
+    said = [json.loads(line) for line in lines]
+    assert [s[:-1] for s in said] == [[429, "rate_limit_exceeded", "rate_limit_error", tries, stream]
+                                      for tries in (0, 1) for stream in (False, True)], said
+    assert all(took >= tries for *_, tries, _, took in said), said
+    assert w.results()["answered"] == 2 + 2 * 2, w.results()
 
 
 @case(each=HOOKS)
