@@ -29,7 +29,18 @@ def flows(node):
 def reconciled(node):
     """Waits until the daemon has counted anew."""
     began = time.monotonic()
-    wait_for(lambda: node.cli("status")[0]["reconciled_age_seconds"] < time.monotonic() - began - 1, 30)
+
+    def anew():
+        passed = time.monotonic() - began
+        return node.cli("status")[0]["reconciled_age_seconds"] < passed
+
+    wait_for(anew, 30)
+
+
+def recounted(node, daemon):
+    """The next daemon, which counts anew as it begins."""
+    daemon.stop()
+    return node.daemon(Path(daemon.config).read_text())
 
 
 @case(each=WHERE)
@@ -64,6 +75,13 @@ class Records:
         failed = tc.libbpf.bpf_map_update_elem(self.fd, bytes(key), bytes(value), ctypes.c_uint64(0))
         assert not failed, os.strerror(ctypes.get_errno())
 
+    def count(self):
+        key, found = (ctypes.c_char * KEY_SIZE)(), 0
+        last = None
+        while not tc.libbpf.bpf_map_get_next_key(self.fd, last, key):
+            last, found = key, found + 1
+        return found
+
     def only(self):
         """The only record: (key, value)."""
         key, value = bytearray(KEY_SIZE), bytearray(VALUE_SIZE)
@@ -91,7 +109,7 @@ def test_all_records_are_taken(node):
     for _, name in held:
         expected[name] += 1
     assert node.in_flight() == expected
-    assert len(flows(node)) == RECORDS
+    assert Records(node).count() == RECORDS
     wait_for(lambda: sum(e["connections_idle"] for e in node.cli("endpoints")) == 10)
     for c, name in held:
         assert c.ask() == name
@@ -102,88 +120,92 @@ def test_all_records_are_taken(node):
     for c, _ in again:
         c.close()
     wait_for(lambda: not any(node.in_flight().values()))
-    reconciled(node)
-    no_drift(daemon)
+    no_drift(recounted(node, daemon))
 
 
-@case(each=("127.0.0.1:8001", "0.0.0.0:8001", "8001"))
-def test_direct_connections(node, listen):
-    """Those to a server's own address are counted apart, although its listener gives them no record."""
-    server = node.server("s0", listen)
-    endpoint = {"name": "s0", "listen": "8001" if listen == "8001" else "127.0.0.1:8001"}
-    daemon = node.steer([endpoint], **HANDED)
-    wait_for(lambda: node.endpoint("s0")["state"] == "ready")
-    reconciled(node)  # the listener is where it belongs
-    probe = node.connect("127.0.0.1:8001")
-    probe.ask()
-    before = node.endpoint("s0")["direct"]
-    assert before >= 2
-    held = node.hold(FRONTEND["v4"], 3)
-    assert node.in_flight() == {"s0": 3}
-    probe.close()
-    wait_for(lambda: node.endpoint("s0")["direct"] == before - 1)
-    # The server ends, and listens again while Pintle runs.
-    for c, _ in held:
-        c.close()
-    server.kill()
-    wait_for(lambda: node.endpoint("s0")["direct"] == 0)
-    server.start()
-    wait_for(lambda: node.endpoint("s0")["state"] == "ready", 30)
-    with node.connect("127.0.0.1:8001") as c:
-        c.ask()
-        assert node.endpoint("s0")["direct"] >= 2
-    held = node.hold(FRONTEND["v4"], 1)
-    assert node.in_flight() == {"s0": 1}
-    reconciled(node)
-    no_drift(daemon)
+LISTENS = ("127.0.0.1:8001", "0.0.0.0:8002", "8003")
 
 
-def test_another_server_at_the_port(node):
-    """What another server accepts, at another address of an endpoint's port, is not the endpoint's."""
+def test_direct_connections(node):
+    """Those to a server's own address are counted apart, although its listener gives them no record. What another server
+    accepts, at another address of an endpoint's port, is not the endpoint's."""
     node.ip("addr", "add", "127.0.0.9/32", "dev", "lo")
-    server = node.server("s0", "127.0.0.1:8001")
+    servers = [node.server(f"s{i}", listen) for i, listen in enumerate(LISTENS)]
     node.server("other", "127.0.0.9:8001")
-    node.steer([{"name": "s0", "listen": server.listen}], **HANDED)
-    reconciled(node)
-    before = node.endpoint("s0")["direct_opened"]
-    with node.connect("127.0.0.9:8001") as c:
-        assert c.ask() == "other"
-    with node.connect("127.0.0.1:8001") as c:
-        assert c.ask() == "s0"
-    wait_for(lambda: node.endpoint("s0")["direct_opened"] > before)
+    own = {s.name: f"127.0.0.1:{split(s.listen)[1]}" for s in servers}
+    daemon = node.steer([{"name": s.name, "listen": s.listen if s.listen.isdigit() else own[s.name]} for s in servers],
+                        **HANDED)
+
+    def endpoints(key):
+        return {e["name"]: e[key] for e in node.cli("endpoints")}
+
+    def all_ready():
+        wait_for(lambda: set(endpoints("state").values()) == {"ready"}, 30)
+
+    all_ready()
+    probes = [node.connect(address) for address in own.values()]
+    for probe in probes:
+        probe.ask()
+    before = endpoints("direct")
+    assert min(before.values()) >= 2, before
+    held = node.hold(FRONTEND["v4"], 9)
+    assert node.in_flight() == {name: sum(n == name for _, n in held) for name in own}
+    for probe in probes:
+        probe.close()
+    wait_for(lambda: endpoints("direct") == {name: n - 1 for name, n in before.items()})
     before = node.endpoint("s0")["direct_opened"]
     for _ in range(10):
         with node.connect("127.0.0.9:8001") as c:
-            c.ask()
+            assert c.ask() == "other"
     # The daemon's scrapes keep their connection.
     assert node.endpoint("s0")["direct_opened"] - before < 10
+    # The servers end, and listen again while Pintle runs.
+    for c, _ in held:
+        c.close()
+    for server in servers:
+        server.kill()
+    wait_for(lambda: not any(endpoints("direct").values()))
+    for server in servers:
+        server.start()
+    all_ready()
+    for name, address in own.items():
+        with node.connect(address) as c:
+            assert c.ask() == name
+            assert node.endpoint(name)["direct"] >= 2, name
+    held = node.hold(FRONTEND["v4"], 9)
+    assert node.in_flight() == {name: sum(n == name for _, n in held) for name in own}
+    no_drift(recounted(node, daemon))
 
 
-def queue_of(node):
+def queue_of(node, port):
     """A listener that nobody accepts from, and an endpoint for it whose page another server has."""
     with inside(node.netns):
-        sock = socket.create_server(("127.0.0.1", 8001), backlog=5)
-    return sock, lambda name: {"name": name, "listen": "127.0.0.1:8001", "metrics": "http://127.0.0.1:8002/metrics"}
+        sock = socket.create_server(("127.0.0.1", port), backlog=5)
+    return sock, lambda name: {"name": name, "listen": f"127.0.0.1:{port}", "metrics": "http://127.0.0.1:8009/metrics"}
 
 
 def test_a_listener_of_another_pool(node):
-    """A reload gives the address of an endpoint to another pool's: the listener is that one's."""
-    node.server("pages", 8002)
-    listener, endpoint = queue_of(node)
-    with listener:
-        daemon = node.steer([endpoint("s0")], **HANDED)
-        accept_and_end(listener)  # pintled's own; that for s9 waits, and is not counted
+    """A reload gives the addresses of two endpoints to other pools': each listener is that one's, however the pool is
+    decided."""
+    node.server("pages", 8009)
+    queues = [queue_of(node, port) for port in (8001, 8002)]
+    with queues[0][0], queues[1][0]:
+        daemon = node.steer([endpoint(f"s{i}") for i, (_, endpoint) in enumerate(queues)], **HANDED)
+        for listener, _ in queues:
+            accept_and_end(listener)  # pintled's own; those of the other pools wait, and are not counted
+        waiting = [node.connect(f"127.0.0.1:{port}") for port in (8001, 8002) for _ in range(2)]
+        wait_for(lambda: [e["accept_backlog"] for e in node.cli("endpoints")] == [2, 2])
+        daemon.reload(node.config(*(
+            node.pool([endpoint(name)], pool, frontends=[FRONTEND["v4"].replace("8000", port)], **more)
+            for (_, endpoint), name, pool, port, more in zip(
+                queues, ("t0", "t1"), ("by-request", "by-connection"), ("8000", "8100"), (HANDED, {})))))
+        wait_for(lambda: [e["name"] for e in node.cli("endpoints")] == ["t0", "t1"])
         reconciled(node)
-        waiting = [node.connect("127.0.0.1:8001") for _ in range(2)]
-        wait_for(lambda: node.endpoint("s0")["accept_backlog"] == 2)
-        for more in (HANDED, {}):
-            daemon.reload(node.config(node.pool([endpoint("s9")], "other", **more)))
-            wait_for(lambda: [e["name"] for e in node.cli("endpoints")] == ["s9"])
-            reconciled(node)
-            wait_for(lambda: node.endpoint("s9")["accept_backlog"] == len(waiting))
-            before = node.endpoint("s9")["direct"]
-            waiting.append(node.connect("127.0.0.1:8001"))
-            wait_for(lambda: node.endpoint("s9")["direct"] == before + 1)  # noqa: B023
+        for name, port in (("t0", 8001), ("t1", 8002)):
+            wait_for(lambda: node.endpoint(name)["accept_backlog"] == 2, what=f"{name} has the queue")  # noqa: B023
+            before = node.endpoint(name)["direct"]
+            waiting.append(node.connect(f"127.0.0.1:{port}"))
+            wait_for(lambda: node.endpoint(name)["direct"] == before + 1, what=f"{name} has one more")  # noqa: B023
         for c in waiting:
             c.close()
 
@@ -195,7 +217,6 @@ def test_diverted(node):
                         **HANDED, **classes({"source": source(7)}, admission="divert"))
     wait_for(lambda: node.endpoint("s0")["state"] == "ready")
     wait_for(lambda: daemon.metric("pintle_overload_up") == 1)
-    reconciled(node)
     busy(server)
     before = node.endpoint("s0")
     held = [node.connect(FRONTEND["v4"], source(7)) for _ in range(5)]
@@ -221,12 +242,13 @@ def forget_pending(node):
     return forgotten
 
 
-def connect_evicted(node, count):
+def connect_evicted(node, count, port=8000):
     """Connections from another machine that were decided at the SYN, and whose decisions were evicted before their
     handshakes ended."""
     node.run("nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; "
-             "add rule inet t o tcp dport 8000 tcp flags & (syn|ack) == ack drop", netns=node.client_netns)
-    held = [node.connect(FRONTEND["v4"], source(1, remote=True), remote=True) for _ in range(count)]
+             f"add rule inet t o tcp dport {port} tcp flags & (syn|ack) == ack drop", netns=node.client_netns)
+    to = FRONTEND["v4"].replace("8000", str(port))
+    held = [node.connect(to, source(1, remote=True), remote=True) for _ in range(count)]
     assert forget_pending(node)
     node.run("nft", "delete table inet t", netns=node.client_netns)
     for c in held:
@@ -240,7 +262,7 @@ def test_evicted_while_the_hand_off_rests(node):
     node.sysctl("net.ipv4.tcp_syncookies", 0)
     daemon = node.steer(node.servers(2), **HANDED, tenants={"by": "source", "connections": 2})
     wait_for(lambda: daemon.metric("pintle_handoff_rests") == 1)
-    reconciled(node)
+    reconciled(node)  # the listeners are where they belong while it rests
     held = connect_evicted(node, 2)
     assert sum(node.in_flight().values()) == 2
     assert [r["in_flight"] for r in node.cli("tenants") if r["in_flight"]] == [2]
@@ -250,18 +272,27 @@ def test_evicted_while_the_hand_off_rests(node):
 
 
 def test_by_connection_and_back(node):
-    """A reload that changes how the pool is decided: every connection counts, by whichever way it came."""
+    """A reload that changes how the pool is decided: every connection counts, by whichever way it came. Those to the
+    server's own address count at once, although no recount has moved the listener yet."""
     servers = node.servers(2)
     daemon = node.steer(servers, **HANDED)
     held = node.hold(FRONTEND["v4"], 4)
-    for more in ({}, HANDED, {}):
+    for more in ({}, HANDED):
         daemon.reload(node.config(node.pool(servers, **more)))
+        before = node.endpoint("s0")["direct_opened"]
+        direct = [node.connect(servers[0].listen) for _ in range(20)]
+        for c in direct:
+            c.ask()
+        assert node.endpoint("s0")["direct_opened"] >= before + len(direct)
+        for c in direct:
+            c.close()
         reconciled(node)
         held += node.hold(FRONTEND["v4"], 4, first=1 + len(held))
         assert sum(node.in_flight().values()) == len(held)
     for c, _ in held:
         c.close()
     wait_for(lambda: not any(node.in_flight().values()) and not flows(node))
+    wait_for(lambda: node.endpoint("s0")["direct"] <= 1)  # the daemon's own
     no_drift(daemon)
 
 
@@ -299,44 +330,24 @@ def test_the_same_addresses_elsewhere(node):
     no_drift(daemon)
 
 
-def test_direct_at_once_after_a_reload(node):
-    """No recount has moved the listener yet: connections to the server's own address count all the same."""
-    servers = node.servers(1)
-    daemon = node.steer(servers, **HANDED)
-    reconciled(node)
-    for more in ({}, HANDED, {}):
-        daemon.reload(node.config(node.pool(servers, **more)))
-        before = node.endpoint("s0")["direct_opened"]
-        held = [node.connect(servers[0].listen) for _ in range(20)]
-        for c in held:
-            c.ask()
-        assert node.endpoint("s0")["direct_opened"] >= before + len(held)
-        for c in held:
-            c.close()
-        reconciled(node)
-    wait_for(lambda: node.endpoint("s0")["direct"] <= 1)  # the daemon's own
-
-
-@case(each=("fallback", "canary"))
-def test_evicted_on_the_way_to_another_pool(node, way):
-    """A pool that is decided at the SYN sends connections to one that is decided by request. One whose decision was
+def test_evicted_on_the_way_to_another_pool(node):
+    """Pools that are decided at the SYN send connections to one that is decided by request. One whose decision was
     evicted meanwhile counts there."""
     node.add_client()
-    servers = node.servers(3)
-    own, others = servers[:1], servers[1:]
-    more = {"fallback": ["other"]} if way == "fallback" else {"canary": {"pool": "other", "percent": 100}}
-    pools = [node.pool(own, "own", **more),
-             node.pool(others, "other", frontends=[FRONTEND["v4"].replace("8000", "8100")], **HANDED)]
-    node.daemon(node.config(*pools))
+    servers = node.servers(4)
+    ways = {8000: {"fallback": ["other"]}, 8100: {"canary": {"pool": "other", "percent": 100}}}
+    pools = [node.pool([s], f"own{port}", frontends=[FRONTEND["v4"].replace("8000", str(port))], **more)
+             for s, (port, more) in zip(servers, ways.items())]
+    other = node.pool(servers[2:], "other", frontends=[FRONTEND["v4"].replace("8000", "8200")], **HANDED)
+    node.daemon(node.config(*pools, other))
     wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
-    if way == "fallback":
-        node.pintle("drain", "s0")
-    reconciled(node)
-    held = connect_evicted(node, 3)
-    assert sum(n for name, n in node.in_flight().items() if name != "s0") == 3
-    for c in held:
-        c.close()
-    wait_for(lambda: not any(node.in_flight().values()))
+    node.pintle("drain", "s0")
+    for port, way in ways.items():
+        held = connect_evicted(node, 3, port)
+        assert sum(node.in_flight()[name] for name in ("s2", "s3")) == 3, way
+        for c in held:
+            c.close()
+        wait_for(lambda: not any(node.in_flight().values()))
 
 
 def test_more_listeners_than_slots(node):
@@ -352,7 +363,6 @@ def test_more_listeners_than_slots(node):
             sock.listen(16)
     endpoint = {"name": "s0", "listen": "127.0.0.1:8001", "metrics": "http://127.0.0.1:8002/metrics"}
     daemon = node.steer([endpoint], **HANDED)
-    reconciled(node)
     waiting = [node.connect("127.0.0.1:8001") for _ in range(40)]
     wait_for(lambda: node.endpoint("s0")["accept_backlog"] == len(waiting))
     daemon.reload(node.config(node.pool([endpoint], **HANDED, failureMode="FailClose")))
