@@ -230,6 +230,18 @@ def test_hint_of_a_group(node):
         assert machine.decisions() == {"home": 18}, machine.decisions()
 
 
+# Connects with a number of hints, one after the other.
+GREEDY = """
+import socket, struct, sys
+host, port, count, level, session = sys.argv[1], *map(int, sys.argv[2:])
+for i in range(count):
+    with socket.socket() as s:
+        s.setsockopt(level, session, struct.pack("=Q", i))
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.connect((host, port))
+"""
+
+
 @case(timeout=300, san=False)
 def test_one_client_flushes_nobody(node):
     """A client that makes more sessions than there is room for drives out its own alone, also while no
@@ -241,11 +253,7 @@ def test_one_client_flushes_nobody(node):
     other, greedy = cluster.pod("other"), cluster.pod("greedy")
     where = {i: other.ask(SERVICE["v4"], options=[hint(f"user-{i}")]) for i in range(100)}
     daemon.kill()
-    for i in range(140_000):
-        with greedy.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
-            s.setsockopt(*hint(struct.pack("=Q", i)))
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            s.connect(split(SERVICE["v4"]))
+    greedy.run("/usr/bin/python3", "-I", "-S", "-c", GREEDY, *split(SERVICE["v4"]), 140_000, LEVEL, SESSION, timeout=200)
     daemon = cluster.steer(pool)
     for i, name in where.items():
         assert other.ask(SERVICE["v4"], options=[hint(f"user-{i}")]) == name
