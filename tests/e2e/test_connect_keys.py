@@ -21,60 +21,75 @@ LEVEL, SESSION, GROUP, CLASS, LONGEST = 0x5054, 1, 2, 3, 64  # pintle/hint.h
 EVEN = {"weights": {"running": 0, "queue": 0}}
 
 
-def with_key(node, key, servers=4, clients=1, settings=None, **more):
-    cluster = Cluster(node)
-    pods = cluster.servers(servers)
-    cluster.steer(cluster.pool(pods, **{"stickiness": {"key": key}, **EVEN, **more}), **(settings or {}))
-    return cluster, [cluster.pod(f"client{i}") for i in range(clients)]
+class Rig:
+    """Servers and clients whose pool is another one for each key: no session is left of the last."""
+
+    def __init__(self, node, servers=4, clients=3):
+        self.node, self.cluster, self.daemon = node, Cluster(node), None
+        self.pods = self.cluster.servers(servers)
+        self.clients = [self.cluster.pod(f"client{i}") for i in range(clients)]
+        self.client = self.clients[0]
+
+    def key(self, name, key=None, **more):
+        """The pool `name`, with that key."""
+        self.pool = name
+        config = self.cluster.config(self.cluster.pool(
+            self.pods, name, **{"stickiness": {"key": key or name}, **EVEN, **more}))
+        if not self.daemon:
+            self.daemon = self.cluster.daemon(config)
+        else:
+            self.daemon.reload(config)
+        wait_for(lambda: {(e["pool"], e["state"]) for e in self.cluster.cli("endpoints")} == {(name, "ready")}, 20,
+                 f"the endpoints of {name} to be ready")
+
+    def ask(self, *options):
+        return self.client.ask(SERVICE["v4"], options=options)
+
+    def decisions(self):
+        return self.cluster.decisions(self.pool)
+
+    def stays(self, asks, rounds=4):
+        """Each of these ways to ask is a session of its own, and stays where it came first. Returns
+        where each is."""
+        first = [ask() for ask in asks]
+        for _ in range(rounds - 1):
+            for ask, name in zip(asks, first):
+                assert ask() == name, self.pool
+        found = self.decisions()
+        assert found == {"least_loaded": len(asks), "sticky": (rounds - 1) * len(asks)}, (self.pool, found)
+        assert len(self.cluster.cli("sessions")) == len(asks), self.pool
+        all_zero(self.cluster)
+        return first
+
+    def has_no_session(self, family="v4"):
+        """A client that does nothing more than to connect."""
+        before = self.decisions()["sticky"]
+        self.client.spread(SERVICE[family], 5)
+        assert self.decisions()["sticky"] == before, self.pool
 
 
-def stays(cluster, asks, rounds=4):
-    """Each of these ways to ask is a session of its own, and stays where it came first. Returns
-    where each is."""
-    first = [ask() for ask in asks]
-    for _ in range(rounds - 1):
-        for ask, name in zip(asks, first):
-            assert ask() == name
-    found = cluster.decisions()
-    assert found == {"least_loaded": len(asks), "sticky": (rounds - 1) * len(asks)}, found
-    assert len(cluster.cli("sessions")) == len(asks)
-    all_zero(cluster)
-    return first
-
-
-def test_client(node):
+def by_client(rig):
     """A pod is a session, whatever its processes do."""
-    cluster, clients = with_key(node, "client", clients=8)
-    asks = [lambda c=c: c.ask(SERVICE["v4"]) for c in clients]
-    assert len(set(stays(cluster, asks))) > 1
+    rig.key("client")
+    assert len(set(rig.stays([lambda c=c: c.ask(SERVICE["v4"]) for c in rig.clients]))) > 1
 
 
-@case(each=BOTH)
-def test_source(node, family):
+def by_source(rig, family):
     """The source address makes the session; a socket that is not bound to an address has no session."""
-    cluster = Cluster(node)
-    pods = cluster.servers(4)
-    cluster.steer(cluster.pool(pods, family=family, stickiness={"key": "source/32/128"}, **EVEN))
-    client = cluster.pod("client")
+    rig.key(f"source-{family}", "source/32/128", family=family)
     own = [f"10.1.0.{100 + i}" if family == "v4" else f"fd01::1:{i}" for i in range(8)]
-    client.batch(*(f"addr add {a}/{32 if family == 'v4' else 128} dev eth0"
-                   f"{'' if family == 'v4' else ' nodad'}" for a in own))
-    cluster.batch(*(f"route add {a} dev pod{len(pods) + 2}" for a in own))
-    stays(cluster, [lambda a=a: client.ask(SERVICE[family], a) for a in own])
-    before = cluster.decisions()["sticky"]
-    client.spread(SERVICE[family], 5)
-    assert cluster.decisions()["sticky"] == before
+    rig.client.batch(*(f"addr add {a}/{32 if family == 'v4' else 128} dev eth0"
+                       f"{'' if family == 'v4' else ' nodad'}" for a in own))
+    rig.cluster.batch(*(f"route add {a} dev pod{len(rig.pods) + 2}" for a in own))
+    rig.stays([lambda a=a: rig.client.ask(SERVICE[family], a) for a in own])
+    rig.has_no_session(family)
 
 
-def test_mark(node):
+def by_mark(rig):
     """SO_MARK makes the session; a socket without a mark has no session."""
-    cluster, (client,) = with_key(node, "mark")
-    asks = [lambda m=m: client.ask(SERVICE["v4"], options=[(socket.SOL_SOCKET, SO_MARK, m)])
-            for m in range(1, 9)]
-    stays(cluster, asks)
-    before = cluster.decisions()["sticky"]
-    client.spread(SERVICE["v4"], 5)
-    assert cluster.decisions()["sticky"] == before
+    rig.key("mark")
+    rig.stays([lambda m=m: rig.ask((socket.SOL_SOCKET, SO_MARK, m)) for m in range(1, 9)])
+    rig.has_no_session()
 
 
 DESTINATIONS = {
@@ -83,18 +98,14 @@ DESTINATIONS = {
 }
 
 
-@case(each=BOTH)
-def test_destination(node, family):
+def by_destination(rig, family):
     """Each address in a prefix is a session: no client needs to do more than to connect. It is shown,
     found and unbound by that address."""
-    cluster = Cluster(node)
-    pods = cluster.servers(4)
     prefix, addresses = DESTINATIONS[family]
     # The pool's other frontend is a single address, so these are not in it.
-    cluster.steer(cluster.pool(pods, family=family, stickiness={"key": "destination"}, **EVEN,
-                               frontends=[SERVICE[family], prefix]))
-    client = cluster.pod("client")
-    stays(cluster, [lambda a=a: client.ask(at(a, 8000)) for a in addresses])
+    rig.key(f"destination-{family}", "destination", family=family, frontends=[SERVICE[family], prefix])
+    rig.stays([lambda a=a: rig.client.ask(at(a, 8000)) for a in addresses])
+    cluster = rig.cluster
     assert {s["session"] for s in cluster.cli("sessions")} == {f"destination:{a}" for a in addresses}
     one = f"destination:{addresses[3]}"
     assert [s["session"] for s in cluster.cli("sessions", one)] == [one]
@@ -107,14 +118,25 @@ def ask_from(client, path):
     return client.run("curl", "-sS", "-m5", URL["v4"], cgroup=path).stdout
 
 
-def test_cgroup(node):
+def by_cgroup(rig):
     """All processes of a cgroup are one session; the cgroup of the process that calls connect()
     counts."""
-    cluster, (client,) = with_key(node, "cgroup")
-    paths = [client.cgroup / name for name in ("one", "two", "three")]
+    rig.key("cgroup")
+    paths = [rig.client.cgroup / name for name in ("one", "two", "three")]
     for path in paths:
         path.mkdir()
-    stays(cluster, [lambda p=p: ask_from(client, p) for p in paths])
+    rig.stays([lambda p=p: ask_from(rig.client, p) for p in paths])
+
+
+@case(timeout=120)
+def test_keys(node):
+    rig = Rig(node, clients=8)
+    by_client(rig)
+    by_mark(rig)
+    by_cgroup(rig)
+    for family in BOTH:
+        by_source(rig, family)
+        by_destination(rig, family)
 
 
 @case(each=("named", "pod"))
@@ -169,27 +191,36 @@ def hint(text):
     return LEVEL, SESSION, text if isinstance(text, bytes) else text.encode()
 
 
-@case(each=("string", "number", "long"))
-def test_hint(node, how):
+HINTS = {
+    "string": [f"user-{i}".encode() for i in range(8)],
+    "number": [struct.pack("=Q", i) for i in range(8)],
+    "long": [b"x" * 63 + bytes([i]) for i in range(4)] + [b"x" * n for n in (64, 63, 62, 1)],
+}
+
+
+def by_hint(rig, how):
     """A client's hint names its session: a string or a number of up to 64 bytes, all of which count."""
-    keys = {
-        "string": [f"user-{i}".encode() for i in range(8)],
-        "number": [struct.pack("=Q", i) for i in range(8)],
-        "long": [b"x" * 63 + bytes([i]) for i in range(4)] + [b"x" * n for n in (64, 63, 62, 1)],
-    }[how]
-    cluster, (client,) = with_key(node, "hint")
-    stays(cluster, [lambda k=k: client.ask(SERVICE["v4"], options=[hint(k)]) for k in keys])
-    before = cluster.decisions()["sticky"]
-    client.spread(SERVICE["v4"], 5)
-    assert cluster.decisions()["sticky"] == before
+    rig.key(how, "hint")
+    rig.stays([lambda k=k: rig.ask(hint(k)) for k in HINTS[how]])
+    rig.has_no_session()
 
 
-def test_hint_is_of_its_client(node):
+def hint_again(rig):
+    """The newest hint holds, for every later connect() of the socket."""
+    rig.key("again", "hint")
+    first, second = (rig.ask(hint(f"user-{i}")) for i in (1, 2))
+    assert rig.ask(hint("user-2"), hint("user-1")) == first
+    assert rig.ask(hint("user-1"), hint("user-2")) == second
+    assert rig.decisions()["sticky"] == 2
+
+
+def hint_is_of_its_client(rig):
     """A pod that sends another pod's hint gets a session of its own, and moves none of the other
     pod's."""
-    cluster, clients = with_key(node, "hint", clients=3)
-    where = stays(cluster, [lambda c=c, i=i: c.ask(SERVICE["v4"], options=[hint(f"user-{i}")])
-                            for i in range(4) for c in clients])
+    rig.key("own", "hint")
+    cluster = rig.cluster
+    where = rig.stays([lambda c=c, i=i: c.ask(SERVICE["v4"], options=[hint(f"user-{i}")])
+                       for i in range(4) for c in rig.clients])
     assert any(len(set(where[3 * i:3 * i + 3])) > 1 for i in range(4)), where
     assert len(cluster.cli("sessions", "hint=user-1")) == 3
     said = cluster.pintle("unbind", "hint=user-1").stdout
@@ -199,15 +230,15 @@ def test_hint_is_of_its_client(node):
     assert len(cluster.cli("sessions", "hint=user-2")) == 2 and len(cluster.cli("sessions")) == 8
 
 
-def test_hint_moves_between_pods(node):
+def hint_moves_between_pods(rig):
     """In a pool that says so, a session is where it is, from whichever pod of the machine its client
     connects."""
-    cluster, clients = with_key(node, "hint", clients=3, stickiness={"key": "hint", "shared": True})
+    rig.key("shared", stickiness={"key": "hint", "shared": True})
     for i in range(6):
-        assert len({c.ask(SERVICE["v4"], options=[hint(f"user-{i}")]) for c in clients}) == 1
-    assert len(cluster.cli("sessions", "hint=user-1")) == 1
-    said = cluster.pintle("unbind", "hint=user-1").stdout
-    assert "pool: hint=user-1 is bound no more" in said, said
+        assert len({c.ask(SERVICE["v4"], options=[hint(f"user-{i}")]) for c in rig.clients}) == 1
+    assert len(rig.cluster.cli("sessions", "hint=user-1")) == 1
+    said = rig.cluster.pintle("unbind", "hint=user-1").stdout
+    assert "shared: hint=user-1 is bound no more" in said, said
 
 
 def test_hint_of_a_group(node):
@@ -268,27 +299,18 @@ def test_one_client_flushes_nobody(node):
     assert daemon.log().count("sessions lost their binding") == 1, daemon.log()
 
 
-def test_hint_again(node):
-    """The newest hint holds, for every later connect() of the socket."""
-    cluster, (client,) = with_key(node, "hint")
-    first, second = (client.ask(SERVICE["v4"], options=[hint(f"user-{i}")]) for i in (1, 2))
-    assert client.ask(SERVICE["v4"], options=[hint("user-2"), hint("user-1")]) == first
-    assert client.ask(SERVICE["v4"], options=[hint("user-1"), hint("user-2")]) == second
-    assert cluster.decisions()["sticky"] == 2
-
-
 MALFORMED = [
     (SESSION, b""), (SESSION, b"x" * (LONGEST + 1)), (SESSION, b"x" * 8192), (GROUP, b""), (GROUP, b"x" * 65),
     (CLASS, b"\1"), (CLASS, struct.pack("=Q", 1)), (CLASS, struct.pack("=I", 8)), (CLASS, b""),
 ]
 
 
-def test_hint_malformed(node):
+def hint_malformed(rig):
     """A malformed hint gives EINVAL, and the earlier hint still holds."""
-    cluster, (client,) = with_key(node, "hint")
-    name = client.ask(SERVICE["v4"], options=[hint("user-1")])
+    rig.key("malformed", "hint")
+    name = rig.ask(hint("user-1"))
     for _ in range(3):
-        with client.socket() as s:
+        with rig.client.socket() as s:
             s.setsockopt(*hint("user-1"))
             for option, value in MALFORMED:
                 assert refused_with(s, LEVEL, option, value) == errno.EINVAL, (option, value[:70])
@@ -298,7 +320,7 @@ def test_hint_malformed(node):
             s.connect(split(SERVICE["v4"]))
             s.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
             assert s.recv(1000, socket.MSG_WAITALL).decode().endswith(name)
-    assert cluster.decisions() == {"least_loaded": 1, "sticky": 3}
+    assert rig.decisions() == {"least_loaded": 1, "sticky": 3}
 
 
 def refused_with(s, *option):
@@ -337,10 +359,11 @@ def test_hint_where_nobody_listens(node):
         wait_for(all_refuse)
 
 
-def test_foreign_options_pass(node):
+def foreign_options_pass(rig):
     """With the hint's hook attached, other options do what they always did: of every length, the
     ones above a page included."""
-    cluster, (client,) = with_key(node, "hint")
+    rig.key("foreign", "hint")
+    node, client = rig.node, rig.client
     client.sysctl("net.ipv4.igmp_max_msf", 4000)
     with client.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -360,6 +383,18 @@ def test_foreign_options_pass(node):
             s.setsockopt(socket.IPPROTO_IP, 41, group + own + struct.pack("=II", 0, count) + sources)
             kept = node.run("cat", "/proc/net/mcfilter", netns=client.netns).stdout
             assert kept.lower().count("0xef010203") == count, (count, kept[:300])
+
+
+@case(timeout=120)
+def test_hints(node):
+    rig = Rig(node)
+    for how in HINTS:
+        by_hint(rig, how)
+    hint_again(rig)
+    hint_is_of_its_client(rig)
+    hint_moves_between_pods(rig)
+    hint_malformed(rig)
+    foreign_options_pass(rig)
 
 
 @case(each=("httpx", "openai", "urllib3"), timeout=120)
