@@ -23,7 +23,7 @@ from test_handoff import handed as did
 from test_handoff import post
 from test_xdp import ETHTOOL_SGRO, becomes, ethtool
 
-WHERE = ("v4 pod", "v6 pod", "v4 remote", "v6 remote")
+FAMILIES = ("v4", "v6")
 
 
 def each_gateway(node, machine, pods):
@@ -102,19 +102,19 @@ def exchange(client, pieces, family="v4", pause=0.01):
         return got.decode().rsplit("\r\n", 1)[1].split()
 
 
-@case(each=WHERE)
-def test_each_session_keeps_its_server(node, where):
-    family, client = where.split()
+@case(each=FAMILIES)
+def test_each_session_keeps_its_server(node, family):
     cluster, _, clients, _ = handed(node, 3, family=family)
-    met = {}
-    for _ in range(3):
-        for session in range(12):
-            server = ask(clients[client], {"X-Session-Id": f"s{session}"}, family)
-            met.setdefault(session, set()).add(server)
-    assert all(len(servers) == 1 for servers in met.values()), met
-    assert len(set.union(*met.values())) > 1
-    assert did(cluster) == {"asked": 36}
-    assert sum(cluster.decisions().values()) == 36
+    for where, client in clients.items():
+        met = {}
+        for _ in range(3):
+            for session in range(12):
+                server = ask(client, {"X-Session-Id": f"s{session}"}, family)
+                met.setdefault(session, set()).add(server)
+        assert all(len(servers) == 1 for servers in met.values()), (where, met)
+        assert len(set.union(*met.values())) > 1, (where, met)
+    assert did(cluster) == {"asked": 72}
+    assert sum(cluster.decisions().values()) == 72
     wait_for(lambda: not any(e["in_flight"] for e in cluster.cli("endpoints")))
 
 
@@ -130,11 +130,8 @@ def test_one_request_per_connection(node, where):
     assert did(cluster) == {"asked": 12}
 
 
-@case(each=("mode off", "xdp"))
-def test_the_clients_end_behind_the_servers(node, how):
+def the_clients_end_behind_the_servers(node, client, then=lambda: None):
     """A client that ends a connection after its server has is not reset: what is left of it in the pod gets its end."""
-    cluster, _, clients, _ = handed(node, 1, hashing=True, in_xdp=how == "xdp")
-    client = clients["remote"]
     node.run("nft", "add table inet t; add chain inet t in { type filter hook input priority 0; }; "
              "add rule inet t in tcp sport 8000 tcp flags & rst == rst counter", netns=client.netns)
     open_ = [client.connect(SERVICE["v4"]) for _ in range(8)]
@@ -142,59 +139,56 @@ def test_the_clients_end_behind_the_servers(node, how):
         c.sock.sendall(post(b""))
         while c.sock.recv(65536):  # until the server closes
             pass
-    if how == "mode off":
-        cluster.pintle("set", "pool", "mode=off")
+    then()
     for c in open_:
         c.close()
     wait_for(lambda: not node.run("ss", "-Htan", "dport = 8000", netns=client.netns).stdout, what="all have ended")
     assert "packets 0 " in node.run("nft", "list", "table", "inet", "t", netns=client.netns).stdout
 
 
-@case(each=WHERE)
-def test_bodies_arrive(node, where):
-    """Bodies of all sizes, with their headers and behind them, headers in pieces: as they were sent."""
-    family, client = where.split()
-    cluster, _, clients, _ = handed(node, 2, family=family, hashing=True)
+def test_the_clients_end_in_mode_off(node):
+    cluster, _, clients, _ = handed(node, 1, hashing=True)
+    the_clients_end_behind_the_servers(node, clients["remote"], lambda: cluster.pintle("set", "pool", "mode=off"))
+
+
+def bodies_arrive(client, family, sizes, what):
+    """Bodies of these sizes, with their headers and behind them, headers in pieces: as they were sent. Returns how many."""
     count = 0
-    for size in (0, 100, 1399, 5000, 70000, 1000000):
+    for size in sizes:
         body = os.urandom(size)
         head = post(body)
         for pieces in ([head + body], [head, body], [head[:30], head[30:] + body]):
-            got = exchange(clients[client], [p for p in pieces if p], family)
-            assert got[1] == hashlib.sha256(body).hexdigest(), (size, len(pieces), got)
+            got = exchange(client, [p for p in pieces if p], family)
+            assert got[1] == hashlib.sha256(body).hexdigest(), (what, size, len(pieces), got)
             count += 1
-    assert did(cluster) == {"asked": count}
+    return count
 
 
-def tagged(node, machine, device, tags):
-    """TCP segments that the machine sends by the device have so many tags of VLANs; it sees none of those that come."""
+def untagged(node, machine, device):
+    """The machine sees none of the tags of VLANs that come by the device; returns the programs."""
     pins = tc.load_neighbours(node)
     machine.run("tc", "qdisc", "add", "dev", device, "clsact")
-    for way, name, count in (("egress", "tag", tags), ("ingress", "untag", 1)):
-        for pref in range(1, count + 1):
-            machine.run("tc", "filter", "add", "dev", device, way, "pref", str(pref), "bpf", "da", "object-pinned",
-                        pins / name)
+    machine.run("tc", "filter", "add", "dev", device, "ingress", "pref", "1", "bpf", "da", "object-pinned", pins / "untag")
+    return pins
 
 
-@case(each=[f"{family} {tags}" for family in ("v4", "v6") for tags in (1, 2, 3)])
-def test_tags_of_vlans(node, how):
-    """A pod knows nothing of the node's VLANs: its segments come without their tags."""
-    family, tags = how.split()
+@case(each=FAMILIES, timeout=90)
+def test_bodies_arrive(node, family):
+    """A pod knows nothing of the node's VLANs, either: its segments come without their tags."""
     cluster, _, clients, _ = handed(node, 2, family=family, hashing=True)
-    tagged(node, cluster.machines[1], "to-n1", int(tags))
+    count = sum(bodies_arrive(client, family, (0, 100, 1399, 5000, 70000, 1000000), where)
+                for where, client in clients.items())
+    far = cluster.machines[1]
+    pins = untagged(node, far, "to-n1")
     clients["remote"].batch("link set eth0 mtu 1400")  # as much as fits with the tags
-    count = 0
-    for size in (0, 1000, 70000):
-        body = os.urandom(size)
-        head = post(body)
-        for pieces in ([head + body], [head, body], [head[:30], head[30:] + body]):
-            got = exchange(clients["remote"], [p for p in pieces if p], family)
-            assert got[1] == hashlib.sha256(body).hexdigest(), (size, len(pieces), got)
-            count += 1
+    for tags in (1, 2, 3):
+        far.run("tc", "filter", "add", "dev", "to-n1", "egress", "pref", str(tags), "bpf", "da", "object-pinned",
+                pins / "tag")
+        count += bodies_arrive(clients["remote"], family, (0, 1000, 70000), f"{tags} tags")
     assert did(cluster) == {"asked": count}
 
 
-@case(each=("v4", "v6"))
+@case(each=FAMILIES)
 def test_in_xdp(node, family):
     """Where the device answers handshakes in XDP, too: pods' connections begin, go on and end by TC, also from the port
     of a former one."""
@@ -220,6 +214,8 @@ def test_in_xdp(node, family):
                              for p in servers))
         wait_for(lambda: not client.run("ss", "-Htan", "state", "last-ack").stdout)
     assert did(cluster) == {"asked": 8}
+    if family == "v4":
+        the_clients_end_behind_the_servers(node, client)
 
 
 def test_loss(node):
@@ -239,71 +235,71 @@ def test_loss(node):
     assert all(len(servers) == 1 for servers in met.values()), met
 
 
-@case(each=WHERE, timeout=120)
-def test_behind_a_bridge(node, where):
+@case(each=FAMILIES, timeout=120)
+def test_behind_a_bridge(node, family):
     """Servers, and the client of this node, behind the ports of a bridge that is their gateway."""
-    family, client = where.split()
     cluster, servers, clients, _ = handed(node, 2, family=family, hashing=True, bridged=True)
     met, count = {}, 0
     for _ in each_gateway(node, cluster.machines[0], [*servers, clients["pod"]]):
-        for i, size in enumerate((0, 1399, 70000)):
-            body = os.urandom(size)
-            head = post(body, session=b"%d" % i)
-            for pieces in ([head + body], [head[:30], head[30:] + body]):
-                server, sum_ = exchange(clients[client], pieces, family)
-                assert sum_ == hashlib.sha256(body).hexdigest(), (size, len(pieces))
-                met.setdefault(i, set()).add(server)
-                count += 1
+        for where, client in clients.items():
+            for i, size in enumerate((0, 1399, 70000)):
+                body = os.urandom(size)
+                head = post(body, session=b"%d" % i)
+                for pieces in ([head + body], [head[:30], head[30:] + body]):
+                    server, sum_ = exchange(client, pieces, family)
+                    assert sum_ == hashlib.sha256(body).hexdigest(), (where, size, len(pieces))
+                    met.setdefault((where, i), set()).add(server)
+                    count += 1
     assert all(len(names) == 1 for names in met.values()), met
     assert did(cluster) == {"asked": count}
     assert sum(cluster.decisions().values()) == count
     wait_for(lambda: not any(e["in_flight"] for e in cluster.cli("endpoints")))
 
 
-@case(each=("v4", "v6"))
-def test_clients_behind_a_bridge(node, family):
+def test_clients_behind_a_bridge(node):
     """Pods behind a bridge are clients of servers on the node."""
     cluster = Cluster(node, 1)
     near, = cluster.machines
     near.bridge()
     clients = [near.pod(f"c{i}") for i in range(2)]
     servers = [near.server(f"s{i}", 8001 + i) for i in range(2)]
-    near.steer(node.pool(servers, frontends=[SERVICE[family]], decide="request",
+    near.steer(node.pool(servers, frontends=list(SERVICE.values()), decide="request",
                          stickiness={"key": "header/x-session-id, source"}))
     met, count = {}, 0
     for _ in each_gateway(node, near, clients):
-        for i, client in enumerate(clients):
-            for session in range(4):
-                met.setdefault((i, session), set()).add(ask(client, {"X-Session-Id": str(session)}, family))
+        for family in FAMILIES:
+            for i, client in enumerate(clients):
+                for session in range(4):
+                    server = ask(client, {"X-Session-Id": str(session)}, family)
+                    met.setdefault((family, i, session), set()).add(server)
+                    count += 1
+                whole = b"GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: 0\r\nConnection: close\r\n\r\n"
+                met[family, i, 0].add(exchange(client, [whole[:20], whole[20:]], family)[-1])
                 count += 1
-            whole = b"GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: 0\r\nConnection: close\r\n\r\n"
-            met[i, 0].add(exchange(client, [whole[:20], whole[20:]], family)[-1])
-            count += 1
     assert all(len(names) == 1 for names in met.values()), met
     assert did(cluster) == {"asked": count}
 
 
-@case(each=("pod", "remote"))
-def test_the_same_port_again(node, where):
+def test_the_same_port_again(node):
     """A connection from the port of one that the server has closed, and whose TIME-WAIT its pod has."""
     cluster, servers, clients, _ = handed(node, 2, hashing=True)
-    client = clients[where]
-    for i in range(12):
-        body = os.urandom(1000 * i)
-        s = client.socket()
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.settimeout(10)
-        s.bind((client.v4, 33333))
-        with s:
-            s.connect(split(SERVICE["v4"]))
-            s.sendall(post(body, session=b"%d" % (i % 4)) + body)
-            got = b""
-            while data := s.recv(65536):  # the server closes first
-                got += data
-        assert got.decode().endswith(hashlib.sha256(body).hexdigest())
-        wait_for(lambda: any("TIME-WAIT" in node.run("ss", "-tan", "sport = 8000", netns=p.netns).stdout
-                             for p in servers))
-    assert did(cluster) == {"asked": 12}, did(cluster)
+    for where, client in clients.items():
+        for i in range(12):
+            body = os.urandom(1000 * i)
+            s = client.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.settimeout(10)
+            s.bind((client.v4, 33333))
+            with s:
+                s.connect(split(SERVICE["v4"]))
+                s.sendall(post(body, session=b"%d" % (i % 4)) + body)
+                got = b""
+                while data := s.recv(65536):  # the server closes first
+                    got += data
+            assert got.decode().endswith(hashlib.sha256(body).hexdigest()), (where, i)
+            wait_for(lambda: any("TIME-WAIT" in node.run("ss", "-tan", f"sport = 8000 and dst {client.v4}",  # noqa: B023
+                                                         netns=p.netns).stdout for p in servers))
+    assert did(cluster) == {"asked": 24}, did(cluster)
 
 
 def test_a_late_request_from_the_same_port_again(node):
@@ -761,23 +757,6 @@ def test_this_nodes_own_clients(node):
     assert did(cluster) == {}
 
 
-def test_strangers_get_nothing(node):
-    """A pod that listens at the frontend's port, and one that claims an endpoint's address, get nothing."""
-    cluster, servers, clients, _ = handed(node, 1)
-    stranger = cluster.pod("stranger")
-    stranger.batch(f"addr add {servers[0].v4}/32 dev eth0", f"addr add {split(SERVICE['v4'])[0]}/32 dev eth0")
-    stranger.server()
-    for i in range(10):
-        assert ask(clients["remote"], {"X-Session-Id": str(i)}) == "s0"
-    assert not any(inside_of(node, stranger)[::2])
-    servers[0].model.process.kill()
-    wait_for(lambda: cluster.endpoint("s0")["state"] != "ready")
-    try:
-        assert ask(clients["remote"], {}) is None
-    except OSError:
-        pass
-
-
 def count_segments(pod, match):
     """From now on the pod counts incoming segments that match, and drops them."""
     pod.nft(f"table inet n {{\ncounter c {{ }}\nchain input {{\ntype filter hook input priority -10\n"
@@ -801,11 +780,32 @@ def frame(link, packet):
     return link + bytes(6) + b"\x08\x00" + packet
 
 
-def test_a_neighbour(node):
+def strangers_get_nothing(node, cluster, server, client):
+    """A pod that listens at the frontend's port, and one that claims an endpoint's address, get nothing."""
+    stranger = cluster.pod("stranger")
+    stranger.batch(f"addr add {server.v4}/32 dev eth0", f"addr add {split(SERVICE['v4'])[0]}/32 dev eth0")
+    stranger.server()
+    for i in range(10):
+        assert ask(client, {"X-Session-Id": str(i)}) == "s0"
+    assert not any(inside_of(node, stranger)[::2])
+    server.model.process.kill()
+    wait_for(lambda: cluster.endpoint("s0")["state"] != "ready")
+    try:
+        assert ask(client, {}) is None
+    except OSError:
+        pass
+
+
+def test_other_pods(node):
+    cluster, (server,), clients, _ = handed(node, 1)
+    a_neighbour(cluster, server, clients["remote"])
+    strangers_get_nothing(node, cluster, server, clients["remote"])
+
+
+def a_neighbour(cluster, server, client):
     """What a neighbour sends straight to a pod, as on a common bridge, is dropped there; and what it sends as
     if it were the server does not come to the client."""
-    cluster, (server,), clients, _ = handed(node, 1)
-    client, to = clients["remote"], split(SERVICE["v4"])
+    to = split(SERVICE["v4"])
     neighbour = cluster.pod("neighbour")
     count_segments(client, "tcp flags & rst == rst")
     with client.connect(SERVICE["v4"]) as c:
