@@ -20,18 +20,18 @@ DROP = "table inet peer { chain input { type filter hook input priority filter; 
 
 
 class Clinic:
-    """Servers whose page comes from elsewhere, and looks well whatever happens to their clients;
-    with own_page it comes from the servers themselves."""
+    """Servers whose page comes from elsewhere, and looks well whatever happens to their clients; from those whose names
+    are in own_page it comes by themselves."""
 
-    def __init__(self, node, servers=4, family="v4", own_page=False, **more):
+    def __init__(self, node, servers=4, family="v4", own_page=(), **more):
         self.node, self.family = node, family
         self.cluster = Cluster(node)
         self.pods = self.cluster.servers(servers)
         self.pages, self.client = self.cluster.pod("pages"), self.cluster.pod("client")
         self.pages.server()
-        page = {} if own_page else {"metrics": f"http://{self.pages.address()}/metrics"}
+        page = {"metrics": f"http://{self.pages.address()}/metrics"}
         self.pool = self.cluster.pool(
-            [self.cluster.endpoint_of(p, family, **page) for p in self.pods],
+            [self.cluster.endpoint_of(p, family, **({} if p.name in own_page else page)) for p in self.pods],
             family=family, **{"ejection": EJECTION, **more})
         self.daemon = self.cluster.steer(self.pool)
 

@@ -122,7 +122,7 @@ def test_full_by_an_old_page(node):
 def test_refused_while_unused(node):
     """A server elsewhere that dies while nobody uses its pool: the first client may run into it, as ever. Then it is
     found out at once, by further clients or by its page, and no other server suffers."""
-    w = Clinic(node, servers=3, own_page=True, ejection={**EJECTION, "time": "1h", "maxTime": "2h"}, **SELDOM)
+    w = Clinic(node, servers=3, own_page=("s0", "s1", "s2"), ejection={**EJECTION, "time": "1h", "maxTime": "2h"}, **SELDOM)
     until_unused(w.cluster, {"s0", "s1", "s2"})
     refuse(w.pods[0])
     wait_for(lambda: w.attempt(1) == 1 or w.is_ejected("s0"))
@@ -134,7 +134,7 @@ def test_refused_while_unused(node):
 @case(timeout=180)
 def test_found_out_by_its_page(node):
     """Without any client, the next page finds out that a server elsewhere is dead."""
-    w = Clinic(node, servers=2, own_page=True, ejection={**EJECTION, "time": "1h", "maxTime": "2h"}, **IDLE)
+    w = Clinic(node, servers=2, own_page=("s0", "s1"), ejection={**EJECTION, "time": "1h", "maxTime": "2h"}, **IDLE)
     until_unused(w.cluster, {"s0", "s1"})
     w.pods[0].model.kill()
     wait_for(lambda: w.is_ejected("s0"), PATIENCE)
