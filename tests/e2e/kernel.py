@@ -45,6 +45,16 @@ def wait_for(predicate, timeout=10, what=None):
         time.sleep(0.02)
 
 
+@contextlib.contextmanager
+def trying(what):
+    """A failure meanwhile says what was tried."""
+    try:
+        yield
+    except Exception as e:
+        e.add_note(f"tried: {what}")
+        raise
+
+
 def has_ended(pid):
     """Whether the process runs no more. One that nobody reaps, as in a container without an init, stays as a zombie."""
     try:

@@ -164,9 +164,9 @@ def test_many_connections(node):
 
 
 @case(timeout=400, san=False, alone=True)
-def test_a_million_connections(node):
-    """A million connections with every kind of end, while servers are killed and started again:
-    counts equal the socket table, and no drift was ever found."""
+def test_a_storm(node):
+    """300,000 connections with every kind of end, while servers are killed and started again: counts equal the socket
+    table, and no drift was ever found."""
     def serve(i):
         return node.popen([CONN, "serve", 9001 + 2 * i, 2, PAGE], log=f"serve-{i}.log")
 
@@ -175,7 +175,7 @@ def test_a_million_connections(node):
     daemon = node.daemon(node.config(node.pool(endpoints, frontends=[FRONTEND["v4"]])))
     wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
     host, port = split(FRONTEND["v4"])
-    storms = [node.popen([CONN, "storm", 500_000, host, port, seed], stdout=subprocess.PIPE, text=True)
+    storms = [node.popen([CONN, "storm", 150_000, host, port, seed], stdout=subprocess.PIPE, text=True)
               for seed in (1, 2)]
     kills = 0
     while any(s.poll() is None for s in storms):
@@ -195,7 +195,7 @@ def test_a_million_connections(node):
     closed = sum(daemon.metric("pintle_endpoint_connections_closed_total", pool="pool", endpoint=f"s{i}")
                  for i in range(8))
     assert opened == closed
-    assert opened > 990_000, (opened, refused, kills)
+    assert opened > 295_000, (opened, refused, kills)
 
 
 def fast_at_lookup(node, count, storms=2, **more):
@@ -321,9 +321,9 @@ def test_stats_add_up(node):
     assert exported == decisions
 
 
-@case(each=("ACK", "RST", "SYN"), timeout=120)
-def test_spoofed(node, kind):
-    """10,000 spoofed segments bind nothing, evict nothing, leave the loads as they were, and are
+@case(timeout=120)
+def test_spoofed(node):
+    """10,000 spoofed segments of each kind bind nothing, evict nothing, leave the loads as they were, and are
     forgotten."""
     node.add_client()
     servers = node.servers(3)
@@ -331,24 +331,25 @@ def test_spoofed(node, kind):
     bound = {i: node.ask(FRONTEND["v4"], source(i)) for i in range(1, 21)}
     sessions = node.cli("sessions")
     wait_for(lambda: set(node.in_flight().values()) == {0})
-    before = node.decisions()
     loads = {e["name"]: 0 for e in node.cli("endpoints")}
     wait_for(lambda: {e["name"]: e["load"] for e in node.cli("endpoints")} == loads)
-
-    spoofed = [(f"10.201.{i >> 8}.{i & 255}", 1024 + i) for i in range(10000)]
     node.ip("route", "add", "10.201.0.0/16", "via", "10.99.0.2")
-    for _ in range(2):  # the second round finds the decisions of the first
-        packets.send(node.client_netns, spoofed, ("10.77.0.1", 8000), kind)
 
-    assert len(node.cli("sessions")) == len(sessions)
-    counted = sum(node.decisions().values()) - sum(before.values())
-    assert counted <= 10000, f"{counted} decisions for 10,000 addresses and ports"
-    for s in servers:
-        s.scraped()
-    wait_for(lambda: {e["name"]: e["load"] for e in node.cli("endpoints")} == loads)
-    assert set(node.in_flight().values()) == {0}
-    for i, name in bound.items():
-        assert node.ask(FRONTEND["v4"], source(i)) == name
+    for at, kind in enumerate(("ACK", "RST", "SYN")):
+        before = node.decisions()
+        spoofed = [(f"10.201.{i >> 8}.{i & 255}", 1024 + i) for i in range(at * 10000, (at + 1) * 10000)]
+        for _ in range(2):  # the second round finds the decisions of the first
+            packets.send(node.client_netns, spoofed, ("10.77.0.1", 8000), kind)
+
+        assert len(node.cli("sessions")) == len(sessions), kind
+        counted = sum(node.decisions().values()) - sum(before.values())
+        assert counted <= 10000, f"{counted} decisions for 10,000 addresses and ports of {kind}"
+        for s in servers:
+            s.scraped()
+        wait_for(lambda: {e["name"]: e["load"] for e in node.cli("endpoints")} == loads, what=f"the loads behind {kind}")
+        assert set(node.in_flight().values()) == {0}, kind
+        for i, name in bound.items():
+            assert node.ask(FRONTEND["v4"], source(i)) == name, (kind, i)
     wait_for(lambda: {e["pending"] for e in node.cli("endpoints")} == {0}, 40)
     no_drift(daemon)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import test_rollout as rollout
 from clients import FRONTEND, source, split
 from harness import case
-from kernel import BUILD, SAN, has_ended, inside, wait_for
+from kernel import BUILD, SAN, has_ended, inside, trying, wait_for
 from packages import library
 from pods import SERVICE, Cluster
 from test_audit import Trail
@@ -174,8 +174,8 @@ def requests_are_answered(w):
     """Each is sent whole, and answered after that; a client that writes all first sees no reset."""
     for what, parts in REQUESTS.items():
         since = Since(w)
-        with w.connect() as s:
-            assert s.getpeername()[:2] == split(w.to), what
+        with trying(what), w.connect() as s:
+            assert s.getpeername()[:2] == split(w.to)
             for part in parts:
                 s.sendall(part)
             Answer(s, what == "head")
@@ -251,9 +251,9 @@ def others_are_reset(w):
     """What is no HTTP is reset."""
     for what, data in FOREIGN.items():
         since = Since(w)
-        with w.connect() as s:
+        with trying(what), w.connect() as s:
             s.sendall(data)
-            assert is_reset(s), what
+            assert is_reset(s)
         assert since.counts() == {"not_http": 1}, (what, since.counts())
 
 

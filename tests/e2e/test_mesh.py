@@ -40,12 +40,17 @@ class Mesh:
     def __init__(self, node):
         self.node, self.cluster = node, Cluster(node)
         self.servers = self.cluster.servers(1)
-        self.client = self.cluster.pod("client")
-        self.container = self.client.cgroup / f"kubepods/burstable/pod{UID}/c1"
-        self.container.mkdir(parents=True)
-        proxy = self.client.popen(["/usr/bin/python3", "-I", "-S", "-c", PROXY], stdout=subprocess.PIPE, text=True)
+        self.client, self.container = self.proxied("client", UID)
+
+    def proxied(self, name, uid):
+        """A pod with a proxy, and the cgroup of its container."""
+        client = self.cluster.pod(name)
+        container = client.cgroup / f"kubepods/burstable/pod{uid}/c1"
+        container.mkdir(parents=True)
+        proxy = client.popen(["/usr/bin/python3", "-I", "-S", "-c", PROXY], stdout=subprocess.PIPE, text=True)
         assert proxy.stdout.readline() == "ready\n"
-        self.client.nft(REDIRECT)
+        client.nft(REDIRECT)
+        return client, container
 
     def steer(self, **more):
         """The key `pod` has pintled name pods."""
@@ -54,9 +59,10 @@ class Mesh:
     def leave_alone(self):
         wait_for(lambda: pod_is(self.cluster, "10.7.0.9", b"jobs", b"run", rules=None, left_alone=True) is None)
 
-    def asked(self, to=SERVICE["v4"]):
+    def asked(self, to=SERVICE["v4"], by=None):
         """What the proxy saw in the place of that address; "": nothing, because connect() failed."""
-        return self.client.run("curl", "-sS", "-m5", f"http://{to}", cgroup=self.container, check=False).stdout
+        client, container = by or (self.client, self.container)
+        return client.run("curl", "-sS", "-m5", f"http://{to}", cgroup=container, check=False).stdout
 
 
 def test_sidecar(node):
@@ -156,15 +162,15 @@ server.serve_forever()
 """
 
 
-def api_server(mesh, annotations):
-    """An API server that says this of the client; the path of the kubeconfig for it, and its process."""
+def api_server(mesh, pods):
+    """An API server that says this of pods, {uid: annotations}; the path of the kubeconfig for it, and its process."""
     node, cert, key = mesh.node, mesh.node.dir / "api.crt", mesh.node.dir / "api.key"
     node.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
              "-subj", "/CN=api", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert)
-    pods = node.write("pods.json", json.dumps([{
-        "metadata": {"namespace": "chat", "name": "web-0", "uid": UID, "annotations": annotations},
-        "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}}]))
-    api = mesh.cluster.machines[0].popen(["/usr/bin/python3", "-c", API, cert, key, pods], stdout=subprocess.PIPE, text=True)
+    listed = node.write("pods.json", json.dumps([{
+        "metadata": {"namespace": "chat", "name": f"web-{i}", "uid": uid, "annotations": annotations},
+        "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}} for i, (uid, annotations) in enumerate(pods.items())]))
+    api = mesh.cluster.machines[0].popen(["/usr/bin/python3", "-c", API, cert, key, listed], stdout=subprocess.PIPE, text=True)
     assert api.stdout.readline() == "ready\n"
     return api, node.write("api.kubeconfig", json.dumps({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
@@ -173,20 +179,24 @@ def api_server(mesh, annotations):
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "pintle"}}]}))
 
 
-@case(each=("sidecar.istio.io/status", "pintle.dev/steer"), timeout=120)
-def test_by_annotation(node, annotation):
+@case(timeout=120)
+def test_by_annotation(node):
     """A pod on which a mesh, or its author, has written so is left alone, whatever the pool's key is; so it is by the
     next pintled while the API server is away."""
     mesh = Mesh(node)
-    api, kubeconfig = api_server(mesh, {annotation: "off"})
+    other = UID[:-1] + "0"
+    of_a_mesh, of_its_author = (mesh.client, mesh.container), mesh.proxied("other", other)
+    api, kubeconfig = api_server(mesh, {UID: {"sidecar.istio.io/status": "off"}, other: {"pintle.dev/steer": "off"}})
     config = mesh.cluster.config(mesh.cluster.pool(mesh.servers)) + \
         f"kubernetes: {{kubeconfig: {kubeconfig}, node: n1}}\n"
     daemon = mesh.cluster.daemon(config)
     mesh.cluster.all_ready()
-    wait_for(lambda: mesh.asked() == SERVICE["v4"], 20)
-    assert mesh.client.ask(SERVICE["v4"]) == mesh.servers[0].address()
+    for by in (of_a_mesh, of_its_author):
+        wait_for(lambda: mesh.asked(by=by) == SERVICE["v4"], 20, f"{by[0].name} to be left alone")  # noqa: B023
+        assert by[0].ask(SERVICE["v4"]) == mesh.servers[0].address()
     api.kill()
     daemon.kill()
     mesh.cluster.daemon(config)
     mesh.cluster.all_ready()
-    assert mesh.asked() == SERVICE["v4"]
+    for by in (of_a_mesh, of_its_author):
+        assert mesh.asked(by=by) == SERVICE["v4"], by[0].name

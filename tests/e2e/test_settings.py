@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys of pools, set while they run: over reload, restart and reset; what differs from the file; reloads
 and what becomes of them."""
+import concurrent.futures
 import json
 from pathlib import Path
 
@@ -65,8 +66,11 @@ def diff(node, *words, status):
 
 
 def shown(node, pool, column):
-    (row,) = (r for r in node.cli("pools") if r["name"] == pool)
-    return row[column]
+    return all_shown(node)[pool][column]
+
+
+def all_shown(node):
+    return {row["name"]: row for row in node.cli("pools")}
 
 
 def all_hold(node):
@@ -76,8 +80,9 @@ def all_hold(node):
         row = rows[at]
         assert (row["set"], row["runs"], row["state"]) == (value, value, "holds"), row
         assert row["file"] == file, row
+    rows = all_shown(node)
     for (pool, key), (column, value) in SHOWN.items():
-        assert shown(node, pool, column) == value, (pool, key)
+        assert rows[pool][column] == value, (pool, key)
 
 
 @case(timeout=180)
@@ -96,9 +101,15 @@ def test_every_key(node):
     (keys,) = (line for line in completion.splitlines() if line.startswith("\treset,1) "))
     assert set(keys.split('"')[1].split()) == {key for _, key in ALL}, "a key lacks its row here"
     assert diff(node, status=0) == {}
-    for (pool, key), (value, _) in ALL.items():
-        said = node.pintle("set", pool, f"{key}={value}").stdout
-        assert said.startswith(f"{pool}: {key} {value}, until it is set again or `pintle reset`"), said
+
+    def set_all(pool):
+        """Each waits until pintled has looked."""
+        for key, (value, _) in KEYS[pool].items():
+            said = node.pintle("set", pool, f"{key}={value}").stdout
+            assert said.startswith(f"{pool}: {key} {value}, until it is set again or `pintle reset`"), said
+
+    with concurrent.futures.ThreadPoolExecutor() as pools_at_once:
+        list(pools_at_once.map(set_all, KEYS))
     all_hold(node)
     Path(daemon.config).write_text(config.replace('"127.0.0.1:9/metrics"', '"127.0.0.1:10/metrics"'))
     assert node.pintle("reload").stdout == f"reloaded {daemon.config}\n"
@@ -118,8 +129,9 @@ def test_every_key(node):
         assert ("pool", key) not in diff(node, status=1)
     node.pintle("reset")
     assert diff(node, status=0) == {}
+    rows = all_shown(node)
     for (pool, key), (column, value) in SHOWN.items():
-        assert shown(node, pool, column) != value, (pool, key)
+        assert rows[pool][column] != value, (pool, key)
     assert node.ask(FRONTEND["v4"])
     daemon.stop()
 

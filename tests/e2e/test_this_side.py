@@ -9,7 +9,7 @@ import struct
 
 from clients import CLIENT_ADDRESS, FRONTEND, NODE_ADDRESS, REMOTE_SOURCES, source, split
 from harness import case
-from kernel import Skip, inside, wait_for
+from kernel import Skip, inside, trying, wait_for
 from test_handoff import HANDED, handed, hashing, post
 from test_hold import none_held
 from test_ways import ETHTOOL_SGSO, ETHTOOL_STSO, Client
@@ -134,7 +134,9 @@ def sysctls_of_options(node):
     assert all(a.sack and a.times and a.scale for a in as_the_kernel(node))
     for name, field in OFFERED.items():
         node.sysctl(f"net.ipv4.{name}", 0)
-        for answer in as_the_kernel(node):
+        with trying(name):
+            answers = as_the_kernel(node)
+        for answer in answers:
             assert [f for f in OFFERED.values() if not getattr(answer, f)] == [field], (name, answer)
         node.sysctl(f"net.ipv4.{name}", 1)
     for name in OFFERED:
@@ -153,7 +155,8 @@ def sysctls_that_change_behind_a_handshake(node):
             c, answer = opened(node, family)
             assert getattr(answer, field), (name, answer)
             node.sysctl(f"net.ipv4.{name}", 0)
-            c.send(post(b"a") + b"a").answered(b"a")
+            with trying(f"{name}, {family}"):
+                c.send(post(b"a") + b"a").answered(b"a")
             node.sysctl(f"net.ipv4.{name}", 1)
     assert since.counts() == {"asked": 6}, since.counts()
 
