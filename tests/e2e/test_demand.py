@@ -24,27 +24,44 @@ def reads(servers):
     return [s.counts().scrapes for s in servers]
 
 
+class World:
+    """A pool of servers for each of these rules of scraping, with a frontend each; all rest at the same time."""
 
-@case(timeout=180)
-def test_read_by_demand(node):
+    def __init__(self, node, **pools):
+        self.node, self.servers, self.to, made = node, {}, {}, []
+        for n, (name, (count, more)) in enumerate(pools.items()):
+            self.servers[name] = [node.server(f"{name}{i}", 8001 + 10 * n + i) for i in range(count)]
+            self.to[name] = FRONTEND["v4"].replace("8000", f"8{n}00")
+            made.append(node.pool(self.servers[name], name, frontends=[self.to[name]], **more))
+        self.config = made
+
+    def start(self):
+        self.daemon = self.node.daemon(self.node.config(*self.config))
+
+    def rows(self, pool):
+        return [e for e in self.node.cli("endpoints") if e["pool"] == pool]
+
+    def unused(self, pool):
+        return unused(self.rows(pool))
+
+    def until_unused(self, *pools):
+        names = {s.name for p in pools for s in self.servers[p]}
+        wait_for(lambda: unused(self.node.cli("endpoints")) >= names, PATIENCE, f"{names} to be unused")
+
+
+def read_by_demand(w, pool):
     """After 10 s without a connection a page is read each 5 s. It is old then, and not bad; the first connection goes by
     it, and brings the short interval back."""
-    servers = node.servers(2)
-    # Further apart than loads that count as equal, where all the work is other nodes'.
-    for s, waiting in zip(servers, (50, 1)):
-        s.set(waiting=waiting)
-    daemon = node.steer(servers, saturation={"queueDepth": 1000}, **IDLE)
+    servers, daemon = w.servers[pool], w.daemon
     names = {s.name for s in servers}
-    assert daemon.metric("pintle_pool_in_use", pool="pool") == 1
-    until_unused(node, names)
-    assert daemon.metric("pintle_pool_in_use", pool="pool") == 0
+    assert daemon.metric("pintle_pool_in_use", pool=pool) == 0
     before, start = reads(servers), time.monotonic()
 
     seen = set()
 
     def old():
         """Whose page is older than saturation.staleness."""
-        rows = node.cli("endpoints")
+        rows = w.rows(pool)
         assert {(e["state"], e["scrape_failed"], e["load"]) for e in rows} == {("ready", False, 100), ("ready", False, 2)}, rows
         seen.update(now := {e["name"] for e in rows if e["age_seconds"] > 2.2})
         return now
@@ -55,67 +72,70 @@ def test_read_by_demand(node):
     most = (time.monotonic() - start) / 4.5 + 2
     assert all(n - b <= most for n, b in zip(reads(servers), before)), (reads(servers), before, most)
 
-    wait_for(lambda: "s1" in old(), PATIENCE)
-    assert node.ask(FRONTEND["v4"], source(1)) == "s1"
+    wait_for(lambda: servers[1].name in old(), PATIENCE)
+    assert w.node.ask(w.to[pool], source(1)) == servers[1].name
     before = reads(servers)
-    wait_for(lambda: not unused(node.cli("endpoints")) and all(n >= b + 20 for n, b in zip(reads(servers), before)))
-    assert daemon.metric("pintle_pool_in_use", pool="pool") == 1
-    assert daemon.metric("pintle_decisions_total", pool="pool", outcome="least_loaded") == 1
-    assert daemon.metric("pintle_decisions_total", pool="pool", outcome="stale") == 0
+    wait_for(lambda: not w.unused(pool) and all(n >= b + 20 for n, b in zip(reads(servers), before)))
+    assert daemon.metric("pintle_pool_in_use", pool=pool) == 1
+    assert daemon.metric("pintle_decisions_total", pool=pool, outcome="least_loaded") == 1
+    assert daemon.metric("pintle_decisions_total", pool=pool, outcome="stale") == 0
 
 
-@case(timeout=180)
-def test_an_open_connection_is_use(node):
-    """While a connection is open, however quiet, pages are read as ever."""
-    servers = node.servers(1)
-    node.steer(servers, **SELDOM)
-    with node.connect(FRONTEND["v4"], source(1)) as c:
-        assert c.ask() == "s0"
-        opened = time.monotonic()
-        wait_for(lambda: time.monotonic() - opened > 12 or unused(node.cli("endpoints")), PATIENCE)
-        assert not unused(node.cli("endpoints"))
-    until_unused(node, {"s0"})
-
-
-@case(timeout=180)
-def test_what_is_wrong_is_looked_at(node):
+def what_is_wrong_is_looked_at(w, pool):
     """A server that leaves, fails or comes back in an unused pool is noticed, and no other one suffers."""
-    servers = node.servers(3)
-    node.steer(servers, **IDLE)
-    until_unused(node, {"s0", "s1", "s2"})
+    node, servers = w.node, w.servers[pool]
+    names = [s.name for s in servers]
     servers[0].kill()
-    wait_for(lambda: node.endpoint("s0")["state"] == "down", PATIENCE)
+    wait_for(lambda: node.endpoint(names[0])["state"] == "down", PATIENCE)
     servers[0].start()
-    wait_for(lambda: node.endpoint("s0")["state"] == "ready")
+    wait_for(lambda: node.endpoint(names[0])["state"] == "ready")
     # One whose page fails is asked again soon.
     servers[1].kill()
     servers[1].start(be={"status": 500})
     before = servers[1].counts().scrapes
     wait_for(lambda: servers[1].counts().scrapes >= before + 5)
-    assert node.endpoint("s1")["state"] in ("unheard", "ejected")
-    assert unused(node.cli("endpoints")) >= {"s2"} and node.endpoint("s2")["state"] == "ready"
-    assert set(node.spread(FRONTEND["v4"], 10)) <= {"s0", "s2"}
+    assert node.endpoint(names[1])["state"] in ("unheard", "ejected")
+    assert w.unused(pool) >= {names[2]} and node.endpoint(names[2])["state"] == "ready"
+    assert set(node.spread(w.to[pool], 10)) <= {names[0], names[2]}
 
 
-@case(timeout=180)
-def test_full_by_an_old_page(node):
+def full_by_an_old_page(w, pool):
     """A connection that is refused for a page that was old brings the pages back, too."""
-    servers = node.servers(2)
-    for s in servers:
-        s.set(waiting=9)
-    node.steer(servers, classes=[{"name": "all", "limit": 10, "admission": "refuse"}], **SELDOM)
-    until_unused(node, {"s0", "s1"})
-    for s in servers:
+    for s in w.servers[pool]:
         s.set(waiting=0)
 
     def answered():
         try:
-            return node.ask(FRONTEND["v4"], source(1)) in ("s0", "s1")
+            return w.node.ask(w.to[pool], source(1)) in {s.name for s in w.servers[pool]}
         except ConnectionError:
             return False
 
     wait_for(answered)
-    assert not unused(node.cli("endpoints"))
+    assert not w.unused(pool)
+
+
+@case(timeout=180)
+def test_pages_of_unused_pools(node):
+    w = World(node, read=(2, {"saturation": {"queueDepth": 1000}, **IDLE}), open=(1, SELDOM), wrong=(3, IDLE),
+              full=(2, {"classes": [{"name": "all", "limit": 10, "admission": "refuse"}], **SELDOM}))
+    # Further apart than loads that count as equal, where all the work is other nodes'.
+    for s, waiting in zip(w.servers["read"], (50, 1)):
+        s.set(waiting=waiting)
+    for s in w.servers["full"]:
+        s.set(waiting=9)
+    w.start()
+    assert w.daemon.metric("pintle_pool_in_use", pool="read") == 1
+    # While a connection is open, however quiet, pages are read as ever.
+    with node.connect(w.to["open"], source(1)) as c:
+        assert c.ask() == "open0"
+        opened = time.monotonic()
+        w.until_unused("read", "wrong", "full")
+        wait_for(lambda: time.monotonic() - opened > 12 or w.unused("open"), PATIENCE)
+        assert not w.unused("open")
+    full_by_an_old_page(w, "full")
+    read_by_demand(w, "read")
+    what_is_wrong_is_looked_at(w, "wrong")
+    w.until_unused("open")
 
 
 @case(timeout=180)

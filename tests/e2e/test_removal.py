@@ -136,7 +136,7 @@ def test_nodes_that_do_not_answer(node):
     world = Removal(node, pods=of_daemonset("n1", "n2") + of_daemonset("n3", phase="Pending"))
     world.daemon()
     soon(world.steered)
-    status, said = world.remove(seconds=20)
+    status, said = world.remove(seconds=10)
     assert status == 0, said
     missing = "2 of 3 nodes did not answer, and may steer on: "
     assert missing in said and "n2" in said and "n3 (its pod does not run)" in said, said
