@@ -4,7 +4,7 @@ pods of the node. There connect() succeeds, and who is told no is reset or answe
 import test_in_pods as in_pods
 from clients import FRONTEND, source
 from harness import case
-from kernel import wait_for
+from kernel import trying, wait_for
 from pods import SERVICE, Cluster
 from test_audit import Trail
 from test_classes import empty, fill
@@ -102,20 +102,21 @@ REQUESTS = {
 }
 
 
-@case(each=[f"{w} {r}" for w in WHERE for r in REQUESTS])
-def test_diverted(node, way):
+@case(each=WHERE)
+def test_diverted(node, where):
     """The overload responder gets all of the request, and answers it; without pintled the client is reset."""
-    where, _, what = way.partition(" ")
     w = World(node, where)
     w.start(w.pool(**w.batch(limit=3, admission="divert")))
     wait_for(lambda: w.daemon.metric("pintle_overload_up") == 1)
     fill(*w.servers)
-    with w.connect() as c:
-        for part in REQUESTS[what]:
-            c.sock.sendall(part)
-        assert "'batch'" in Answer(c.sock).error["message"]
-    assert w.ask(0) and w.outcomes()["diverted"] == 1, w.outcomes()
-    assert w.daemon.metric("pintle_overload_connections_total", result="answered") == 1
+    for n, (what, parts) in enumerate(REQUESTS.items(), 1):
+        with trying(what), w.connect() as c:
+            for part in parts:
+                c.sock.sendall(part)
+            assert "'batch'" in Answer(c.sock).error["message"]
+        assert w.outcomes()["diverted"] == n, (what, w.outcomes())
+        assert w.daemon.metric("pintle_overload_connections_total", result="answered") == n, what
+    assert w.ask(0)
     w.daemon.kill()
     wait_for(lambda: w.ask() is None)
     assert w.ask(0)

@@ -16,7 +16,7 @@ import time
 import tc
 from clients import FRONTEND, NODE_ADDRESS, source, split
 from harness import case
-from kernel import HERE, inside, wait_for
+from kernel import HERE, inside, trying, wait_for
 from packages import library
 from packets import FLAGS, segment
 from packets import send as send_segments
@@ -346,49 +346,57 @@ def test_the_same_port_again_without_a_session(node, mode):
     assert handed(node) == {"asked": 1, "not_said": 1}
 
 
-@case(each=WHERE)
-def test_one_request_from_the_same_port_again(node, where):
+def at_port_8000(node, frm):
+    """The node's sockets of connections from there."""
+    host = f"[{frm[0]}]" if ":" in frm[0] else frm[0]
+    return node.run("ss", "-tan", f"sport = 8000 and dst {host}:{frm[1]}", netns=node.netns).stdout
+
+
+@case(timeout=90)
+def test_one_request_from_the_same_port_again(node):
     """The reset with which the hand-off ends a former connection says nothing about the next one from its port: that,
     too, has one request."""
-    family, remote = where[:2], "remote" in where
     node.add_client()
     node.steer(hashing(node, 2), requests="one-per-connection", **HANDED)
-    frm = (source(5, family, remote), 33333)
     request = REQUEST.replace(b"Connection: close", b"Connection: keep-alive") % b"a"
-    for _ in range(6):
-        with node.connect(FRONTEND[family], frm, remote=remote) as c:
-            c.sock.sendall(request)
-            while c.sock.recv(65536):  # until the server closes
-                pass
-        wait_for(lambda: "TIME-WAIT" in node.run("ss", "-tan", "sport = 8000", netns=node.netns).stdout)
-    assert handed(node) == {"asked": 6}
+    for n, where in enumerate(WHERE, 1):
+        family, remote = where[:2], "remote" in where
+        frm = (source(5, family, remote), 33333)
+        for _ in range(6):
+            with trying(where), node.connect(FRONTEND[family], frm, remote=remote) as c:
+                c.sock.sendall(request)
+                while c.sock.recv(65536):  # until the server closes
+                    pass
+            wait_for(lambda: "TIME-WAIT" in at_port_8000(node, frm), what=f"the end, {where}")  # noqa: B023
+        assert handed(node) == {"asked": 6 * n}, (where, handed(node))
 
 
-@case(each=[f"{where}, {lost} lost" for where in WHERE for lost in (1, 2)])
-def test_the_same_port_again_with_a_reset_lost(node, which):
+@case(each=(1, 2), timeout=90)
+def test_the_same_port_again_with_a_reset_lost(node, lost):
     """Where the reset that was to end the former connection is lost behind the hand-off, the client's ACK ends it; where
     that reset is lost, too, the request does, and is sent again. The server closes the next connection, too, after its
     request."""
-    where, lost = which.removesuffix(" lost").split(", ")
-    family, remote = where[:2], "remote" in where
     node.add_client()
     node.steer(hashing(node, 2), requests="one-per-connection", **HANDED)
-    node.run("nft", "add table inet t; add chain inet t in { type filter hook input priority 0; }; "
-             f"add rule inet t in tcp dport 8000 tcp flags & rst == rst numgen inc mod {int(lost) + 1} < {lost} "
-             "counter drop", netns=node.netns)
-    frm = (source(5, family, remote), 33333)
-    for i in range(4):
-        body = os.urandom(1000)
-        with node.connect(FRONTEND[family], frm, remote=remote) as c:
-            c.sock.sendall(post(body, session=b"a").replace(b": close", b": keep-alive") + body)
-            got = b""
-            while data := c.sock.recv(65536):  # the server closes first
-                got += data
-        assert got.decode().endswith(hashlib.sha256(body).hexdigest())
-        wait_for(lambda: "TIME-WAIT" in node.run("ss", "-tan", "sport = 8000", netns=node.netns).stdout)
-    assert handed(node) == {"asked": 4}
-    assert oneshots(node) == {"rewritten_connection": 4}
-    assert f"packets {3 * int(lost)} " in node.run("nft", "list", "table", "inet", "t", netns=node.netns).stdout
+    for n, where in enumerate(WHERE, 1):
+        family, remote = where[:2], "remote" in where
+        frm = (source(5, family, remote), 33333)
+        node.run("nft", "add table inet t; add chain inet t in { type filter hook input priority 0; }; "
+                 f"add rule inet t in tcp dport 8000 tcp flags & rst == rst numgen inc mod {lost + 1} < {lost} "
+                 "counter drop", netns=node.netns)
+        for _ in range(4):
+            body = os.urandom(1000)
+            with trying(where), node.connect(FRONTEND[family], frm, remote=remote) as c:
+                c.sock.sendall(post(body, session=b"a").replace(b": close", b": keep-alive") + body)
+                got = b""
+                while data := c.sock.recv(65536):  # the server closes first
+                    got += data
+            assert got.decode().endswith(hashlib.sha256(body).hexdigest()), where
+            wait_for(lambda: "TIME-WAIT" in at_port_8000(node, frm), what=f"the end, {where}")  # noqa: B023
+        assert handed(node) == {"asked": 4 * n}, where
+        assert oneshots(node) == {"rewritten_connection": 4 * n}, where
+        assert f"packets {3 * lost} " in node.run("nft", "list", "table", "inet", "t", netns=node.netns).stdout, where
+        node.run("nft", "delete table inet t", netns=node.netns)
 
 
 def test_one_request_where_only_the_version_is_left(node):

@@ -1,17 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """From metrics pages to loads: which pages are believed, and what follows from them."""
 import collections
+import concurrent.futures
 import time
 from pathlib import Path
 
 from clients import FRONTEND, source
 from harness import case
-from kernel import wait_for
+from kernel import trying, wait_for
 from pods import SERVICE, Cluster
 from servers import vllm_page
 from test_handoff import HANDED
 
 LONG = {"saturation": {"staleness": "1h"}}
+
+
+class Row:
+    """A row of a table: a pool of its own, with its servers and its frontend."""
+
+    def __init__(self, node, what, number, count):
+        self.node, self.what, self.pool = node, what, f"pool{number}"
+        self.servers = [node.server(f"s{number}-{i}", 8001 + 10 * number + i) for i in range(count)]
+        self.names = [s.name for s in self.servers]
+        self.to = FRONTEND["v4"].replace("8000", str(8100 + number))
+
+    def config(self, **more):
+        return self.node.pool(self.servers, self.pool, frontends=[self.to], **more)
+
+    def endpoint(self, number):
+        return self.node.endpoint(self.names[number])
+
+    def spread(self, count, **more):
+        """{the server's place in the row: answers}"""
+        found = self.node.spread(self.to, count, **more)
+        return {self.names.index(name): n for name, n in found.items()}
+
+
+def rows_of(node, table, count):
+    return [Row(node, what, number, count) for number, what in enumerate(table)]
 
 
 def load_of(node, name):
@@ -62,21 +88,22 @@ LIES = {
 }
 
 
-@case(each=LIES)
-def test_lying_page(node, lie):
+def test_lying_page(node):
     """An impossible page changes nothing: the sick server does not look idle."""
-    servers = node.servers(2)
-    servers[0].set(waiting=4)
+    sick, _ = servers = node.servers(2)
+    sick.set(waiting=4)
     servers[1].set(waiting=1)
     node.steer(servers, **LONG)
-    servers[0].be(page=LIES[lie])
-    servers[0].scraped()
-    row = node.endpoint("s0")
-    assert row["waiting"] == 4 and row["load"] == 8, row
-    assert node.spread(FRONTEND["v4"], 10) == {"s1": 10}
-    servers[0].be(page=None)
-    servers[0].set(waiting=0)
-    wait_for(lambda: node.endpoint("s0")["waiting"] == 0)
+    for n, (lie, page) in enumerate(LIES.items()):
+        sick.be(page=page)
+        sick.scraped()
+        row = node.endpoint("s0")
+        assert row["waiting"] == 4 and row["load"] == 8, (lie, row)
+        assert node.spread(FRONTEND["v4"], 10, first=1 + 10 * n) == {"s1": 10}, lie
+        sick.be(page=None)
+        for waiting in (0, 4):
+            sick.set(waiting=waiting)
+            wait_for(lambda: node.endpoint("s0")["waiting"] == waiting, what=f"the page behind {lie}")  # noqa: B023
 
 
 # What is wrong, and what the page says of the other signals: waiting, running.
@@ -89,24 +116,25 @@ SPOILED = {
 }
 
 
-@case(each=SPOILED)
-def test_one_value_that_none_can_be(node, what):
+def test_one_value_that_none_can_be(node):
     """It costs itself alone, from the first page on, and is told once; a good one counts again."""
-    lie, (waiting, running) = SPOILED[what]
-    (server,) = node.servers(1)
+    servers = node.servers(len(SPOILED))
     good = {"waiting": 2, "running": 3, "kv_cache": 0.25}
-    server.be(page=vllm_page(**{**good, **lie}))
-    daemon = node.steer([server])
-    row = wait_for(lambda: node.endpoint("s0")["state"] == "ready" and node.endpoint("s0"))
-    assert (row["waiting"], row["running"]) == (waiting, running), row
-    assert row["kv_cache"] == (None if "kv_cache" in lie else 0.25), row
-    assert not row["scrape_failed"], row
+    for server, (lie, _) in zip(servers, SPOILED.values()):
+        server.be(page=vllm_page(**{**good, **lie}))
+    daemon = node.steer(servers)
+    wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
     spoiled = "pintle_endpoint_spoiled_pages_total"
-    wait_for(lambda: daemon.metric(spoiled, pool="pool", endpoint="s0") > 3)
-    assert daemon.log().count("a value on the page of pool/s0 is left out") == 1, daemon.log()
-    server.be(page=vllm_page(**good))
-    wait_for(lambda: (node.endpoint("s0")["waiting"], node.endpoint("s0")["running"],
-                      node.endpoint("s0")["kv_cache"]) == (2, 3, 0.25))
+    for server, (what, (lie, seen)) in zip(servers, SPOILED.items()):
+        row = node.endpoint(server.name)
+        assert (row["waiting"], row["running"]) == seen, (what, row)
+        assert row["kv_cache"] == (None if "kv_cache" in lie else 0.25), (what, row)
+        assert not row["scrape_failed"], (what, row)
+        wait_for(lambda: daemon.metric(spoiled, pool="pool", endpoint=server.name) > 3, what=what)  # noqa: B023
+        assert daemon.log().count(f"a value on the page of pool/{server.name} is left out") == 1, (what, daemon.log())
+        server.be(page=vllm_page(**good))
+    for e in servers:
+        wait_for(lambda: tuple(node.endpoint(e.name)[k] for k in good) == tuple(good.values()))  # noqa: B023
 
 
 def sleep_states(*awake, **others):
@@ -124,36 +152,39 @@ ASLEEP = {
 }
 
 
-@case(each=ASLEEP)
-def test_a_sleeping_engine(node, how):
+@case(timeout=90)
+def test_a_sleeping_engine(node):
     """It looks emptiest, and gets nothing while another is awake, over a restart of the daemon, too; the page
     that says that it is awake makes it ready."""
-    servers = node.servers(2)
+    rows = rows_of(node, ASLEEP, 2)
     awake = vllm_page() + sleep_states(1, 1, weights_offloaded=0, discard_all=0)
-    servers[0].be(page=vllm_page() + ASLEEP[how])
-    servers[1].be(page=vllm_page(running=20, waiting=3) + sleep_states(1))
-    daemon = node.steer(servers)
-    wait_for(lambda: node.endpoint("s0")["state"] == "asleep")
-    row = node.endpoint("s0")
-    assert row["unfit"] == "asleep" and not row["scrape_failed"], row
-    assert node.spread(FRONTEND["v4"], 10) == {"s1": 10}
-    assert daemon.metric("pintle_endpoint_unfit", pool="pool", endpoint="s0", why="asleep") == 1
-    assert daemon.log().count("pool/s0 sleeps, by its page") == 1
-    # A page that says nothing of it, because it fails, wakes nobody.
-    servers[0].be(status=500)
-    servers[0].scraped()
-    assert node.endpoint("s0")["state"] == "asleep"
+    for r in rows:
+        r.servers[0].be(page=vllm_page() + ASLEEP[r.what])
+        r.servers[1].be(page=vllm_page(running=20, waiting=3) + sleep_states(1))
+    daemon = node.daemon(node.config(*(r.config() for r in rows)))
+    for r in rows:
+        wait_for(lambda: r.endpoint(0)["state"] == "asleep", what=r.what)  # noqa: B023
+        row = r.endpoint(0)
+        assert row["unfit"] == "asleep" and not row["scrape_failed"], (r.what, row)
+        assert r.spread(10) == {1: 10}, r.what
+        assert daemon.metric("pintle_endpoint_unfit", pool=r.pool, endpoint=r.names[0], why="asleep") == 1, r.what
+        assert daemon.log().count(f"{r.pool}/{r.names[0]} sleeps, by its page") == 1, r.what
+        # A page that says nothing of it, because it fails, wakes nobody.
+        r.servers[0].be(status=500)
+        r.servers[0].scraped()
+        assert r.endpoint(0)["state"] == "asleep", r.what
     daemon.stop()
     stopped = time.monotonic()
     daemon = node.daemon(Path(daemon.config).read_text())
     # Before its first heartbeat, what a daemon says of its servers is void.
     ready = time.monotonic()
     assert ready - node.cli("status")[0]["heartbeat_age_seconds"] > stopped
-    assert node.spread(FRONTEND["v4"], 10) == {"s1": 10}
-    servers[0].be(status=200, page=awake)
-    wait_for(lambda: node.endpoint("s0")["state"] == "ready")
-    assert node.spread(FRONTEND["v4"], 10) == {"s0": 10}
-    assert daemon.metric("pintle_endpoint_unfit", pool="pool", endpoint="s0", why="asleep") == 0
+    for r in rows:
+        assert r.spread(10) == {1: 10}, r.what
+        r.servers[0].be(status=200, page=awake)
+        wait_for(lambda: r.endpoint(0)["state"] == "ready", what=r.what)  # noqa: B023
+        assert r.spread(10) == {0: 10}, r.what
+        assert daemon.metric("pintle_endpoint_unfit", pool=r.pool, endpoint=r.names[0], why="asleep") == 0, r.what
 
 
 SLEEPS = ("connect", "connect, IPv6", "hand-off", "hand-off, IPv6")
@@ -315,26 +346,29 @@ WARM = {
 }
 
 
-@case(each=[f"{e} {named}" for e in COLD for named in ("named", "auto")])
-def test_before_the_first_request(node, which):
+def test_before_the_first_request(node):
     """A server whose page has no gauges yet is idle, and takes the clients of one that is not; once it has
     worked, a page without gauges is a fault."""
-    engine, named = which.split()
-    servers = node.servers(2)
-    servers[0].be(page=WARM[engine])
-    servers[1].be(page=COLD[engine])
-    daemon = node.steer(servers, engine=engine if named == "named" else "auto")
-    wait_for(lambda: node.endpoint("s1")["state"] == "ready")
-    assert node.endpoint("s1")["load"] == 0 and node.endpoint("s0")["load"] == 20
-    assert node.spread(FRONTEND["v4"], 15) == {"s1": 15}
-    servers[1].be(page=COLD[engine] + WORKED[engine])
-    wait_for(lambda: node.endpoint("s1")["scrape_failed"])
-    wait_for(lambda: "scrape of pool/s1 at" in daemon.log())
-    servers[1].be(page="python_info 1\n")
-    servers[1].scraped()
-    assert node.endpoint("s1")["scrape_failed"]
-    servers[1].be(page=WARM[engine].replace("20", "1"))
-    wait_for(lambda: node.endpoint("s1")["running"] == 1)
+    rows = rows_of(node, [(engine, named) for engine in COLD for named in ("named", "auto")], 2)
+    for r in rows:
+        r.servers[0].be(page=WARM[r.what[0]])
+        r.servers[1].be(page=COLD[r.what[0]])
+    daemon = node.daemon(node.config(*(r.config(engine=r.what[0] if r.what[1] == "named" else "auto") for r in rows)))
+    wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"})
+    for r in rows:
+        assert [r.endpoint(i)["load"] for i in range(2)] == [20, 0], r.what
+        assert r.spread(15) == {1: 15}, r.what
+        r.servers[1].be(page=COLD[r.what[0]] + WORKED[r.what[0]])
+    for r in rows:
+        wait_for(lambda: r.endpoint(1)["scrape_failed"], what=r.what)  # noqa: B023
+        wait_for(lambda: f"scrape of {r.pool}/{r.names[1]} at" in daemon.log(), what=r.what)  # noqa: B023
+        r.servers[1].be(page="python_info 1\n")
+    for r in rows:
+        r.servers[1].scraped()
+        assert r.endpoint(1)["scrape_failed"], r.what
+        r.servers[1].be(page=WARM[r.what[0]].replace("20", "1"))
+    for r in rows:
+        wait_for(lambda: r.endpoint(1)["running"] == 1, what=r.what)  # noqa: B023
 
 
 @case()
@@ -372,28 +406,42 @@ FAILURES = {
 }
 
 
-@case(each=FAILURES)
-def test_failing_page_is_not_empty(node, failure):
+def failing_page(row):
     """A server whose page fails, but for 5xx, counts with the highest fresh load, and gets fewer clients."""
-    servers = node.servers(3)
-    servers[0].set(waiting=0)
-    servers[1].set(waiting=2)
-    servers[2].set(waiting=6)
-    node.steer(servers, scrape={"interval": "50ms", "timeout": "200ms"},
-               saturation={"staleness": "1s"})
-    assert node.ask(FRONTEND["v4"], source(1)) == "s0"
-    sick = FAILURES[failure] or {"page": "# padding\n" * 600000 + vllm_page()}
-    servers[0].be(**sick)
-    wait_for(lambda: node.endpoint("s0")["age_seconds"] > 1.1)
+    node, sick = row.node, row.servers[0]
+    ask = lambda number: row.names.index(node.ask(row.to, source(number)))
+    assert ask(1) == 0
+    sick.be(**(FAILURES[row.what] or {"page": "# padding\n" * 600000 + vllm_page()}))
+    wait_for(lambda: row.endpoint(0)["age_seconds"] > 1.1)
     # A bound session stays: 12, the highest fresh load, is not more than 4 + 8.
-    assert node.ask(FRONTEND["v4"], source(1)) == "s0"
-    assert node.spread(FRONTEND["v4"], 10, first=10) == {"s1": 10}
+    assert ask(1) == 0
+    assert row.spread(10, first=10) == {1: 10}
     # But not for ever: after five times the staleness it leaves.
-    wait_for(lambda: node.endpoint("s0")["age_seconds"] > 5)
-    assert node.ask(FRONTEND["v4"], source(1)) == "s1"
-    servers[0].be(status=200, stall=False, cut=None, page=None)
-    wait_for(lambda: node.endpoint("s0")["age_seconds"] < 1)
-    assert node.spread(FRONTEND["v4"], 10, first=100) == {"s0": 10}
+    wait_for(lambda: row.endpoint(0)["age_seconds"] > 5)
+    assert ask(1) == 1
+    sick.be(status=200, stall=False, cut=None, page=None)
+    wait_for(lambda: row.endpoint(0)["age_seconds"] < 1)
+    assert row.spread(10, first=100) == {0: 10}
+
+
+# The huge page keeps its reader busy.
+@case(each=("huge", "others"), timeout=90)
+def test_failing_page_is_not_empty(node, which):
+    rows = rows_of(node, [f for f in FAILURES if (f == "huge") == (which == "huge")], 3)
+    for r in rows:
+        for server, waiting in zip(r.servers, (0, 2, 6)):
+            server.set(waiting=waiting)
+    node.daemon(node.config(*(r.config(scrape={"interval": "50ms", "timeout": "200ms"}, saturation={"staleness": "1s"})
+                              for r in rows)))
+    for r in rows:
+        wait_for(lambda: [r.endpoint(i)["waiting"] for i in range(3)] == [0, 2, 6], what=r.what)  # noqa: B023
+
+    def fails(row):
+        with trying(row.what):
+            failing_page(row)
+
+    with concurrent.futures.ThreadPoolExecutor() as at_once:
+        list(at_once.map(fails, rows))
 
 
 def test_all_stale(node):
