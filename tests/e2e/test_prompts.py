@@ -144,13 +144,8 @@ def believed(node, prompt=None, **where):
     wait_for(lambda: met(prompt) if prompt else each_server(), timeout=30, what="prompts that are known")
 
 
-@case(each=WHERE, timeout=60)
-def test_prompts_go_where_their_beginning_is(node, where):
+def prompts_go_where_their_beginning_is(node, where):
     """Requests from one address, each with an end of its own, keep to the server that has their beginning."""
-    where = {"family": where[:2], "remote": "remote" in where}
-    node.add_client()
-    node.steer(hashing(node, 4), **PREFIX)
-    believed(node, **where)
     met = {}
     before = found(node)
     beginnings = [text(6000) for _ in range(8)]
@@ -167,13 +162,8 @@ def test_prompts_go_where_their_beginning_is(node, where):
         node.pintle("explain", "pool").stdout
 
 
-@case(each=WHERE, timeout=60)
-def test_headers_and_body_apart(node, where):
+def headers_and_body_apart(node, where):
     """Most clients write the headers first: the body's first segment is waited for, and says where it goes."""
-    where = {"family": where[:2], "remote": "remote" in where}
-    node.add_client()
-    node.steer(hashing(node, 4), **PREFIX)
-    believed(node, **where)
     beginning, before, met = text(6000), found(node), set()
 
     def apart(prompt):
@@ -251,14 +241,9 @@ def chat(prompt, **before):
     return json.dumps({**before, "messages": [{"role": "user", "content": prompt.decode()}], "n": 1}).encode()
 
 
-@case(each=WHERE, timeout=60)
-def test_fields_before_the_messages(node, where):
+def fields_before_the_messages(node, where):
     """A prompt begins with its messages: the fields before them may change, but not the model. Behind a kilobyte of
     others the messages are not looked for, and the prompt begins with the body."""
-    where = {"family": where[:2], "remote": "remote" in where}
-    node.add_client()
-    node.steer(hashing(node, 4), **PREFIX)
-    believed(node, **where)
     beginning = text(3000)
 
     def known(**before):
@@ -278,6 +263,17 @@ def test_fields_before_the_messages(node, where):
         before = found(node)
         ask_prompt(node, plain.replace(b'"model": "a"', b'"model": "a", "seed": %d' % expected), **where)
         assert found(node)["known"] - before["known"] == expected
+
+
+@case(each=WHERE, timeout=90)
+def test_what_is_known_of_prompts(node, where):
+    where = {"family": where[:2], "remote": "remote" in where}
+    node.add_client()
+    node.steer(hashing(node, 4), **PREFIX)
+    believed(node, **where)
+    prompts_go_where_their_beginning_is(node, where)
+    headers_and_body_apart(node, where)
+    fields_before_the_messages(node, where)
 
 
 def page(server, started=0, **signals):
