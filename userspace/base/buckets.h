@@ -6,11 +6,12 @@
 #include <pintle/abi.h>
 #include <stdint.h>
 
-/** The upper bound of a bucket in microseconds; UINT32_MAX for the last one. */
+/** Returns the upper bound of a bucket in microseconds; UINT32_MAX for the last one. */
 uint32_t bucket_bound_us(uint32_t bucket);
 
-/** The time in microseconds below which a share `q` (0 to 1) of the histogram's times lie, with
- * those of a bucket spread evenly over it; in the last bucket its lower bound. 0: it is empty. */
+/** Returns the time in microseconds below which a share `q` (0 to 1) of the histogram's times lie,
+ * with those of a bucket spread evenly over it; in the last bucket its lower bound. 0: it is
+ * empty. */
 uint32_t bucket_quantile(const __u64 bucket[PINTLE_BUCKETS], double q);
 
 /** Spreads the buckets of a tenant over the finer ones, four for each, so that every answer counts

@@ -43,10 +43,11 @@ struct value {
 
 struct value value_none(void);
 struct value value_text(const char *text);
-/** None for NULL and "". */
+/** Returns text; none for NULL and "". */
 struct value value_text_or_none(const char *text);
 struct value value_count(uint64_t n);
-/** A whole number, a number, share or age; none when `there` is false or `n` is not finite. */
+/** Returns a whole number, a number, share or age; none when `there` is false or `n` is not
+ * finite. */
 struct value value_number(enum value_kind kind, double n, bool there);
 struct value value_bool(bool yes);
 /** Takes ownership; NULL (out of memory) becomes null. */
@@ -78,10 +79,10 @@ struct columns {
 
 #define COLUMNS(array) ((struct columns){array, ARRAY_SIZE(array)})
 
-/** One row as a JSON object (the caller's), or NULL when memory ran out. */
+/** Returns one row as a JSON object (the caller's), or NULL when memory ran out. */
 cJSON *columns_object(const struct columns *c, const void *row, const void *arg);
-/** A whole number, exact beyond 2^53; a number with at most six decimals. NULL when memory ran
- * out. */
+/** Returns a whole number, exact beyond 2^53; a number with at most six decimals. NULL when memory
+ * ran out. */
 cJSON *json_count(uint64_t n);
 cJSON *json_number(double n);
 

@@ -51,7 +51,7 @@ struct expfmt_reader {
 	size_t name_len;
 };
 
-/** `page` must outlive the reader; NULL is fine with size 0. */
+/** Begins to read `page`, which must outlive the reader; NULL is fine with size 0. */
 void expfmt_init(struct expfmt_reader *r, const char *page, size_t size);
 
 /** Reads the next sample that passes the filter and for which want(name, len, arg) is true. Returns
@@ -62,12 +62,12 @@ void expfmt_init(struct expfmt_reader *r, const char *page, size_t size);
 bool expfmt_next(struct expfmt_reader *r, bool (*want)(const char *name, size_t len, void *arg),
 		 void *arg, struct expfmt_sample *out);
 
-/** A hash of name and labels that does not depend on the labels' order, and so is equal for two
- * samples of the same series. Other series have the same hash by a chance of 2^-64, or because the
- * page's writer looked for a collision. */
+/** Returns a hash of name and labels that does not depend on the labels' order, and so is equal for
+ * two samples of the same series. Other series have the same hash by a chance of 2^-64, or because
+ * the page's writer looked for a collision. */
 uint64_t expfmt_series(const struct expfmt_sample *s);
 
-/** Whether the sample has all labels of `wanted`, with the same values. */
+/** Returns whether the sample has all labels of `wanted`, with the same values. */
 bool expfmt_has_labels(const struct expfmt_sample *s, const struct expfmt_sample *wanted);
 
 /** Reads a metric as it stands before its value: NAME, or NAME{LABEL="VALUE"} with one label or

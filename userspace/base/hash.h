@@ -24,7 +24,7 @@ static inline uint64_t hash_bytes(uint64_t from, const void *bytes, size_t size)
 	return from;
 }
 
-/** The hash of a text without its NUL. */
+/** Returns the hash of a text without its NUL. */
 static inline uint64_t hash_text(const char *text)
 {
 	return hash_bytes(HASH_START, text, strlen(text));
@@ -32,9 +32,9 @@ static inline uint64_t hash_text(const char *text)
 
 #define HASH_STEP 0x9e3779b97f4a7c15ULL /* what SplitMix64 adds to its state at each step */
 
-/** SplitMix64's finalizer, the same text as in the kernel's programs: numbers that differ in one
- * bit have results that differ in half of their bits. hash_mix(seed + n * HASH_STEP) is the n-th
- * number, from 1, of the sequence from that seed. */
+/** Mixes by SplitMix64's finalizer, the same text as in the kernel's programs: numbers that differ
+ * in one bit have results that differ in half of their bits. hash_mix(seed + n * HASH_STEP) is the
+ * n-th number, from 1, of the sequence from that seed. */
 static inline uint64_t hash_mix(uint64_t x)
 {
 	return mix(x);

@@ -36,8 +36,8 @@ int log_err_r(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3
  * `buf` must stay valid until log_keep(NULL, 0) ends that. Not thread-safe. */
 void log_keep(char *buf, size_t size);
 
-/** While hushed, nothing is written to stderr: a full screen is drawn there. log_keep() works as
- * before. */
+/** Hushes the log: nothing is written to stderr while a full screen is drawn there. log_keep()
+ * works as before. */
 void log_hush(bool hush);
 
 /** Routes libbpf's messages through this log, one level less urgent than libbpf's own: its "warn"

@@ -42,7 +42,7 @@ struct metrics_text {
 	unsigned int family_count;
 };
 
-/** The name of the type on the page: "counter". */
+/** Returns the name of the type on the page: "counter". */
 const char *metrics_type_name(enum metrics_type type);
 
 /** Begins a family: writes its HELP and TYPE lines. `f` must outlive `t`. A name used twice is the
@@ -54,7 +54,7 @@ void metrics_family(struct metrics_text *t, const struct metrics_family *f);
  * printed with the fewest digits that read back as the same number; NaN and infinities are allowed.
  * Without a family, or with another number of labels than it has: the error -EINVAL. */
 void metrics_sample(struct metrics_text *t, double value, ...) __attribute__((sentinel));
-/** The same for a whole number, exact beyond 2^53. */
+/** Writes a sample that is a whole number, exact beyond 2^53. */
 void metrics_sample_u64(struct metrics_text *t, uint64_t value, ...) __attribute__((sentinel));
 
 /* The buckets of a histogram's sample. */
@@ -66,7 +66,8 @@ struct metrics_histogram {
 	double sum;
 };
 
-/** The same for a histogram: NAME_bucket for each bound and for infinity, NAME_sum, NAME_count. */
+/** Writes the samples of a histogram: NAME_bucket for each bound and for infinity, NAME_sum,
+ * NAME_count. */
 void metrics_sample_histogram(struct metrics_text *t, const struct metrics_histogram *h, ...)
 	__attribute__((sentinel));
 

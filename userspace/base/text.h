@@ -15,8 +15,8 @@
  * would obey. `text` may hold NULs. Returns buf. */
 const char *text_quote(const char *text, size_t length, char buf[TEXT_QUOTED_SIZE]);
 
-/** The same for text that was meant as a URL, without what may be a password or a token. `text`
- * must end with a NUL. */
+/** Quotes text that was meant as a URL, as text_quote() does, without what may be a password or a
+ * token. `text` must end with a NUL. */
 const char *text_quote_url(const char *text, size_t length, char buf[TEXT_QUOTED_SIZE]);
 
 /** Replaces each character that is not printable ASCII by `instead`. */
@@ -41,12 +41,12 @@ struct text_nearest {
  * "_". */
 void text_nearest_try(struct text_nearest *n, const char *text, const char *candidate);
 
-/** Whether the pattern, with `*`, `?`, `[...]` and `\` as in fnmatch(3), means the path of a
- * cgroup. What is equal is meant, too: systemd's names have a backslash, as in
+/** Returns whether the pattern, with `*`, `?`, `[...]` and `\` as in fnmatch(3), means the path of
+ * a cgroup. What is equal is meant, too: systemd's names have a backslash, as in
  * /system-a\x2db.slice. */
 bool text_matches(const char *pattern, const char *path);
 
-/** Between these two calls numbers are read and written with a decimal point, whatever the
+/** Have numbers read and written, between these two calls, with a decimal point, whatever the
  * program's locale. text_numbers_end() takes what text_numbers_begin() returned. */
 locale_t text_numbers_begin(void);
 void text_numbers_end(locale_t outer);

@@ -96,21 +96,21 @@ static inline void pintle_fclosep(FILE **f)
 		(n) < (room);                                                                      \
 	})
 
-/** Whether the error, a negative errno, says what this process or the machine is short of just now,
- * and so nothing of what was asked for. */
+/** Returns whether the error, a negative errno, says what this process or the machine is short of
+ * just now, and so nothing of what was asked for. */
 static inline bool is_shortage(int err)
 {
 	return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -ENOBUFS;
 }
 
-/** The ending of a regular noun after a count: `printf("%zu pool%s", n, plural(n))`. */
+/** Returns the ending of a regular noun after a count: `printf("%zu pool%s", n, plural(n))`. */
 static inline const char *plural(uint64_t n)
 {
 	return n == 1 ? "" : "s";
 }
 
-/** CLOCK_MONOTONIC in nanoseconds: the clock of every time in the maps (bpf_ktime_get_ns()). Never
- * fails. */
+/** Returns CLOCK_MONOTONIC in nanoseconds: the clock of every time in the maps
+ * (bpf_ktime_get_ns()). Never fails. */
 static inline uint64_t monotonic_ns(void)
 {
 	struct timespec ts;

@@ -7,19 +7,21 @@
 
 #define WORDS_SIZE 32
 
-/** An age as people say it: "0.2 s", "47 s", "5 m", "3 h", "2 d". `buf` has WORDS_SIZE bytes. */
+/** Returns an age as people say it: "0.2 s", "47 s", "5 m", "3 h", "2 d". `buf` has WORDS_SIZE
+ * bytes. */
 const char *age_text(double seconds, char *buf);
-/** A short time, such as a wait: "0.43 ms", "4.3 ms", "43 ms", "1.25 s", "47 s". `buf` has
+/** Returns a short time, such as a wait: "0.43 ms", "4.3 ms", "43 ms", "1.25 s", "47 s". `buf` has
  * WORDS_SIZE bytes. */
 const char *wait_text(double seconds, char *buf);
-/** The same for a percentile of waits: "<1 ms" below the first bound of the histograms. */
+/** Returns a percentile of waits as wait_text() has times: "<1 ms" below the first bound of the
+ * histograms. */
 const char *quantile_text(double seconds, char *buf);
-/** A time of the maps (CLOCK_MONOTONIC, nanoseconds) as local wall-clock time, "2026-03-01
+/** Returns a time of the maps (CLOCK_MONOTONIC, nanoseconds) as local wall-clock time, "2026-03-01
  * 14:02:11". `buf` has WORDS_SIZE bytes. */
 const char *wall_text(uint64_t monotonic, char *buf);
-/** The milliseconds of that second. */
+/** Returns the milliseconds of that second. */
 unsigned int wall_msec(uint64_t monotonic);
-/** The same in UTC as RFC 3339 has it, "2026-03-01T13:02:11Z". */
+/** Returns it in UTC as RFC 3339 has it, "2026-03-01T13:02:11Z". */
 const char *wall_rfc3339(uint64_t monotonic, char *buf);
 
 #endif

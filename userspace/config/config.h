@@ -57,7 +57,7 @@ struct config_endpoint {
 enum config_left { CONFIG_LEFTS(X) };
 #undef X
 
-/** The text behind the address. Static. */
+/** Returns the text behind the address. Static. */
 const char *config_left_text(enum config_left why);
 
 #define CONFIG_MAX_HOST       253 /* characters of a host's name */
@@ -72,7 +72,7 @@ struct config_host {
 	struct addr one;
 };
 
-/** The endpoint's address and port, from `listen` or `address`. */
+/** Returns the endpoint's address and port, from `listen` or `address`. */
 static inline const struct endpoint_addr *config_endpoint_at(const struct config_endpoint *e)
 {
 	return e->address.port ? &e->address : &e->listen;
@@ -302,8 +302,8 @@ struct config_pool {
 	int line;
 };
 
-/** Whether the endpoint's server speaks TLS, as far as the configuration says: its own page is read
- * by https, or would be probed by it. */
+/** Returns whether the endpoint's server speaks TLS, as far as the configuration says: its own page
+ * is read by https, or would be probed by it. */
 static inline bool config_endpoint_is_tls(const struct config_pool *p,
 					  const struct config_endpoint *e)
 {
@@ -312,16 +312,17 @@ static inline bool config_endpoint_is_tls(const struct config_pool *p,
 	return !strncmp(url, "https", 5);
 }
 
-/** Whether a server of the pool may be a llama-server that routes to several models. */
+/** Returns whether a server of the pool may be a llama-server that routes to several models. */
 static inline bool config_may_route(const struct config_pool *p)
 {
 	return p->engine && (!strcmp(p->engine, "llamacpp") || !strcmp(p->engine, "auto"));
 }
 
-/** Where the value of a parameter of the URL's query begins, in the URL; NULL: it has none. */
+/** Returns where the value of a parameter of the URL's query begins, in the URL; NULL: it has
+ * none. */
 const char *config_query(const char *url, const char *name);
 
-/** Whether a server of the pool speaks TLS, likewise. */
+/** Returns whether a server of the pool speaks TLS, likewise. */
 static inline bool config_pool_is_tls(const struct config_pool *p)
 {
 	for (size_t i = 0; i < p->endpoint_count; i++)
@@ -371,8 +372,8 @@ struct config {
 	} gpu_exporter; /* the DCGM exporter's; NULL both: none */
 };
 
-/** The page of the DCGM exporter that has the endpoint's GPUs: its own, or its pool's; NULL: it
- * names no GPU, or there is no page. */
+/** Returns the page of the DCGM exporter that has the endpoint's GPUs: its own, or its pool's;
+ * NULL: it names no GPU, or there is no page. */
 const char *config_gpu_page(const struct config_pool *p, const struct config_endpoint *e);
 
 /* What DNS says of a host. */
@@ -389,36 +390,37 @@ struct config_answer {
 /** Makes endpoints of the addresses of the hosts that the pools name, once for a configuration.
  * Returns 0 or -ENOMEM; then `c` is good for config_free() alone. */
 int config_hosts_expand(struct config *c, const struct config_answer *answers, size_t n);
-/** Whether clients of the pool connect to an address of that family. */
+/** Returns whether clients of the pool connect to an address of that family. */
 bool config_pool_takes(const struct config_pool *p, bool v4);
 
-/** Whether an endpoint may be full for a class of the pool. */
+/** Returns whether an endpoint may be full for a class of the pool. */
 bool config_class_bounded(const struct config_pool *p, const struct config_class *k);
 
-/** Whether any rule of the pool's classes, or of its access, is judged by what is known of pods: by
- * a namespace, by a service account, or by a source, which for a pod is its address before its
- * socket has one. */
+/** Returns whether any rule of the pool's classes, or of its access, is judged by what is known of
+ * pods: by a namespace, by a service account, or by a source, which for a pod is its address before
+ * its socket has one. */
 bool config_rules_of_pods(const struct config_pool *p);
 
-/** The name of the i-th of a pool's others, in the order of pintle_pool.others; NULL: none. */
+/** Returns the name of the i-th of a pool's others, in the order of pintle_pool.others; NULL:
+ * none. */
 const char *config_other_name(const struct config_pool *p, size_t i);
-/** The pool's entry of `models` with this name, or NULL. */
+/** Returns the pool's entry of `models` with this name, or NULL. */
 const struct config_model *config_model_named(const struct config_pool *p, const char *name);
-/** Whether requests to the frontends of `of` go to the pool by their model. */
+/** Returns whether requests to the frontends of `of` go to the pool by their model. */
 bool config_serves_models_of(const struct config_pool *p, const struct config_pool *of);
 
-/** By how much a page may be older than the pool's staleness limit while nobody uses the pool; 0:
- * it is read as often as ever. */
+/** Returns by how much a page may be older than the pool's staleness limit while nobody uses the
+ * pool; 0: it is read as often as ever. */
 uint64_t config_idle_more_ns(const struct config_scrape *s);
 
-/** Whether prompts count in the pool, when it is decided by request. */
+/** Returns whether prompts count in the pool, when it is decided by request. */
 bool config_wants_prompts(const struct config_pool *p);
 
-/** Whether the pool is decided by connection, and its keys name what a request says: the hand-off
- * stays attached for handshakes that it has begun. */
+/** Returns whether the pool is decided by connection, and its keys name what a request says: the
+ * hand-off stays attached for handshakes that it has begun. */
 bool config_rests(const struct config_pool *p);
 
-/** The pool with this name, or NULL. */
+/** Returns the pool with this name, or NULL. */
 const struct config_pool *config_pool_named(const struct config *c, const char *name);
 
 /** Makes the key of the tenant that is called so, as the hooks make it. Returns false if it is no
@@ -426,7 +428,7 @@ const struct config_pool *config_pool_named(const struct config *c, const char *
 bool config_tenant_key(const struct config_pool *p, const char *tenant,
 		       struct pintle_session_key *out);
 
-/** Whether a client's cgroup makes a session key of this kind (PINTLE_KEY_*). */
+/** Returns whether a client's cgroup makes a session key of this kind (PINTLE_KEY_*). */
 bool config_key_of_cgroup(uint32_t kind);
 
 /** Reads and checks a file, which is a regular file of at most 1 MiB. Reports every error, not only
@@ -434,8 +436,8 @@ bool config_key_of_cgroup(uint32_t kind);
  * which the caller frees (config_free()); or, with *out untouched, -EINVAL after reporting errors,
  * or another -errno after reporting that the file could not be read. */
 int config_load(const char *path, const struct yaml_sink *sink, struct config **out);
-/** The same for a text of `size` bytes; `name` stands for the file in messages. Any bytes are safe
- * (fuzzed). */
+/** Reads a text of `size` bytes as config_load() reads a file; `name` stands for the file in
+ * messages. Any bytes are safe (fuzzed). */
 int config_parse(const char *name, const char *text, size_t size, const struct yaml_sink *sink,
 		 struct config **out);
 
@@ -496,7 +498,7 @@ struct config_parts {
 		*keys; /* further keys, as a JSON object, which may replace `engine`; NULL: none */
 };
 
-/** A place's name in the file: "zone". Static. */
+/** Returns a place's name in the file: "zone". Static. */
 const char *config_place_name(uint32_t place);
 
 /** Adds a pool made of these parts, with `engine: auto`. Returns 0; -EINVAL: `keys` is no object;
@@ -508,12 +510,12 @@ int config_founds_copy(struct config_founds *f, const struct config_found *from)
 void config_founds_cut(struct config_founds *f, size_t count);
 void config_founds_free(struct config_founds *f);
 
-/** Whether a pool with `address` may have these keys, a JSON object's text, by a SteeringPolicy's
- * `spec`. Any text is safe (fuzzed). Returns 0; -EINVAL with the first thing that is wrong in
- * `why`: "what is wrong; what would be right"; or -ENOMEM. */
+/** Checks whether a pool with `address` may have these keys, a JSON object's text, by a
+ * SteeringPolicy's `spec`. Any text is safe (fuzzed). Returns 0; -EINVAL with the first thing that
+ * is wrong in `why`: "what is wrong; what would be right"; or -ENOMEM. */
 int config_policy_check(const char *keys, char why[PINTLE_WHY_SIZE]);
-/** The i-th key that a SteeringPolicy may have, by its path from `spec` on; NULL: there are no
- * more. */
+/** Returns the i-th key that a SteeringPolicy may have, by its path from `spec` on; NULL: there are
+ * no more. */
 const char *config_policy_key_at(size_t i);
 
 /** Parses a text as config_parse() does, with pools that were found (NULL: none), and with
@@ -530,25 +532,26 @@ int config_parse_set(const struct config_text *text, struct config_founds *found
 		     struct config **out);
 
 struct yaml_key;
-/** The pool's key that `pintle set` takes by this name, such as "stickiness.ttl"; or NULL with the
- * reason in `why`. */
+/** Returns the pool's key that `pintle set` takes by this name, such as "stickiness.ttl"; or NULL
+ * with the reason in `why`. */
 const struct yaml_key *config_settable(const char *name, char why[PINTLE_WHY_SIZE]);
-/** The i-th key that can be set, in the table's order; NULL: there are no more. */
+/** Returns the i-th key that can be set, in the table's order; NULL: there are no more. */
 const struct yaml_key *config_settable_at(size_t i);
-/** The key's name, as config_settable() takes it. Static. */
+/** Returns the key's name, as config_settable() takes it. Static. */
 const char *config_settable_name(const struct yaml_key *k);
-/** What the key takes, for people: "a number from 0 to 1000". Returns buf. */
+/** Writes what the key takes, for people: "a number from 0 to 1000". Returns buf. */
 #define CONFIG_WANTS_SIZE 512
 const char *config_settable_wants(const struct yaml_key *k, char buf[CONFIG_WANTS_SIZE]);
-/** The i-th of the words that the key takes; NULL: there are no more, or it takes no words. */
+/** Returns the i-th of the words that the key takes; NULL: there are no more, or it takes no
+ * words. */
 const char *config_settable_word(const struct yaml_key *k, size_t i);
-/** Whether the kernel itself reads the key's value, from the map `overrides`. */
+/** Returns whether the kernel itself reads the key's value, from the map `overrides`. */
 bool config_set_in_kernel(const struct yaml_key *k);
-/** Whether the value is good by itself; if not, `why` (may be NULL) says what is wrong. For a key
- * that takes one of several words, *choice (may be NULL) is the word's number. */
+/** Returns whether the value is good by itself; if not, `why` (may be NULL) says what is wrong. For
+ * a key that takes one of several words, *choice (may be NULL) is the word's number. */
 bool config_value_read(const struct yaml_key *k, const char *value, uint32_t *choice,
 		       char why[PINTLE_WHY_SIZE]);
-/** Whether both values are good and mean the same, as "300s" and "5m" do. */
+/** Returns whether both values are good and mean the same, as "300s" and "5m" do. */
 bool config_value_same(const struct yaml_key *k, const char *a, const char *b);
 /** Frees the config and all that it owns; NULL is fine. */
 void config_free(struct config *c);

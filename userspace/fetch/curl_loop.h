@@ -37,17 +37,17 @@ int curl_loop_start(struct curl_loop *l, CURL *easy);
  * callback of libcurl, which does not allow it there. */
 bool curl_loop_stop(struct curl_loop *l, CURL *easy);
 
-/** From now on requests to one server share a connection where it speaks HTTP/2. */
+/** Has requests to one server share a connection, from now on, if it speaks HTTP/2. */
 void curl_loop_multiplex(struct curl_loop *l);
 
-/** How many idle connections may be kept. */
+/** Sets how many idle connections are kept. */
 void curl_loop_keep(struct curl_loop *l, unsigned int connections);
 
-/** Why the newest socket could not be made, as -errno; 0: it was made. libcurl itself does not
- * tell. */
+/** Returns why the newest socket could not be made, as -errno; 0: it was made. libcurl itself does
+ * not tell. */
 int curl_loop_socket_error(const struct curl_loop *l);
 
-/** How many sockets were made so far. */
+/** Returns how many sockets were made so far. */
 uint64_t curl_loop_connects(const struct curl_loop *l);
 
 #endif

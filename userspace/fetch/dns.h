@@ -34,7 +34,7 @@ int dns_new(uv_loop_t *loop, int netns_fd, struct dns **out);
  * fine. */
 void dns_free(struct dns *d);
 
-/** From now on these servers are asked; without any, those of /etc/resolv.conf, as it is now: to be
+/** Asks these servers from now on; without any, those of /etc/resolv.conf, as it is now: to be
  * called again when that file changed. Questions that are open fail. Returns 0 or -errno, logged:
  * then nothing is asked until the next call. */
 int dns_use(struct dns *d, const struct endpoint_addr *servers, size_t count);

@@ -65,7 +65,7 @@ struct fetch_callbacks {
 	void (*end)(void *arg, const struct fetch_result *result);
 };
 
-/** See scraper_new(). */
+/** Makes *out as scraper_new() does. */
 int fetcher_new(uv_loop_t *loop, int netns_fd, struct fetcher **out);
 /** Cancels what is in flight. See scraper_free(). */
 void fetcher_free(struct fetcher *f);
@@ -95,15 +95,15 @@ int fetch_start(struct fetch_lane *lane, const char *url, const struct fetch_acc
 /** Ends the fetch without a callback; `x` is no longer valid. */
 void fetch_cancel(struct fetch *x);
 
-/** How many sockets were made so far. */
+/** Returns how many sockets were made so far. */
 uint64_t fetcher_connects(const struct fetcher *f);
 
 /** Checks a URL. Returns 0, and unless `shown` is NULL sets *shown, which the caller frees, to the
  * URL without user, password and query, for logs; -EINVAL: not an http or https URL; or -ENOMEM. */
 int fetch_check_url(const char *url, char **shown);
 
-/** For a server at the address in `url` whose certificate is for `name`. Returns 0 with *named, the
- * URL to fetch, and *connect_to, for struct fetch_access, both of which the caller frees; or
+/** Names a server at the address in `url` whose certificate is for `name`. Returns 0 with *named,
+ * the URL to fetch, and *connect_to, for struct fetch_access, both of which the caller frees; or
  * -EINVAL or -ENOMEM. */
 int fetch_name_server(const char *url, const char *name, char **named, char **connect_to);
 

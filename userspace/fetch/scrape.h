@@ -115,9 +115,9 @@ int scraper_set_options(struct scrape_target *t, const struct scrape_options *op
  * flight, right after it. */
 void scraper_kick(struct scrape_target *t);
 
-/** From now on a scrape follows the one before after rest_ns, +-10 %, if that is longer than
- * interval_ns; the first one at a random time before that. 0: by interval_ns again, beginning with
- * a scrape after a short random time. A failure ends the rest by itself. May be called from within
+/** Has a scrape follow the one before after rest_ns, +-10 %, if that is longer than interval_ns;
+ * the first one at a random time before that. 0: by interval_ns again, beginning with a scrape
+ * after a short random time. A failure ends the rest by itself. May be called from within
  * done(). */
 void scraper_rest(struct scrape_target *t, uint64_t rest_ns);
 
@@ -125,34 +125,35 @@ void scraper_rest(struct scrape_target *t, uint64_t rest_ns);
  * its own. While a failure of one is told of, none of the other is. */
 void scraper_pair(struct scrape_target *a, struct scrape_target *b);
 
-/** The target that it is paired with, if a page of `t` may stand for one of that: its newest scrape
- * was good, and none is under way. Else NULL. May be called from within begin() and done(). */
+/** Returns the target that it is paired with, if a page of `t` may stand for one of that: its
+ * newest scrape was good, and none is under way. Else NULL. May be called from within begin() and
+ * done(). */
 struct scrape_target *scraper_other(const struct scrape_target *t);
 
-/** To be called from within done() for a good page of `t` that stands for one of scraper_other(),
- * whose next scrape follows an interval after this one. The next of `t` follows that, so that both
+/** Counts a good page of `t`, from within done(), that stands for one of scraper_other(), whose
+ * next scrape follows an interval after this one. The next of `t` follows that, so that both
  * addresses are asked in turn. */
 void scraper_stand_for_other(struct scrape_target *t);
 
-/** How many scrapes of this target have failed in a row; 0: the newest succeeded, or none is
- * over. */
+/** Returns how many scrapes of this target have failed in a row; 0: the newest succeeded, or none
+ * is over. */
 unsigned int scraper_failures(const struct scrape_target *t);
 
-/** The HTTP status of the newest health check that is over, or the one that came instead of a page
- * (200); 0: no answer came, or a page. May be called from within done(). */
+/** Returns the HTTP status of the newest health check that is over, or the one that came instead of
+ * a page (200); 0: no answer came, or a page. May be called from within done(). */
 unsigned int scraper_status(const struct scrape_target *t);
 
-/** For how long that answer asked to be left alone (Retry-After), a day at most; 0: it did not. May
- * be called from within done(). */
+/** Returns for how long that answer asked to be left alone (Retry-After), a day at most; 0: it did
+ * not. May be called from within done(). */
 uint64_t scraper_retry_ns(const struct scrape_target *t);
 
-/** ECONNREFUSED if the server refused the connection of the newest scrape that is over; ECONNRESET
- * if it reset that connection, a new one, before a byte of an answer; else 0. With two URLs, both
- * must have failed. May be called from within done(). */
+/** Returns ECONNREFUSED if the server refused the connection of the newest scrape that is over;
+ * ECONNRESET if it reset that connection, a new one, before a byte of an answer; else 0. With two
+ * URLs, both must have failed. May be called from within done(). */
 int scraper_turned_away(const struct scrape_target *t);
 
-/** Whether nothing but the end of the connection ended the newest page, so that lines may be
- * missing at its end: the answer was of HTTP/1.0, or said Connection: close, and had no
+/** Returns whether nothing but the end of the connection ended the newest page, so that lines may
+ * be missing at its end: the answer was of HTTP/1.0, or said Connection: close, and had no
  * Content-Length. (A page that ends so and says neither is an error.) May be called from within
  * done(). */
 bool scraper_unframed(const struct scrape_target *t);

@@ -12,7 +12,7 @@
 /* The files of the service account that a kubelet puts into each pod. */
 #define KUBE_ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
 
-/** Whether this process runs in a pod with a service account's token. */
+/** Returns whether this process runs in a pod with a service account's token. */
 static inline bool kube_in_pod(void)
 {
 	const char *host = getenv("KUBERNETES_SERVICE_HOST");

@@ -24,18 +24,18 @@ int kube_client_start(struct kube_client *c, struct kube_transfer *t);
 /** Ends it without a call of `done`. */
 void kube_client_stop(struct kube_client *c, struct kube_transfer *t);
 
-/** Each user of the client joins it, and leaves before the client is freed. */
+/** Join and leave the client: each of its users joins it, and leaves before it is freed. */
 void kube_client_join(struct kube_client *c);
 void kube_client_leave(struct kube_client *c);
 
 /** Notes and logs, once, that requests for this kind fail; `missing`: Pintle does without. `what`
  * is not copied. */
 void kube_client_tell(struct kube_client *c, const char *what, const char *why, bool missing);
-/** They succeed. */
+/** Notes that they succeed. */
 void kube_client_well(struct kube_client *c, const char *what);
 
 const char *kube_client_server(const struct kube_client *c); /* "https://10.96.0.1:443" */
-/** The namespace that pintled runs in, or that the kubeconfig's context names. */
+/** Returns the namespace that pintled runs in, or that the kubeconfig's context names. */
 const char *kube_client_namespace(const struct kube_client *c);
 uv_loop_t *kube_client_loop(const struct kube_client *c);
 const struct kube_times *kube_client_times(const struct kube_client *c);

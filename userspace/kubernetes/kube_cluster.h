@@ -23,7 +23,7 @@ struct kube_cluster;
  * it), or -ENOMEM, logged. */
 int kube_cluster_new(uv_loop_t *loop, struct kube_client *client, void (*changed)(void *arg),
 		     void *arg, struct kube_cluster **out);
-/** The loop must then run until it has no handles left. NULL is fine. */
+/** Frees it; the loop must then run until it has no handles left. NULL is fine. */
 void kube_cluster_free(struct kube_cluster *c);
 
 /** Says which node of the cluster this one is. Returns 0 or -ENOMEM, logged. */
@@ -33,12 +33,12 @@ int kube_cluster_at(struct kube_cluster *c, const char *node);
  * called on the loop when they, or what their namespaces say of them, may have changed. Pintle does
  * without them where it has no right to them. Returns 0 or -ENOMEM, logged. */
 int kube_cluster_watch_pods(struct kube_cluster *c, void (*changed)(void *arg), void *arg);
-/** The node's pods, as struct kube_pod; NULL: they are not watched. */
+/** Returns the node's pods, as struct kube_pod; NULL: they are not watched. */
 const struct kube_store *kube_cluster_pods(const struct kube_cluster *c);
-/** Whether these are known, and what their namespaces say of them. */
+/** Returns whether these are known, and what their namespaces say of them. */
 bool kube_cluster_pods_known(const struct kube_cluster *c);
-/** Whether the pod's connections go on as they came, by its own word, its namespace's or a mesh's.
- */
+/** Returns whether the pod's connections go on as they came, by its own word, its namespace's or a
+ * mesh's. */
 bool kube_cluster_left_alone(const struct kube_cluster *c, const struct kube_pod *pod);
 
 /** Begins to watch the slices of the DCGM exporter's Service, for the figures of pods' GPUs.
@@ -54,18 +54,18 @@ int kube_cluster_pools(struct kube_cluster *c, struct config_founds *out);
 
 /* Whether a page of one of the pool's servers was read, or none is needed. */
 typedef bool (*kube_is_read_fn)(void *arg, const char *pool);
-/** What the configuration made of those pools, of which `applied` says whether it runs: for
+/** Takes what the configuration made of those pools, of which `applied` says whether it runs: for
  * conditions and Events. */
 void kube_cluster_judged(struct kube_cluster *c, const struct config_founds *pools, bool applied,
 			 kube_is_read_fn is_read, void *arg);
-/** Whether nothing changed since kube_cluster_judged(), so that what it said holds for these pools.
- */
+/** Returns whether nothing changed since kube_cluster_judged(), so that what it said holds for
+ * these pools. */
 bool kube_cluster_is_judged(const struct kube_cluster *c);
 
-/** How much of the room for pools the configuration file's own take: found ones get what is left.
- */
+/** Sets how much of the room for pools the configuration file's own take: found ones get what is
+ * left. */
 void kube_cluster_room(struct kube_cluster *c, struct kube_amount taken);
-/** Where policies may name frontends; copied, up to KUBE_MAX_ALLOWED. */
+/** Sets where policies may name frontends; copied, up to KUBE_MAX_ALLOWED. */
 #define KUBE_MAX_ALLOWED 64
 void kube_cluster_allow(struct kube_cluster *c, const struct frontend_addr *prefixes, size_t count);
 
@@ -81,10 +81,10 @@ struct kube_left {
 	bool outside; /* a steered Service has node ports, a load balancer or external IPs */
 };
 void kube_cluster_left(const struct kube_cluster *c, struct kube_left *out);
-/** Whether this daemon writes the cluster's conditions and Events. */
+/** Returns whether this daemon writes the cluster's conditions and Events. */
 bool kube_cluster_leads(const struct kube_cluster *c);
 
-/** Whether the list of Services, and those of their slices, were complete once. */
+/** Returns whether the list of Services, and those of their slices, were complete once. */
 bool kube_cluster_listed(const struct kube_cluster *c);
 
 #endif

@@ -20,12 +20,12 @@ struct kube_event_said {
 	unsigned int count;
 };
 
-/** The Event's path, without a query: its name is the object's, with `hash`, in hexadecimal
+/** Writes the Event's path, without a query: its name is the object's, with `hash`, in hexadecimal
  * digits. */
 #define KUBE_EVENT_PATH_SIZE (KUBE_LABEL_SIZE + KUBE_NAME_SIZE + 64)
 void kube_event_path(const struct kube_event_said *said, uint64_t hash,
 		     char path[KUBE_EVENT_PATH_SIZE]);
-/** The Event as JSON text, which the caller frees; NULL: out of memory. */
+/** Returns the Event as JSON text, which the caller frees; NULL: out of memory. */
 char *kube_event_body(const struct kube_event_said *said, uint64_t hash);
 
 #endif

@@ -23,13 +23,13 @@ struct kube_lease;
  * without success. Returns NULL without memory. */
 struct kube_lease *kube_lease_new(struct kube_client *c, const char *identity,
 				  void (*changed)(void *arg), void *arg);
-/** Does not give the Lease up. NULL is fine. Must not be called from `changed`. */
+/** Frees it without giving the Lease up. NULL is fine. Must not be called from `changed`. */
 void kube_lease_free(struct kube_lease *l);
-/** Whether this daemon has it. */
+/** Returns whether this daemon has it. */
 bool kube_lease_held(const struct kube_lease *l);
 const char *kube_lease_identity(const struct kube_lease *l);
 
-/** The identity of pintled in this network namespace of this machine. */
+/** Writes the identity of pintled in this network namespace of this machine. */
 #define KUBE_IDENTITY_SIZE 128
 const char *kube_lease_own(char buf[KUBE_IDENTITY_SIZE]);
 

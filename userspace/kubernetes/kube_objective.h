@@ -22,8 +22,8 @@ int kube_objective_read(const cJSON *object, struct kube_objective *out, char wh
 /* The kind in the group llm-d.ai, and in the group that it had before. */
 extern const struct kube_kind kube_objectives, kube_former_objectives;
 
-/** The keys of the pool "SPACE/POOL" (NULL: it has none) with the priorities that objectives give
- * its classes. Returns 0 with *out, which the caller frees, NULL without keys; or -ENOMEM. */
+/** Makes the keys of the pool "SPACE/POOL" (NULL: it has none) with the priorities that objectives
+ * give its classes. Returns 0 with *out, which the caller frees, NULL without keys; or -ENOMEM. */
 int kube_objectives_apply(const struct kube_objective *const *all, size_t count, const char *space,
 			  const char *pool, const char *keys, char **out);
 

@@ -76,7 +76,7 @@ struct kube_page {
 /** Reads a page of a list. Returns 0 with *out, or -EBADMSG. */
 int kube_page_read(const char *text, size_t size, struct kube_page *out);
 
-/** An object's name, "NAMESPACE/NAME"; false: it has none that the API allows. */
+/** Writes an object's name, "NAMESPACE/NAME"; false: it has none that the API allows. */
 #define KUBE_KEY_SIZE (KUBE_LABEL_SIZE + KUBE_NAME_SIZE)
 bool kube_object_key(const cJSON *object, char key[KUBE_KEY_SIZE]);
 
@@ -209,7 +209,7 @@ struct kube_pod {
 int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE]);
 void kube_pod_clear(struct kube_pod *p);
 
-/** Whether the pod's connections go on as they came, in a namespace that says this. */
+/** Returns whether the pod's connections go on as they came, in a namespace that says this. */
 bool kube_pod_left_alone(const struct kube_pod *p, enum kube_steer space);
 
 /* ---- labels ---------------------------------------------------------------------------- */
@@ -219,10 +219,10 @@ bool kube_pod_left_alone(const struct kube_pod *p, enum kube_steer space);
  * label, or one that is none; or -ENOMEM. */
 int kube_selector(const cJSON *labels, char **out);
 
-/** Whether the pod carries all labels of one of these selectors: "app=prometheus role=gw,tier=2".
- */
+/** Returns whether the pod carries all labels of one of these selectors: "app=prometheus
+ * role=gw,tier=2". */
 bool kube_selects(const char *selectors, const struct kube_pod *p);
-/** Whether the text is a list of selectors, as kube_selects() takes it. */
+/** Returns whether the text is a list of selectors, as kube_selects() takes it. */
 bool kube_is_selectors(const char *text);
 
 #endif

@@ -31,11 +31,11 @@ struct kube_parents {
 int kube_parents_read(const cJSON *object, struct kube_parents *out);
 void kube_parents_clear(struct kube_parents *p);
 
-/** The entry for that Service; NULL: there is none. */
+/** Returns the entry for that Service; NULL: there is none. */
 const struct kube_parent *kube_parent_of(const struct kube_parents *p, const char *service);
 
-/** The object that makes these the pool's parents, for server-side apply, as text, which the caller
- * frees; NULL: no memory. Without one it gives the list up. */
+/** Returns the object that makes these the pool's parents, for server-side apply, as text, which
+ * the caller frees; NULL: no memory. Without one it gives the list up. */
 char *kube_parents_status(const char *space, const char *pool, const struct kube_parents *p);
 
 #endif

@@ -5,11 +5,11 @@
 
 #include "kube_objects.h"
 
-/** The object's member; NULL: it has none. */
+/** Returns the object's member; NULL: it has none. */
 const cJSON *kube_member(const cJSON *object, const char *name);
-/** The member's text; NULL: it has none. */
+/** Returns the member's text; NULL: it has none. */
 const char *kube_text(const cJSON *object, const char *name);
-/** Whether the member is that text. */
+/** Returns whether the member is that text. */
 bool kube_text_is(const cJSON *object, const char *name, const char *text);
 /** Copies a text, which is fit for messages, requests and the configuration: a-z, 0-9, "-" and ".",
  * beginning and ending with a letter or digit, as the API has all names. Returns false, with `to`
@@ -23,13 +23,13 @@ int kube_take_id(const cJSON *metadata, char space[KUBE_LABEL_SIZE], char *name,
 		 char why[KUBE_WHY_SIZE]);
 /** Copies a text of these characters alone; "" where it is another (or NULL), or too long. */
 void kube_take_plain(const char *text, const char *allowed, char *to, size_t size);
-/** The same for a time, "2026-11-21T07:20:25Z". */
+/** Copies a time, "2026-11-21T07:20:25Z". */
 void kube_take_time(const char *text, char to[KUBE_TIME_SIZE]);
 /** Reads an IP address; false: it is none. */
 bool kube_take_address(const char *text, struct addr *to);
-/** A port's number; 0: it is none. */
+/** Returns a port's number; 0: it is none. */
 uint16_t kube_port(const cJSON *value);
-/** A count, above 0 and exact; 0: it is none. */
+/** Returns a count, above 0 and exact; 0: it is none. */
 int64_t kube_count(const cJSON *value);
 
 #endif

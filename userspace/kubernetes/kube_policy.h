@@ -49,12 +49,12 @@ void kube_policy_clear(struct kube_policy *p);
 /** For a kube_store. */
 extern const struct kube_kind kube_policies;
 
-/** The policy's target by that name; NULL: it has none. */
+/** Returns the policy's target by that name; NULL: it has none. */
 const struct kube_target *kube_policy_target(const struct kube_policy *p,
 					     enum kube_target_kind kind, const char *name);
 
-/** The object that writes these conditions into the policy's status, for server-side apply, as
- * text, which the caller frees; NULL: no memory. */
+/** Returns the object that writes these conditions into the policy's status, for server-side apply,
+ * as text, which the caller frees; NULL: no memory. */
 char *kube_policy_status(const struct kube_policy *p,
 			 const struct kube_condition conditions[KUBE_CONDITIONS]);
 

@@ -10,7 +10,8 @@
 #include "kube_making.h"
 #include "kube_objects.h"
 
-/** Whether the label says that the Service's connections are steered, now or by `pintle mode`. */
+/** Returns whether the label says that the Service's connections are steered, now or by `pintle
+ * mode`. */
 bool kube_is_steered(const struct kube_service *s);
 
 /* This node. */
@@ -67,22 +68,23 @@ int kube_pools_add(struct config_founds *p, const struct kube_service *s,
  * what is against it, "": nothing; or -ENOMEM. To be called once the members are there. */
 int kube_pools_intercept(struct kube_making *m, const struct kube_service *s,
 			 const struct kube_parts *parts, char why[KUBE_WHY_SIZE]);
-/** The page with the figures of that node's GPUs; "": there is none. Returns buf. */
+/** Returns the page with the figures of that node's GPUs; "": there is none. Returns buf. */
 const char *kube_gpus(const struct kube_here *here, const char *node, char buf[KUBE_PAGE_SIZE]);
-/** Where that node is, seen from this one: enum config_place_of. */
+/** Returns where that node is, seen from this one: enum config_place_of. */
 uint32_t kube_place(const struct kube_here *here, const char *node, const char *zone);
 
-/** Whether the Service as a whole is left to kube-proxy, whatever its endpoints are; then `why`. */
+/** Returns whether the Service as a whole is left to kube-proxy, whatever its endpoints are; then
+ * `why`. */
 bool kube_pools_leave(const struct kube_service *s, char why[KUBE_WHY_SIZE]);
 /** Adds the Service's ClusterIPs with each of its ports, and the prefixes with such a port. Returns
  * 0 or -ENOMEM. */
 int kube_pools_frontends(struct kube_making *m, const struct kube_service *s,
 			 const struct kube_extra *extra);
-/** Whether both Services have the same pods, and ask for the same: their frontends may be of one
- * pool. */
+/** Returns whether both Services have the same pods, and ask for the same: their frontends may be
+ * of one pool. */
 bool kube_pools_alike(const struct kube_service *a, const struct kube_service *b);
 
-/** Whether the pool's name says that it is of that Service. */
+/** Returns whether the pool's name says that it is of that Service. */
 bool kube_pool_is_of(const char *pool, const char *service_key);
 
 #endif

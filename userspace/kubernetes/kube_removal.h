@@ -29,7 +29,7 @@ struct kube_marker {
 };
 extern const struct kube_kind kube_markers;
 
-/** The path of the DaemonSet, whose uid the marker names. */
+/** Writes the path of the DaemonSet, whose uid the marker names. */
 #define KUBE_DAEMONSET_PATH_SIZE 160
 const char *kube_daemonset_path(const struct kube_client *c, char buf[KUBE_DAEMONSET_PATH_SIZE]);
 
@@ -39,9 +39,9 @@ struct kube_removal;
  * is called on the loop when kube_removal_stands() has changed. Returns NULL without memory. */
 struct kube_removal *kube_removal_new(struct kube_client *c, bool stands,
 				      void (*changed)(void *arg), void *arg);
-/** Must not be called from `changed`. NULL is fine. */
+/** Frees it; must not be called from `changed`. NULL is fine. */
 void kube_removal_free(struct kube_removal *r);
-/** Whether the marker stands for the DaemonSet that there is, as far as is known. */
+/** Returns whether the marker stands for the DaemonSet that there is, as far as is known. */
 bool kube_removal_stands(const struct kube_removal *r);
 /** Says, once the marker is known, that this node, which has that name, is detached. */
 void kube_removal_detached(struct kube_removal *r, const char *node);

@@ -27,7 +27,7 @@ bool kube_request_busy(const struct kube_request *r);
 void kube_request_send(struct kube_request *r, const char *method, const char *path,
 		       const char *body);
 
-/** The time now, as the API has it: "2026-11-21T07:20:25Z". */
+/** Writes the time now, as the API has it: "2026-11-21T07:20:25Z". */
 #define KUBE_NOW_SIZE 32
 const char *kube_now(char buf[KUBE_NOW_SIZE]);
 

@@ -55,12 +55,13 @@ struct kube_store *kube_store_new(struct kube_client *c, const struct kube_kind 
 /** Ends the watch, and forgets the objects. Must not be called from `changed`. NULL is fine. */
 void kube_store_free(struct kube_store *s);
 
-/** Whether the objects are known: they were listed completely, or are missing. */
+/** Returns whether the objects are known: they were listed completely, or are missing. */
 bool kube_store_known(const struct kube_store *s);
 /** For what reason there are no such objects at all, for people; NULL: there may be. */
 const char *kube_store_missing(const struct kube_store *s);
 
-/** The objects, in no order; NULL: there are no more. Those that cannot be read are among them. */
+/** Returns the objects, in no order; NULL: there are no more. Those that cannot be read are among
+ * them. */
 struct kube_item *kube_store_first(const struct kube_store *s);
 struct kube_item *kube_store_find(const struct kube_store *s, const char *key);
 size_t kube_store_count(const struct kube_store *s);

@@ -26,7 +26,7 @@ struct kube_teller;
 
 /** Returns NULL without memory. */
 struct kube_teller *kube_teller_new(struct kube_client *c);
-/** NULL is fine. */
+/** Frees it; NULL is fine. */
 void kube_teller_free(struct kube_teller *t);
 
 void kube_teller_begin(struct kube_teller *t);

@@ -47,16 +47,16 @@ struct kube_watch_callbacks {
  * logged. */
 int kube_client_new(uv_loop_t *loop, struct kube_access *a, const struct kube_times *times,
 		    struct kube_client **out);
-/** All its watches were freed. The loop must then run until it has no handles left. NULL is fine.
- */
+/** Frees the client, whose watches were all freed. The loop must then run until it has no handles
+ * left. NULL is fine. */
 void kube_client_free(struct kube_client *c);
-/** Why requests for some kind fail, for people; NULL: none does. What is missing(), and may be, is
- * no trouble. */
+/** Returns why requests for some kind fail, for people; NULL: none does. What is missing(), and may
+ * be, is no trouble. */
 const char *kube_client_trouble(const struct kube_client *c);
-/** The i-th thing that is missing, as in "inferencepools: HTTP status 404, ..."; NULL: there are no
- * more. */
+/** Returns the i-th thing that is missing, as in "inferencepools: HTTP status 404, ..."; NULL:
+ * there are no more. */
 const char *kube_client_missing(const struct kube_client *c, size_t i);
-/** How many requests failed, and were made, so far. */
+/** Returns how many requests failed, and were made, so far. */
 uint64_t kube_client_failures(const struct kube_client *c);
 uint64_t kube_client_requests(const struct kube_client *c);
 
@@ -72,7 +72,7 @@ struct kube_watch *kube_watch_get(struct kube_client *c, const char *what, const
 				  const struct kube_watch_callbacks *callbacks, void *arg);
 /** Ends it. Must not be called from a callback of any watch. NULL is fine. */
 void kube_watch_free(struct kube_watch *w);
-/** Why its objects are missing; NULL: they are not, or it was not answered yet. */
+/** Returns why its objects are missing; NULL: they are not, or it was not answered yet. */
 const char *kube_watch_missing(const struct kube_watch *w);
 
 #endif

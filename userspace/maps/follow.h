@@ -30,11 +30,11 @@ struct follow {
 /** Takes a free slot, and follows. `m` is writable, and outlives *out, which the caller ends
  * (follow_end()). Returns 0; -EBUSY if no slot is free; or another -errno. Does not log. */
 int follow_begin(const struct maps *m, const struct follow_asked *asked, struct follow *out);
-/** To be called every second: keeps the slot, follows `pool` from now on, which may be a new one of
+/** Keeps the slot, if called every second, follows `pool` from now on, which may be a new one of
  * the same name, and deletes decisions that no connection came of. Returns 0; or -ESTALE if it came
  * so late that another follower has the slot, or has cleared it: then only follow_end() is left. */
 int follow_renew(struct follow *f, const struct pintle_ref *pool);
-/** The slot, in which the kernel counts; NULL: another follower may have it. */
+/** Returns the slot, in which the kernel counts; NULL: another follower may have it. */
 const struct pintle_follower *follow_counts(const struct follow *f);
 /** Frees slots and rings of followers that were killed. To be called now and then; followers do so
  * themselves where no daemon runs. `m` is writable. */

@@ -22,8 +22,8 @@
 /** Where the kernel shows its types. */
 #define KERNEL_BTF "/sys/kernel/btf/vmlinux"
 
-/** Whether a program can hand a connection to a listener together with its first segment. Also
- * false if the kernel's BTF cannot be read. */
+/** Returns whether a program can hand a connection to a listener together with its first segment.
+ * Also false if the kernel's BTF cannot be read. */
 bool kernel_hands_over(void);
 
 /* Where the kernel counts the softirqs that run, or are disabled, by which the lookup hook tells a

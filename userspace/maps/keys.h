@@ -7,10 +7,10 @@
 
 #include "../net/addr.h"
 
-/** The key of a prefix and port in the node's own scope. */
+/** Returns the key of a prefix and port in the node's own scope. */
 struct pintle_frontend_key key_of_frontend(const struct frontend_addr *f);
-/** The prefix and port of a key. A prefix length out of range, which Pintle never writes, comes out
- * as 0 or 128 bits. */
+/** Returns the prefix and port of a key. A prefix length out of range, which Pintle never writes,
+ * comes out as 0 or 128 bits. */
 struct frontend_addr frontend_of_key(const struct pintle_frontend_key *k);
 
 #endif

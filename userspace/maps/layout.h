@@ -29,10 +29,11 @@ struct layout {
  * and *out (free() it); NULL for the type 0, which is none; or -errno, not logged. */
 int layout_read(const struct btf *btf, uint32_t type, struct layout **out);
 
-/** Whether both have the same members at the same places. Two that are NULL are the same. */
+/** Returns whether both have the same members at the same places. Two that are NULL are the
+ * same. */
 bool layout_same(const struct layout *a, const struct layout *b);
 
-/** A number that two different layouts do not share; 0 for NULL. */
+/** Returns a number that two different layouts do not share; 0 for NULL. */
 uint64_t layout_hash(const struct layout *l);
 
 /* `count` numbers go from one place to another. Where sizes differ, numbers are cut or extended. */

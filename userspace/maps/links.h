@@ -59,7 +59,7 @@ struct link_pool {
 	uint32_t class_count;
 };
 
-/** Whether a pool needs the link. */
+/** Returns whether a pool needs the link. */
 static inline bool link_is_for(const struct link_kind *k, const struct link_pool *p)
 {
 	if (k->decided_by && k->decided_by == p->decided_by)
@@ -69,13 +69,13 @@ static inline bool link_is_for(const struct link_kind *k, const struct link_pool
 	return k->key && (k->key == p->key_kind || k->key == p->group_kind);
 }
 
-/** The hook's name in messages: "lookup", "sockops_servers". */
+/** Returns the hook's name in messages: "lookup", "sockops_servers". */
 static inline const char *link_hook(const struct link_kind *k)
 {
 	return k->pin + sizeof("link_") - 1;
 }
 
-/** Whether a link is attached. The kernel reports 0 as inode or cgroup id once the network
+/** Returns whether a link is attached. The kernel reports 0 as inode or cgroup id once the network
  * namespace or the cgroup is gone, or the link was detached by force. */
 static inline bool link_is_attached(const struct bpf_link_info *info)
 {

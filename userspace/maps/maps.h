@@ -78,13 +78,13 @@ struct maps {
 
 /** Writes the name of the directory that holds the pins, "BPFFS/vN", into buf; cut to `size`. */
 void maps_dir(const char *bpffs, char *buf, size_t size);
-/** The same for pins of the layout `version`. */
+/** Writes the directory of pins of the layout `version`. */
 void maps_dir_of(const char *bpffs, int version, char *buf, size_t size);
 
 /* An empty directory in the pins' own: Pintle is taken off all nodes of its cluster, and pintled
  * stands by. */
 #define PINS_REMOVED "removed"
-/** Whether it is there. */
+/** Returns whether it is there. */
 bool maps_removed(const char *bpffs);
 
 /** Opens the pins under BPFFS/vN and checks that each has the layout of abi.h. Returns 0 with *out,
@@ -93,7 +93,7 @@ bool maps_removed(const char *bpffs);
  *   -EPROTO       pins of another layout, or incomplete ones (logged, with what to do)
  *   another errno as the kernel gave it (logged by the caller). */
 int maps_open(const char *bpffs, enum maps_access access, struct maps **out);
-/** The same for the directory of pins itself, such as one that is being staged. */
+/** Opens the directory of pins itself as maps_open() does, such as one that is being staged. */
 int maps_open_dir(const char *dir, enum maps_access access, struct maps **out);
 /** Closes the maps and frees `m`; NULL is fine. */
 void maps_close(struct maps *m);
@@ -117,8 +117,8 @@ int maps_put(const struct maps *m, enum map_id id, const void *key, const void *
 int maps_prune(const struct maps *m, enum map_id id,
 	       bool (*is_wanted)(const void *key, const void *arg), const void *arg);
 
-/** Whether pins of another layout than PINTLE_ABI_VERSION are under bpffs. Fills *version: with the
- * newest, if there are several. */
+/** Returns whether pins of another layout than PINTLE_ABI_VERSION are under bpffs. Fills *version:
+ * with the newest, if there are several. */
 bool maps_other_version(const char *bpffs, unsigned int *version);
 
 #endif

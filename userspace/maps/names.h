@@ -7,20 +7,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/** What the name of an endpoint ends in, behind its pod's and its rank's, if it is the pod's
- * address of its second family in a cluster. No pod can be called so. */
+/** Returns what the name of an endpoint ends in, behind its pod's and its rank's, if it is the
+ * pod's address of its second family in a cluster. No pod can be called so. */
 static inline const char *second_family(bool v4)
 {
 	return v4 ? "..ipv4" : "..ipv6";
 }
 
-/** The name of an enum pintle_outcome ("sticky", ...), pintle_mode ("enforce", ...),
+/** Returns the name of an enum pintle_outcome ("sticky", ...), pintle_mode ("enforce", ...),
  * pintle_requests ("as-they-come", ...), pintle_oneshot ("rewritten_connection", ...),
- * pintle_decide ("connection", ...), pintle_hand ("asked", ...), pintle_hold
- * ("joined", ...), pintle_key ("source", ...), pintle_hook ("connect", ...), pintle_failure
- * ("refused", ...), pintle_ending
- * ("closed", ...) or pintle_unfit ("unhealthy", ...; "" for PINTLE_UNFIT_NOT). A value read from a
- * map may be anything: "unknown" when it has no name. Never NULL, static. */
+ * pintle_decide ("connection", ...), pintle_hand ("asked", ...), pintle_hold ("joined", ...),
+ * pintle_key ("source", ...), pintle_hook ("connect", ...), pintle_failure ("refused", ...),
+ * pintle_ending ("closed", ...) or pintle_unfit ("unhealthy", ...; "" for PINTLE_UNFIT_NOT). A
+ * value read from a map may be anything: "unknown" when it has no name. Never NULL, static. */
 const char *outcome_name(uint32_t outcome);
 const char *mode_name(uint32_t mode);
 const char *admission_name(uint32_t admission);
@@ -41,7 +40,8 @@ const char *request_end_name(uint32_t end);
 const char *unfit_name(uint32_t unfit);
 const char *failing_name(uint32_t failing);
 
-/** One line on what the value means, for help and documentation; "" when unknown. Static. */
+/** Returns one line on what the value means, for help and documentation; "" when unknown.
+ * Static. */
 const char *outcome_help(uint32_t outcome);
 const char *mode_help(uint32_t mode);
 const char *oneshot_help(uint32_t oneshot);
@@ -53,14 +53,14 @@ const char *failure_help(uint32_t failure);
 const char *unfit_help(uint32_t unfit);
 const char *failing_help(uint32_t failing);
 
-/** The value whose name is exactly `text`. Returns 0, or -EINVAL with the out-parameter
+/** Finds the value whose name is exactly `text`. Returns 0, or -EINVAL with the out-parameter
  * untouched. */
 int outcome_parse(const char *text, uint32_t *outcome);
 int mode_parse(const char *text, uint32_t *mode);
 int requests_parse(const char *text, uint32_t *requests);
 int key_parse(const char *text, uint32_t *key);
 
-/** The id of the client with that name (struct pintle_client), the same on every node. */
+/** Returns the id of the client with that name (struct pintle_client), the same on every node. */
 uint64_t client_id(const char *name);
 
 #endif

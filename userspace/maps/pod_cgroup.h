@@ -7,12 +7,12 @@
 
 #include <pintle/abi.h>
 
-/** Whether the cgroup at `path`, below the cgroup2 root, is a pod's. If so, `name` becomes
+/** Returns whether the cgroup at `path`, below the cgroup2 root, is a pod's. If so, `name` becomes
  * "pod/UID". */
 bool pod_cgroup(const char *path, char name[PINTLE_CLIENT_NAME_SIZE]);
 
-/** The same of a cgroup that is a pod's or anywhere below it, such as a container's. The uppermost
- * counts: what a container makes below its own cgroup does not rename it. */
+/** Returns that of a cgroup that is a pod's or anywhere below it, such as a container's. The
+ * uppermost counts: what a container makes below its own cgroup does not rename it. */
 bool pod_cgroup_above(const char *path, char name[PINTLE_CLIENT_NAME_SIZE]);
 
 #endif

@@ -43,16 +43,16 @@ enum state_endpoint_state {
 		STATE_COUNT
 };
 
-/** Names and one-line explanations; static; never NULL. */
+/** Return names and one-line explanations; static; never NULL. */
 const char *state_name(enum state_endpoint_state s);
 const char *state_help(enum state_endpoint_state s);
 
-/** "unsteerable: mptcp", and its cure, for a PINTLE_UNSTEERABLE_*. Static; NULL for 0; an unknown
- * reason has a text too. */
+/** Return "unsteerable: mptcp", and its cure, for a PINTLE_UNSTEERABLE_*. Static; NULL for 0; an
+ * unknown reason has a text too. */
 const char *unsteerable_text(uint32_t reason);
 const char *unsteerable_cure(uint32_t reason);
-/** Whether the reason is that the listener is a stranger: the kernel could steer to it, but it is
- * not believed to be the endpoint's server. */
+/** Returns whether the reason is that the listener is a stranger: the kernel could steer to it, but
+ * it is not believed to be the endpoint's server. */
 static inline bool unsteerable_stranger(uint32_t reason)
 {
 	return reason >= PINTLE_UNSTEERABLE_OWNER && reason <= PINTLE_UNSTEERABLE_ADDRESS;
@@ -311,8 +311,8 @@ static inline void state_freep(struct state **s)
 	state_free(*s);
 }
 
-/** What the pool's newest A/B test measured, which may run or be over: *out, as it is in the map.
- * False if there is none. */
+/** Reads what the pool's newest A/B test measured, which may run or be over: *out, as it is in the
+ * map. False if there is none. */
 bool state_trial_result(const struct maps *m, const struct state_pool *p,
 			struct pintle_trial_result *out);
 
@@ -321,7 +321,7 @@ bool state_trial_result(const struct maps *m, const struct state_pool *p,
 int state_rest(const struct maps *m, uint32_t pool, uint32_t generation, struct pintle_rest *out,
 	       uint32_t *families);
 
-/** " for IPv4" or " for IPv6", if it rests for that family alone. */
+/** Returns " for IPv4" or " for IPv6", if it rests for that family alone. */
 const char *state_rest_words(uint32_t families);
 
 /** Adds the pool's decisions by outcome to `sums` (PINTLE_OUTCOME_COUNT of them), and all of them
@@ -332,12 +332,13 @@ int state_decisions(const struct maps *m, uint32_t pool, uint64_t *sums, uint64_
  * (PINTLE_OUTCOME_COUNT of them). */
 uint64_t outcomes_with(const uint64_t *by, enum pintle_outcome_trait trait);
 
-/** The mode that holds, of a pool with this one by its configuration, while a daemon runs. */
+/** Returns the mode that holds, of a pool with this one by its configuration, while a daemon
+ * runs. */
 uint32_t state_mode_now(const struct maps *m, const struct pintle_ref *pool, uint32_t configured);
 
-/** The pool, or NULL if it is gone. */
+/** Returns the pool, or NULL if it is gone. */
 const struct state_pool *state_pool_find(const struct state *s, const struct pintle_ref *ref);
-/** The endpoint, or NULL if it is gone. */
+/** Returns the endpoint, or NULL if it is gone. */
 const struct state_endpoint *state_endpoint_find(const struct state *s,
 						 const struct pintle_ref *ref);
 
@@ -350,8 +351,8 @@ struct state_pod {
 	struct addr addresses[2]; /* `::`: it has no such of its own */
 };
 
-/** The pods of this node that the daemon knows: *out, which the caller frees, NULL if there are
- * none, and *n. Returns 0 or -ENOMEM. */
+/** Reads the pods of this node that the daemon knows: *out, which the caller frees, NULL if there
+ * are none, and *n. Returns 0 or -ENOMEM. */
 int state_pods_read(const struct maps *m, struct state_pod **out, size_t *n);
 
 #define STATE_KEY_SIZE 352 /* "serviceAccount:NAMESPACE/NAME" and more */
@@ -396,7 +397,7 @@ struct state_session {
 	double class_seconds; /* since it was given */
 };
 
-/** The sessions whose bindings hold, that is, were used within the pool's ttl, and are to an
+/** Reads the sessions whose bindings hold, that is, were used within the pool's ttl, and are to an
  * endpoint that exists; and those to which an operator gave a class. They are in the order of
  * pools, then of ids. Returns 0 with *out, which the caller frees (NULL if there are none), and *n;
  * or -errno, both untouched. */
@@ -414,24 +415,24 @@ struct state_tenant {
 	struct pintle_tenant_minute minute; /* looked_ns 0: pintled says nothing of it now */
 };
 
-/** The tenants of all pools, in the order of pools, then of texts. Returns 0 with *out, which the
- * caller frees (NULL if there are none), and *n; or -errno, both untouched. */
+/** Reads the tenants of all pools, in the order of pools, then of texts. Returns 0 with *out, which
+ * the caller frees (NULL if there are none), and *n; or -errno, both untouched. */
 int state_tenants(const struct maps *m, const struct state *s, struct state_tenant **out,
 		  size_t *n);
-/** Whether there is a quota for the tenant: *out. */
+/** Returns whether there is a quota for the tenant: *out. */
 bool state_quota(const struct maps *m, const struct pintle_affinity_key *tenant,
 		 struct pintle_quota *out);
-/** Whether the tenant may have no further connection, as the hooks judge it. Fills in the key, the
- * quota and in_flight of *out. */
+/** Returns whether the tenant may have no further connection, as the hooks judge it. Fills in the
+ * key, the quota and in_flight of *out. */
 bool state_tenant_full(const struct maps *m, const struct pintle_affinity_key *key, uint64_t now,
 		       struct state_tenant *out);
 
-/** Whether the endpoint has loaded the adapter that the model is. */
+/** Returns whether the endpoint has loaded the adapter that the model is. */
 bool state_adapter_is_at(const struct state_model *m, const struct state_endpoint *e);
-/** The pool's row for requests that name this model: its own, or that of all others. NULL: the pool
- * has no models. */
+/** Returns the pool's row for requests that name this model: its own, or that of all others. NULL:
+ * the pool has no models. */
 const struct state_model *state_model_find(const struct state_pool *p, const char *name);
-/** The name of the adapter with this number; NULL: there is none. */
+/** Returns the name of the adapter with this number; NULL: there is none. */
 const char *state_adapter_name(const struct state *s, uint32_t adapter);
 
 /** Calls `each` for every binding, expired or not, in both maps or in the given one. Bindings that
@@ -447,15 +448,15 @@ int state_bindings_of(const struct maps *m, enum map_id map, state_binding_fn ea
  * if the session was not bound; or -errno. */
 int state_unbind(const struct maps *m, const struct pintle_affinity_key *key, bool current);
 
-/** A session key as text, as `pintle sessions` shows it, and back, as `pintle unbind` takes it.
- * `buf` has STATE_KEY_SIZE bytes, and is returned. Parsing takes further forms: cgroup:NAME,
+/** Writes a session key as text, as `pintle sessions` shows it, and back, as `pintle unbind` takes
+ * it. `buf` has STATE_KEY_SIZE bytes, and is returned. Parsing takes further forms: cgroup:NAME,
  * cgroup:/PATH, pod:NAMESPACE/NAME (for state_session_resolve()), and hint=TEXT, which needs the
  * node's hint_key (NULL refuses that form) and may mean sessions of several clients. It returns 0;
  * or -EINVAL, *key untouched. */
 const char *state_session_format(const struct pintle_session_key *key, char *buf);
 int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle_session_key *key);
 
-/** The keys under which the pool may hold the session `asked`, one for each i from 0 on:
+/** Finds the keys under which the pool may hold the session `asked`, one for each i from 0 on:
  *   - `asked` itself;
  *   - for a client's address, its prefix that counts in this pool: 10.0.0.0/24 for 10.0.0.7;
  *   - for a destination, its bits beyond each of the pool's frontends: ::42 for fd77::42 and the
@@ -465,9 +466,9 @@ int state_session_parse(const char *text, const __u64 hint_key[2], struct pintle
 bool state_session_in_pool(const struct state_pool *p, const struct pintle_session_key *asked,
 			   size_t i, struct pintle_session_key *out);
 
-/** Whether `asked`, parsed from a text, means the session that the pool holds under `key`: `key`
- * is one of the keys of state_session_in_pool(), or, for hint=TEXT, any client's key with that
- * hint. */
+/** Returns whether `asked`, parsed from a text, means the session that the pool holds under `key`:
+ * `key` is one of the keys of state_session_in_pool(), or, for hint=TEXT, any client's key with
+ * that hint. */
 bool state_session_meant(const struct state_pool *p, const struct pintle_session_key *asked,
 			 const struct pintle_session_key *key);
 
@@ -530,9 +531,9 @@ struct state_prompt {
 int state_prompt_read(const struct maps *m, const struct pintle_ref *pool, const char *body,
 		      size_t size, uint64_t now_ns, struct state_prompt *out);
 
-/** The keys of the client's session and group in the pool. Return false, *key untouched, where they
- * do not follow from what is known; true with kind NONE where the pool has none. A session
- * hint=TEXT comes out as it was given. */
+/** Finds the keys of the client's session and group in the pool. Return false, *key untouched,
+ * where they do not follow from what is known; true with kind NONE where the pool has none. A
+ * session hint=TEXT comes out as it was given. */
 bool state_client_session(const struct state_pool *p, const struct state_client *c,
 			  struct pintle_session_key *key);
 bool state_client_group(const struct state_pool *p, const struct state_client *c,
@@ -543,19 +544,19 @@ bool state_client_group(const struct state_pool *p, const struct state_client *c
 typedef int (*state_key_fn)(const struct pintle_affinity_key *key, void *arg);
 int state_classified_walk(const struct maps *m, state_key_fn each, void *arg);
 
-/** What is said of the session: by an operator, else by the classifier. `p` is the pool of the
- * key. */
+/** Reads what is said of the session: by an operator, else by the classifier. `p` is the pool of
+ * the key. */
 void state_session_class(const struct maps *m, const struct state_pool *p,
 			 const struct pintle_affinity_key *key, struct state_classified *out);
 
-/** The class of the pool that a connection of the client, and of this session, has, and who gave
- * it; of a hint and of DSCP nothing is known. `port` is the frontend's, 0: not known; `family` is
- * PINTLE_FAMILY_*. */
+/** Finds the class of the pool that a connection of the client, and of this session, has, and who
+ * gave it; of a hint and of DSCP nothing is known. `port` is the frontend's, 0: not known; `family`
+ * is PINTLE_FAMILY_*. */
 uint32_t state_client_class(const struct maps *m, const struct state_pool *p,
 			    const struct state_client *c, const struct pintle_session_key *session,
 			    uint32_t family, uint16_t port, enum state_giver *by);
 
-/** Whether the pool's access keeps the client out. Arguments as above. */
+/** Returns whether the pool's access keeps the client out. Arguments as above. */
 bool state_client_forbidden(const struct maps *m, const struct state_pool *p,
 			    const struct state_client *c, uint32_t family, uint16_t port);
 

@@ -20,17 +20,18 @@ struct event_row {
 extern const struct columns event_columns;
 
 const char *event_type_name(uint32_t type);
-/** Whether the event is about a connection, and not about an endpoint or the events themselves. */
+/** Returns whether the event is about a connection, and not about an endpoint or the events
+ * themselves. */
 bool event_is_of_connection(const struct pintle_event *e);
 bool event_is_closed(const struct pintle_event *e);
-/** How the endpoint failed its client; NULL: it did not. */
+/** Returns how the endpoint failed its client; NULL: it did not. */
 const char *event_failure(const struct pintle_event *e);
 
-/** What ended a connection, by its errno; NULL: it ended in order, or that is no errno. */
+/** Returns what ended a connection, by its errno; NULL: it ended in order, or that is no errno. */
 const char *event_error(uint32_t error);
-/** An address and port as a column shows them. */
+/** Returns an address and port as a column shows them. */
 struct value event_address(const uint8_t address[16], uint16_t port);
-/** The pod's namespace and name; NULL: none. */
+/** Returns the pod's namespace and name; NULL: none. */
 struct value event_pod(const struct state_pod *pod);
 
 /* What is known of the clients of events; all zeros: nothing. */

@@ -171,8 +171,8 @@ struct explain {
  * -EPERM if it has homes, which only root may read; or another -errno. *out is untouched on
  * failure. Does not log. */
 int explain_read(const struct maps *m, const struct explain_asked *asked, struct explain **out);
-/** The same of a decision that the kernel made and traced: with one try, and the candidates that
- * the rule looked at. The policy is the one that holds now. Returns as explain_read(). */
+/** Explains a decision that the kernel made and traced: with one try, and the candidates that the
+ * rule looked at. The policy is the one that holds now. Returns as explain_read(). */
 int explain_traced(const struct maps *m, const struct pintle_trace *t, struct explain **out);
 void explain_free(struct explain *x);
 static inline void explain_freep(struct explain **x)

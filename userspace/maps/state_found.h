@@ -7,7 +7,7 @@
 #include "../config/config.h"
 #include "state.h"
 
-/** Whether the pool's name is that of a cluster's pool, "NAMESPACE/NAME". */
+/** Returns whether the pool's name is that of a cluster's pool, "NAMESPACE/NAME". */
 bool state_is_found(const struct state_pool *p);
 
 /** Makes those pools, in the order of their ids. Returns 0 with *out (config_founds_free() it), or

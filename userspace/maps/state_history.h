@@ -29,8 +29,8 @@ void history_moment_free(struct history_moment *h);
 int history_take(const struct maps *m, const struct state *s, const struct state_pool *p,
 		 struct history_moment *out);
 
-/** The mode that held from the moment `before` until now; PINTLE_MODE_COUNT: several, or not known.
- */
+/** Returns the mode that held from the moment `before` until now; PINTLE_MODE_COUNT: several, or
+ * not known. */
 uint32_t history_mode(const struct pintle_moment_pool *before, uint64_t before_ns,
 		      const struct state_pool *now);
 
@@ -39,8 +39,8 @@ struct history {
 	size_t count;
 };
 
-/** The pool's moments from the last one before `since_ns` on, and now. Returns 0 with *out, which
- * the caller frees; or -errno, *out untouched, not logged. */
+/** Reads the pool's moments from the last one before `since_ns` on, and now. Returns 0 with *out,
+ * which the caller frees; or -errno, *out untouched, not logged. */
 int history_read(const struct maps *m, const struct state *s, const struct state_pool *p,
 		 uint64_t since_ns, struct history **out);
 void history_free(struct history *h);
@@ -49,7 +49,7 @@ static inline void history_freep(struct history **h)
 	history_free(*h);
 }
 
-/** How much a count has grown; one that is smaller has begun anew. */
+/** Returns how much a count has grown; one that is smaller has begun anew. */
 static inline uint64_t history_grown(uint64_t before, uint64_t after)
 {
 	return after >= before ? after - before : after;

@@ -26,7 +26,8 @@
 /* A map may hold any number: counts are cut to this, so that no sum of them overflows. */
 #define STATE_MAX_COUNT 1000000000000000ULL /* 1e15 */
 
-/** The name in `names` at `slot`, if it is of that generation; else KIND#ID, such as "pool#3". */
+/** Reads the name in `names` at `slot`, if it is of that generation; else KIND#ID, such as
+ * "pool#3". */
 void state_read_name(const struct maps *m, uint32_t slot, uint32_t generation, const char *kind,
 		     uint32_t id, char name[PINTLE_NAME_SIZE]);
 
@@ -59,15 +60,15 @@ bool state_read_score(const struct maps *m, uint32_t id, struct pintle_score *sc
  * it has none. Returns 0; -EPERM: only root may open it; or another -errno. */
 int state_read_homes(const struct maps *m, uint32_t pool, struct pintle_homes **out);
 
-/** The key that the kernel makes of a client's address, of which so many bits count. */
+/** Returns the key that the kernel makes of a client's address, of which so many bits count. */
 struct pintle_session_key state_source_key(const struct addr *ip, uint32_t bits_v4,
 					   uint32_t bits_v6);
 
-/** The test of the pool with this override, if it has one that runs: *out. */
+/** Reads the test of the pool with this override, if it has one that runs: *out. */
 bool state_read_trial(const struct maps *m, uint32_t pool, const struct pintle_override *o,
 		      uint64_t now, struct pintle_trial *out);
-/** The pool's mode by a test that runs, as the hooks see it; else `otherwise`. `daemonless` as
- * eligible_daemonless() has it. */
+/** Returns the pool's mode by a test that runs, as the hooks see it; else `otherwise`. `daemonless`
+ * as eligible_daemonless() has it. */
 uint32_t state_trial_mode(const struct pintle_trial *t, bool daemonless, uint64_t now,
 			  uint32_t otherwise);
 
@@ -103,8 +104,8 @@ struct state_known {
 	size_t pod_count;
 };
 
-/** The clients whose names the daemon knows: *out, which the caller frees, and *n. Returns 0 or
- * -ENOMEM. */
+/** Reads the clients whose names the daemon knows: *out, which the caller frees, and *n. Returns 0
+ * or -ENOMEM. */
 int state_clients_read(const struct maps *m, struct pintle_client **out, size_t *n);
 
 /** Writes "cgroup:NAME", "pod:NAMESPACE/NAME" and the like into s->text, and the pod's name into

@@ -32,12 +32,12 @@ static inline void world_freep(struct world **w)
 void world_enter(struct world *w);
 /** Returns 0, or the first -errno that reading a value gave: it then counted as not there. */
 int world_error(const struct world *w);
-/** The next decision's world_seed(). Each decision makes a new one of it. */
+/** Sets the next decision's world_seed(). Each decision makes a new one of it. */
 void world_set_seed(struct world *w, uint64_t seed);
-/** The request that the decisions are for. */
+/** Returns the request that the decisions are for. */
 struct pintle_asking *world_asking(struct world *w);
 
-/** The note of a decision with this terms.note, the only one. */
+/** Returns the note of a decision with this terms.note, the only one. */
 #define WORLD_NOTE 1
 struct pintle_trace *world_note(struct world *w);
 

@@ -27,27 +27,27 @@ struct frontend_addr {
 
 bool addr_is_v4(const struct addr *ip);  /* v4-mapped */
 bool addr_is_any(const struct addr *ip); /* :: or ::ffff:0.0.0.0 */
-/** Whether no pod can have the address: it is unspecified, loopback, link-local (the metadata
- * services of clouds are), or multicast. */
+/** Returns whether no pod can have the address: it is unspecified, loopback, link-local (the
+ * metadata services of clouds are), or multicast. */
 bool addr_is_special(const struct addr *ip);
 void addr_from_v4(struct addr *ip, uint32_t network_order);
 /** Clears all but the first `bits` (0..128) of the address. */
 void addr_mask(struct addr *ip, unsigned int bits);
-/** Whether the two prefixes have an address in common. */
+/** Returns whether the two prefixes have an address in common. */
 bool addr_prefixes_overlap(const struct addr *a, unsigned int a_bits, const struct addr *b,
 			   unsigned int b_bits);
 
 /** Parses an address, without a port. Returns whether it is one; else *out may be anything. */
 bool addr_parse_ip(const char *text, struct addr *out);
 
-/** Each of these two parses the whole of `text`. Returns 0 and *out; or -EINVAL, with *out
- * untouched and in *what (unless NULL) a static sentence that says what would be right. */
+/** Parse the whole of `text`. Return 0 and *out; or -EINVAL, with *out untouched and in *what
+ * (unless NULL) a static sentence that says what would be right. */
 /* "127.0.0.1:8001", "[::1]:8001", "8001" */
 int addr_parse_endpoint(const char *text, struct endpoint_addr *out, const char **what);
 /* "10.77.0.1:8000", "[fd77::1]:8000", "10.77.0.0/24:8000", "[fd77::/64]:8000" */
 int addr_parse_frontend(const char *text, struct frontend_addr *out, const char **what);
 
-/** Each writes its text into buf, of at least ADDR_TEXT_SIZE bytes, and returns buf. */
+/** Writes the text into buf, of at least ADDR_TEXT_SIZE bytes, and returns buf. */
 const char *addr_format_ip(const struct addr *ip, char *buf);
 const char *addr_format(const struct addr *ip, uint16_t port, char *buf);
 const char *addr_format_endpoint(const struct endpoint_addr *e, char *buf);

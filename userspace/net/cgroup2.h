@@ -30,9 +30,9 @@ int cgroup2_kubepods(char *path, size_t size);
 
 #define CGROUP2_WHY_SIZE  384
 #define CGROUP2_PART_CURE "mount the node's /sys/fs/cgroup into this container, or name node.cgroup"
-/** Whether processes are known to be outside the tree that cgroup2_root() finds, as in a container
- * that sees its own cgroup only: process 1 is outside, or the tree is nothing but the cgroup of
- * this process. Then `why` says so. False where cgroup2_root() fails (logged). */
+/** Returns whether processes are known to be outside the tree that cgroup2_root() finds, as in a
+ * container that sees its own cgroup only: process 1 is outside, or the tree is nothing but the
+ * cgroup of this process. Then `why` says so. False where cgroup2_root() fails (logged). */
 bool cgroup2_part(char why[CGROUP2_WHY_SIZE]);
 
 /** Opens the directory of a cgroup. Returns a descriptor (close-on-exec, closed by the caller), or

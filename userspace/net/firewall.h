@@ -36,7 +36,8 @@ struct firewall {
 	bool strict;         /* net.netfilter.nf_conntrack_tcp_loose is 0 */
 };
 
-/** What changes with every change of nftables' rules, or 0: it cannot be read. Cheap. */
+/** Returns a number that changes with every change of nftables' rules, or 0: it cannot be read.
+ * Cheap. */
 uint32_t firewall_generation(int netns_fd);
 
 /** Reads the namespace's (as in netns.h). Returns 0, or -errno: what was not found out is empty. */
@@ -45,10 +46,10 @@ int firewall_read(int netns_fd, struct firewall *out);
 /** Reads again what is not nftables'. Cheap. */
 void firewall_read_rest(int netns_fd, struct firewall *out);
 
-/** The families, PINTLE_FAMILY_*, whose packets nat sees. */
+/** Returns the families, PINTLE_FAMILY_*, whose packets nat sees. */
 uint32_t firewall_nat(const struct firewall *f);
 
-/** Whether some rule may leave packets to that port untracked. */
+/** Returns whether some rule may leave packets to that port untracked. */
 bool firewall_untracks(const struct firewall *f, uint16_t port);
 
 #endif

@@ -14,7 +14,8 @@
  * untouched: -ENODEV: no such device. */
 int netdev_xdp_features(int netns_fd, uint32_t device, uint64_t *features);
 
-/** Whether the device takes the tags of VLANs off incoming frames; true where that is not known. */
+/** Returns whether the device takes the tags of VLANs off incoming frames; true where that is not
+ * known. */
 bool netdev_takes_tags(int netns_fd, const char *name);
 
 /** Attaches an XDP program natively, by a link, where no other program is. Returns the link's
@@ -42,8 +43,8 @@ int netdev_tcx_attach(int netns_fd, uint32_t device, int type, bool first, int p
  * meet them. Returns how many; 0, too, where that cannot be found out. */
 uint32_t netdev_tcx_programs(int netns_fd, uint32_t device, int type, uint32_t ids[NETDEV_TCX_MAX]);
 
-/** Whether the program with that id is attached to the device, which is one of this namespace, in
- * that way: BPF_XDP (natively), NETDEV_TCX_INGRESS or NETDEV_TCX_EGRESS. */
+/** Returns whether the program with that id is attached to the device, which is one of this
+ * namespace, in that way: BPF_XDP (natively), NETDEV_TCX_INGRESS or NETDEV_TCX_EGRESS. */
 bool netdev_has_program(int netns_fd, uint32_t device, int type, uint32_t prog_id);
 
 #endif

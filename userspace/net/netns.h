@@ -27,12 +27,12 @@ int netns_inode(int netns_fd, uint64_t *inode);
  * Returns 0 or -errno (logged, as by netns_socket()); *cookie is untouched on failure. */
 int netns_cookie(int netns_fd, uint64_t *cookie);
 
-/** The same without logging, for callers that try again and again. -EPERM: CAP_SYS_ADMIN is
+/** Reads the cookie without logging, for callers that try again and again. -EPERM: CAP_SYS_ADMIN is
  * missing. */
 int netns_cookie_quiet(int netns_fd, uint64_t *cookie);
 
 /**
- * socket(2) within the namespace; SOCK_CLOEXEC is added to `type`.
+ * Makes a socket(2) within the namespace; SOCK_CLOEXEC is added to `type`.
  *
  * The calling thread enters the namespace and returns, which needs CAP_SYS_ADMIN; if the namespace
  * is its own, it stays, and needs no capability. Returns a descriptor (closed by the caller), or
@@ -41,10 +41,10 @@ int netns_cookie_quiet(int netns_fd, uint64_t *cookie);
  */
 int netns_socket(int netns_fd, int domain, int type, int protocol);
 
-/** The same without logging, for callers that try again and again. */
+/** Makes the socket without logging, for callers that try again and again. */
 int netns_socket_quiet(int netns_fd, int domain, int type, int protocol);
 
-/** Whether the address is one of the namespace's own; false where that cannot be told. */
+/** Returns whether the address is one of the namespace's own; false where that cannot be told. */
 bool netns_has_address(int netns_fd, const struct addr *ip);
 
 /** Calls the function within the namespace, under the same conditions as netns_socket(). Returns

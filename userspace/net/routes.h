@@ -55,13 +55,13 @@ struct route_path {
  * not logged: without a route -ENETUNREACH or another. */
 int routes_to(int netns_fd, const struct addr *to, struct route_path *out);
 
-/** Whether packets to a frontend of one address are not taken by the namespace: another machine's
- * address, or none's. false for a prefix, of which any address may be meant, and where the kernel
- * does not say. */
+/** Returns whether packets to a frontend of one address are not taken by the namespace: another
+ * machine's address, or none's. false for a prefix, of which any address may be meant, and where
+ * the kernel does not say. */
 bool routes_miss(int netns_fd, const struct frontend_addr *f);
 
-/** As routes_to(), of packets from an address of this machine; with the gateway's address of the
- * link layer, where the kernel knows that. `from` NULL: from any. */
+/** Finds, as routes_to() does, the route of packets from an address of this machine; with the
+ * gateway's address of the link layer, where the kernel knows that. `from` NULL: from any. */
 int routes_between(int netns_fd, const struct addr *from, const struct addr *to,
 		   struct route_path *out);
 

@@ -61,7 +61,7 @@ uint32_t tc_handle(int map_fd);
  * none. */
 int tc_find(int netns_fd, uint32_t handle, struct tc_point **out, size_t *n);
 
-/** Whether it is one of them. */
+/** Returns whether it is one of them. */
 bool tc_has_point(const struct tc_point *all, size_t n, struct tc_point at);
 
 /** Names the first filter of others that packets meet before our filter with that program. Returns
@@ -69,8 +69,8 @@ bool tc_has_point(const struct tc_point *all, size_t n, struct tc_point at);
 #define TC_NAME_SIZE 64
 bool tc_before(int netns_fd, struct tc_point at, const char *program, char name[TC_NAME_SIZE]);
 
-/** Whether the device has a clsact that no Pintle has added, or an ingress qdisc that has that
- * direction: then a filter there changes no qdisc. False, too, if it cannot be found out. */
+/** Returns whether the device has a clsact that no Pintle has added, or an ingress qdisc that has
+ * that direction: then a filter there changes no qdisc. False, too, if it cannot be found out. */
 bool tc_has_place(int netns_fd, struct tc_point at);
 
 /** Attaches the program; if our filter exists there, replaces its program so that every packet

@@ -166,7 +166,7 @@ PINTLE_COMMANDS(X)
 extern const struct command *const commands[];
 extern const size_t command_count;
 
-/** The command of that name; or NULL after logging what would be right. */
+/** Returns the command of that name; or NULL after logging what would be right. */
 const struct command *command_find(const char *name);
 
 /* ---- options.c -------------------------------------------------------------- */
@@ -183,7 +183,7 @@ struct option_help {
 extern const struct option_help options[];
 extern const size_t option_count;
 
-/** Whether the command takes the option; NULL: any command. */
+/** Returns whether the command takes the option; NULL: any command. */
 bool option_taken(const struct option_help *o, const struct command *c);
 
 /** Writes the commands that take the option into buf, "a, b"; "" for one that is for most. Returns
@@ -208,7 +208,7 @@ extern const size_t exit_help_count;
 
 void help_program(FILE *f);
 void help_command(FILE *f, const struct command *c);
-/** "usage: pintle mode POOL MODE" on stderr; returns EXIT_USAGE. */
+/** Writes "usage: pintle mode POOL MODE" to stderr; returns EXIT_USAGE. */
 int usage_error(const struct cli *cli);
 
 /* ---- target.c --------------------------------------------------------------- */
@@ -225,20 +225,21 @@ int open_state(const struct cli *cli, enum maps_access access, struct maps **m, 
  * look. */
 int open_steered_netns(const struct state *s);
 
-/** The pool of that name; the endpoint with the name POOL/NAME, or NAME if only one pool has such
- * an endpoint. NULL after logging what would be right. */
+/** Returns the pool of that name; the endpoint with the name POOL/NAME, or NAME if only one pool
+ * has such an endpoint. NULL after logging what would be right. */
 struct state_pool *find_pool(const struct state *s, const char *name);
 struct state_endpoint *find_endpoint(const struct state *s, const char *name);
 
-/** Whether `from` names the pool in its `models`. */
+/** Returns whether `from` names the pool in its `models`. */
 bool pool_names_in_models(const struct state *s, const struct state_pool *from,
 			  const struct state_pool *p);
-/** Whether another pool does. */
+/** Returns whether another pool does. */
 bool serves_models_of_others(const struct state *s, const struct state_pool *p);
 
-/** What becomes of a pool's connections while no endpoint is ready: "are refused (FailClose)". */
+/** Returns what becomes of a pool's connections while no endpoint is ready: "are refused
+ * (FailClose)". */
 const char *without_endpoints(const struct state_pool *p);
-/** The same while the pool's fallbacks may take them. */
+/** Returns that while the pool's fallbacks may take them. */
 const char *without_own_endpoints(const struct state *s, const struct state_pool *p);
 
 /** Writes "POOL/NAME" into buf (ENDPOINT_NAME_SIZE bytes), and returns buf. */
@@ -257,19 +258,19 @@ const char *class_names(const struct state_pool *p, char *buf);
 
 /* ---- setting.c -------------------------------------------------------------- */
 
-/** `pintle set`: checks the value, and with it the whole file if the daemon has to apply the key;
- * writes it; waits for the daemon; prints what came of it. Returns an exit status. */
+/** Runs `pintle set`: checks the value, and with it the whole file if the daemon has to apply the
+ * key; writes it; waits for the daemon; prints what came of it. Returns an exit status. */
 int setting_set(struct cli *cli, const char *pool, const char *key, const char *value);
 
-/** What is set for that key of that pool; NULL: nothing. */
+/** Returns what is set for that key of that pool; NULL: nothing. */
 const struct state_setting *find_setting(const struct state *s, const char *pool, const char *key);
-/** Whether there is a pool of that name, or something is set for one; logs if neither. */
+/** Returns whether there is a pool of that name, or something is set for one; logs if neither. */
 bool setting_pool(const struct state *s, const char *name);
 
 /** Reads the file that the daemon says it runs by. Returns 0 with *out, whose text the caller
  * frees; or -errno, logged. */
 int settings_read_file(const struct state *s, struct config_text *out);
-/** Whether the daemon runs by that text; true if the maps do not say. */
+/** Returns whether the daemon runs by that text; true if the maps do not say. */
 bool settings_file_runs(const struct state *s, const struct config_text *text);
 /** Judges by that text which settings hold: all that are set but `but` (NULL: all), and `with` as
  * the last of them (NULL: none), whose warnings are logged. Returns 0 with *out, which the caller
@@ -303,16 +304,17 @@ const char *setting_wait_gone(const struct maps *m, bool alive,
 /** Warns of each frontend of the pool at which nothing but Pintle answers: with the pool off,
  * connections to it are refused. */
 void warn_of_refusals(const struct state *s, const struct state_pool *p);
-/** A frontend of another pool, *from, that names the pool in its `models`, at which nothing but
- * Pintle answers: with the pool off, requests there for its models are reset. NULL: there is none.
- */
+/** Returns a frontend of another pool, *from, that names the pool in its `models`, at which nothing
+ * but Pintle answers: with the pool off, requests there for its models are reset. NULL: there is
+ * none. */
 const struct state_frontend *models_unanswered(const struct state *s, const struct state_pool *p,
 					       const struct state_pool **from);
 /** Drains an endpoint, or takes that back. `m` is writable. Returns 0 or -errno, logged. */
 int drain_set(const struct maps *m, const struct state_endpoint *e, bool drained);
-/** Whether no endpoint of the pool is ready but, perhaps, this one. */
+/** Returns whether no endpoint of the pool is ready but, perhaps, this one. */
 bool drain_leaves_none(const struct state *s, const struct state_endpoint *e);
-/** Why the endpoint takes no connection even if `pintle drain` does not hold; NULL: it does. */
+/** Returns why the endpoint takes no connection even if `pintle drain` does not hold; NULL: it
+ * does. */
 const char *drain_still(const struct state *s, const struct state_endpoint *e);
 
 #endif

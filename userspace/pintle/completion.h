@@ -14,7 +14,7 @@
 
 /** Prints the words of a kind, between blanks; none of names and files. */
 void completion_words(enum word_kind kind);
-/** The noun whose first column are the names of that kind; NULL: the kind is no name. */
+/** Returns the noun whose first column are the names of that kind; NULL: the kind is no name. */
 const char *completion_noun(enum word_kind kind);
 /** Prints the options that take an argument, each with its letter, with `separator` between them.
  */

@@ -24,8 +24,8 @@ struct following {
 /* A signal asked to end. */
 extern volatile sig_atomic_t following_stopped;
 
-/** SIGINT, SIGTERM and SIGHUP end the wait for the ring at once, and set following_stopped. `flags`
- * are those of sigaction(). */
+/** Has SIGINT, SIGTERM and SIGHUP end the wait for the ring at once, and set following_stopped.
+ * `flags` are those of sigaction(). */
 void following_catch(int flags);
 
 /** Reads the state and the clients anew. Returns 0 or -errno, logged; then those of before stay. */

@@ -15,12 +15,12 @@
 int output_rows(const struct cli *cli, const struct columns *c, const void *rows, size_t count,
 		size_t size, const void *arg, const char *empty);
 
-/** The rows as an array of objects, which the caller frees; or NULL without memory. */
+/** Returns the rows as an array of objects, which the caller frees; or NULL without memory. */
 cJSON *output_array(const struct columns *c, const void *rows, size_t count, size_t size,
 		    const void *arg);
 /** Prints and frees an array or object, NULL: memory ran out; returns an exit status. */
 int output_json(cJSON *json);
-/** The escape codes before and after a text in that tone; "" without colours. */
+/** Returns the escape codes before and after a text in that tone; "" without colours. */
 const char *tone_begin(const struct cli *cli, enum tone tone);
 const char *tone_end(const struct cli *cli, enum tone tone);
 

@@ -32,18 +32,18 @@ int programs_query(const struct cli *cli, int fd, enum link_id link, struct prog
  * (PATH_MAX bytes). Returns a descriptor, which the caller closes; or -errno. */
 int open_watched_cgroup(const struct state *s, char *path);
 
-/** Whether the link is pinned, as far as this process may see. */
+/** Returns whether the link is pinned, as far as this process may see. */
 bool link_is_pinned(const struct cli *cli, enum link_id link);
 
-/** Whether any pool needs the link. */
+/** Returns whether any pool needs the link. */
 bool link_wanted(const struct state *s, enum link_id link);
 
 #define LINK_TROUBLE_SIZE (PATH_MAX + 64)
-/** Whether a link that is needed is missing or detached, as far as this process may see; then `why`
- * says it in words. */
+/** Returns whether a link that is needed is missing or detached, as far as this process may see;
+ * then `why` says it in words. */
 bool link_trouble(const struct cli *cli, const struct state *s, enum link_id link,
 		  char why[LINK_TROUBLE_SIZE]);
-/** What helps against link_trouble(). Static. */
+/** Returns what helps against link_trouble(). Static. */
 const char *link_cure(const struct state *s);
 
 /** Opens the pinned link. Returns a descriptor, which the caller closes; or -errno. */

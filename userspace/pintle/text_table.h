@@ -25,12 +25,12 @@ struct text_table {
 bool text_table_make(struct text_table *t, const void *rows, size_t size, const void *arg);
 void text_table_free(struct text_table *t);
 
-/** What all columns that are shown take. */
+/** Returns what all columns that are shown take. */
 size_t text_table_width(const struct text_table *t);
 /** Hides columns that may be spared, until the others fit into `width`. */
 void text_table_narrow(struct text_table *t, size_t width);
 
-/** A value as text, which the caller frees; NULL without memory. */
+/** Returns a value as text, which the caller frees; NULL without memory. */
 char *value_to_text(const struct value *v);
 
 #endif

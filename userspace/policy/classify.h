@@ -73,10 +73,11 @@ struct classify_request {
  * request that ended before it began took no time. Returns whether the verdict changed. */
 bool classify_request(struct classify *c, const struct classify_request *r);
 
-/** The verdict: an enum classify_class, or CLASSIFY_UNKNOWN before CLASSIFY_LEAST requests. */
+/** Returns the verdict: an enum classify_class, or CLASSIFY_UNKNOWN before CLASSIFY_LEAST
+ * requests. */
 unsigned int classify_verdict(const struct classify *c);
 
-/** "interactive", "agent", "batch"; "unknown" for any other number. */
+/** Returns "interactive", "agent", "batch"; "unknown" for any other number. */
 const char *classify_name(unsigned int class);
 
 #define CLASSIFY_REASON_SIZE 100

@@ -28,7 +28,7 @@ struct demand {
 /** Takes in what a look at `now` found: how many decisions there ever were, and whether a
  * connection is open. A pool that is new, or has another generation, is in use. */
 void demand_see(struct demand *d, uint32_t generation, uint64_t decisions, bool open, uint64_t now);
-/** Another pool, in use now, may send it connections. */
+/** Notes that another pool, in use now, may send it connections. */
 void demand_use(struct demand *d, uint64_t now);
 
 #endif

@@ -13,13 +13,13 @@ struct drift_count {
 	uint64_t begun, ended;
 };
 
-/** By how much the count is certainly wrong; above 0: more are counted than exist. `before` was
- * read before a walk and `after` after it; the walk has seen so many sockets. Connections come and
- * go meanwhile. */
+/** Returns by how much the count is certainly wrong; above 0: more are counted than exist. `before`
+ * was read before a walk and `after` after it; the walk has seen so many sockets. Connections come
+ * and go meanwhile. */
 int64_t drift_of(struct drift_count before, struct drift_count after, uint64_t seen);
 
-/** The error that two walks agree on. A single one may come between the moment when the kernel
- * marks a connection and the moment when it counts it. */
+/** Returns the error that two walks agree on. A single one may come between the moment when the
+ * kernel marks a connection and the moment when it counts it. */
 int64_t drift_agreed(int64_t first, int64_t second);
 
 #endif

@@ -18,12 +18,12 @@ struct engine_run {
 	uint64_t tokens;     /* that the engine has counted; 0 also where the page counts none */
 };
 
-/** What the page with these signals says. */
+/** Returns what the page with these signals says. */
 struct engine_run engine_run_of(const struct signals *page);
 
-/** Whether the engine of the page `now` is not the one of the page `before`: it was started at
- * another time, or has counted less. A difference of a second is none: some exporters compute the
- * time anew for each page, by a clock that is being adjusted. */
+/** Returns whether the engine of the page `now` is not the one of the page `before`: it was started
+ * at another time, or has counted less. A difference of a second is none: some exporters compute
+ * the time anew for each page, by a clock that is being adjusted. */
 bool engine_run_is_new(const struct engine_run *before, const struct engine_run *now);
 
 #endif

@@ -35,9 +35,9 @@ struct signals {
 
 struct engine; /* opaque: an entry of the table */
 
-/** The entry of that name (engine_names.h), or NULL. */
+/** Returns the entry of that name (engine_names.h), or NULL. */
 const struct engine *engine_find(const char *name);
-/** The i-th entry's name, or NULL past the end. */
+/** Returns the i-th entry's name, or NULL past the end. */
 const char *engine_name(size_t i);
 
 /* The signals whose metrics can have other names: those before SIGNAL_STARTED. */
@@ -64,8 +64,8 @@ struct engine_metric {
 	bool larger; /* counts with the metric before it: in each replica the larger of the two */
 };
 
-/** The i-th metric of the engine, for docs/engines.md: the metrics of a signal follow each other,
- * by choice. Returns false past the end; at once for `auto`, which has none of its own. */
+/** Finds the i-th metric of the engine, for docs/engines.md: the metrics of a signal follow each
+ * other, by choice. Returns false past the end; at once for `auto`, which has none of its own. */
 bool engine_metric(const struct engine *e, size_t i, struct engine_metric *out);
 
 /** Reads the engine's metrics from a page; for `auto`, those of the engine whose load signal comes
@@ -96,7 +96,7 @@ struct dcgm_gpu {
 	double dbe; /* errors of more than one bit in its memory, since the driver was loaded */
 };
 
-/** Whether the GPU does no further work after this XID, until it is reset. */
+/** Returns whether the GPU does no further work after this XID, until it is reset. */
 bool dcgm_xid_ends_work(double xid);
 
 #define DCGM_MAX 128 /* entries of one page: 16 GPUs with 7 MIG instances each, and more */

@@ -110,26 +110,26 @@ void failing_see(struct failing *f, const struct pintle_answers *a, const struct
 bool failing_shows(const struct failing *f, uint64_t least, uint64_t now,
 		   struct failing_shown *out);
 
-/** When the newest answers were seen first; 0: there are none. */
+/** Returns when the newest answers were seen first; 0: there are none. */
 uint64_t failing_newest_ns(const struct failing *f);
 
-/** What of the newest answers is bad enough to ask others about. */
+/** Returns what of the newest answers is bad enough to ask others about. */
 bool failing_suspects(const struct failing_shown *s);
 
 /** Returns the enum pintle_failing that follows; 0: the endpoint does not fail. */
 enum pintle_failing failing_judge(const struct failing_shown *s, const struct failing_witnesses *w);
 
-/** Whether the newest answers were good, or the page says so: the row of ejections ends. */
+/** Returns whether the newest answers were good, or the page says so: the row of ejections ends. */
 bool failing_recovered(const struct failing_shown *s);
 
 /** Adds the endpoint's answers of the window to those of other members. */
 void failing_witness(const struct failing *f, uint64_t now, struct failing_witnesses *to);
 
-/** Whether the newest page counts at least `least` requests that were done since `before`, and no
- * more errors than these: so it serves others. */
+/** Returns whether the newest page counts at least `least` requests that were done since `before`,
+ * and no more errors than these: so it serves others. */
 bool failing_serves(const struct failing *f, const struct failing_page *before, uint64_t least);
 
-/** How long the endpoint is ejected that was so many times in a row before. */
+/** Returns how long the endpoint is ejected that was so many times in a row before. */
 uint64_t failing_time_ns(uint64_t first_ns, unsigned int before, uint64_t most_ns);
 
 #endif

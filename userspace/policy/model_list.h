@@ -25,8 +25,8 @@ const char *model_list_read(const char *page, size_t size, struct model_list *ou
 /** Adds those of `from` to *to. */
 void model_list_add(struct model_list *to, const struct model_list *from);
 
-/** Whether it is known that the two have no model in common: each has one at least, and none is
- * forgotten. */
+/** Returns whether it is known that the two have no model in common: each has one at least, and
+ * none is forgotten. */
 bool model_list_differs(const struct model_list *a, const struct model_list *b);
 
 #endif

@@ -34,11 +34,11 @@ void others_page(struct others *o, double page, double own, uint32_t endpoints);
  * daemon came. */
 bool others_judge(struct others *o);
 
-/** How many endpoints to compare (pool.sample): PINTLE_SAMPLE for a node that is alone, down to 2.
- */
+/** Returns how many endpoints to compare (pool.sample): PINTLE_SAMPLE for a node that is alone,
+ * down to 2. */
 uint32_t others_sample(uint32_t level);
-/** How far apart loads may be that count as equal (pool.tie), in milli-requests: 0 for a node that
- * is alone, up to 16 requests. */
+/** Returns how far apart loads may be that count as equal (pool.tie), in milli-requests: 0 for a
+ * node that is alone, up to 16 requests. */
 uint32_t others_tie(uint32_t level);
 
 #endif

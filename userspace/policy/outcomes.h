@@ -28,7 +28,7 @@ struct outcome_metric {
 	const char *engine, *name, *ok, *refused, *failed; /* NULL: not told apart */
 };
 
-/** The i-th metric. Returns false past the end. */
+/** Finds the i-th metric. Returns false past the end. */
 bool outcome_metric(size_t i, struct outcome_metric *out);
 
 /** Reads the counters of any engine's page. Any bytes are safe, and what cannot be read counts as

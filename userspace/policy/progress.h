@@ -111,15 +111,15 @@ bool progress_pass(struct progress *p, const struct pintle_work *work, uint64_t 
  * that began before it, with the next pass. While probes tell, no client is asked to. */
 void progress_probe(struct progress *p, bool good, uint64_t begun_ns, uint64_t until_ns);
 
-/** Whether something else than a client's request will tell that the endpoint, which stands still,
- * serves again: what waits at it is accepted or read, its page says that it has requests and counts
- * what they do, or probes ask it. */
+/** Returns whether something else than a client's request will tell that the endpoint, which stands
+ * still, serves again: what waits at it is accepted or read, its page says that it has requests and
+ * counts what they do, or probes ask it. */
 bool progress_will_tell(const struct progress *p, const struct pintle_work *work, uint64_t now);
 
-/** How long nothing may come out before that is a stall, in nanoseconds. */
+/** Returns how long nothing may come out before that is a stall, in nanoseconds. */
 uint64_t progress_limit(const struct progress *p);
-/** The same where one or two requests are all that wait, and since `lone` heads are all that is
- * out. */
+/** Returns that limit where one or two requests are all that wait, and since `lone` heads are all
+ * that is out. */
 uint64_t progress_limit_lone(const struct progress *p, const struct pintle_work *work,
 			     uint64_t lone);
 

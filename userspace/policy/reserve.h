@@ -27,8 +27,8 @@ struct reserve_member {
 int reserve_fold(const struct pintle_class *classes, uint32_t class_count,
 		 struct reserve_member *members, size_t n);
 
-/** The connections of the class for which its bounds leave room at so many endpoints: a request
- * equivalent of its limit counts as one. 0: it has no bounds, or is not held to them. */
+/** Returns the connections of the class for which its bounds leave room at so many endpoints: a
+ * request equivalent of its limit counts as one. 0: it has no bounds, or is not held to them. */
 uint32_t reserve_places(const struct pintle_class *class, uint64_t ready);
 
 #endif

@@ -31,17 +31,17 @@ struct retry_pace {
  * and so many are under way now. A count that fell only counts from here on. */
 void retry_look(struct retry_pace *p, uint64_t begun, double under_way, double seconds);
 
-/** How long a request takes, in seconds; negative: nothing is known. A request that none has
- * followed takes at least as long as it was watched. */
+/** Returns how long a request takes, in seconds; negative: nothing is known. A request that none
+ * has followed takes at least as long as it was watched. */
 double retry_time(const struct retry_pace *p);
 
-/** The requests below which an endpoint that was full takes more: a class's limit is one of the
- * load divided by the endpoint's weight (`rate`, as in struct pintle_score), and requests are not.
- */
+/** Returns the requests below which an endpoint that was full takes more: a class's limit is one of
+ * the load divided by the endpoint's weight (`rate`, as in struct pintle_score), and requests are
+ * not. */
 double retry_room(double limit, uint32_t rate);
 
-/** Until an endpoint with this load, in requests, is below `room`; negative: nothing is known.
- * `requests`: at the endpoint, anybody's. */
+/** Returns the time until an endpoint with this load, in requests, is below `room`; negative:
+ * nothing is known. `requests`: at the endpoint, anybody's. */
 double retry_wait(const struct retry_pace *p, double load, double room, double requests);
 
 #endif

@@ -21,8 +21,8 @@
 void score_compute(const struct signals *s, double gpu, const struct config_weights *w,
 		   const struct config_saturation *sat, struct pintle_score *out);
 
-/** How full an endpoint is: max(waiting / queueDepth, kv / saturation.kvCache). 0 is empty; from 1
- * on it is saturated. A threshold of 0 is not applied. */
+/** Returns how full an endpoint is: max(waiting / queueDepth, kv / saturation.kvCache). 0 is empty;
+ * from 1 on it is saturated. A threshold of 0 is not applied. */
 double score_saturation(const struct pintle_score *score, const struct config_saturation *sat);
 
 #endif

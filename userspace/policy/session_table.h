@@ -32,8 +32,8 @@ struct session_table *session_table_new(size_t most, size_t share, uint64_t seed
 					session_gone_fn gone, void *arg);
 void session_table_free(struct session_table *t);
 
-/** The session with this key, made for that client if there is none, and now the newest. NULL:
- * out of memory. */
+/** Returns the session with this key, made for that client if there is none, and now the newest.
+ * NULL: out of memory. */
 struct session *session_table_use(struct session_table *t, const struct pintle_affinity_key *key,
 				  uint64_t client);
 /** Lets those sessions go of which `drop` returns true. */

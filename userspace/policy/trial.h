@@ -70,7 +70,8 @@ const char *trial_verdict_name(enum trial_verdict v);
 /** Computes the figures from the pairs of which both blocks are whole. */
 void trial_judge(const struct pintle_trial_result *r, struct trial_figure out[TRIAL_FIGURE_COUNT]);
 
-/** The value that Student's t with `degrees` (at least 1) exceeds with a chance of 2.5 %. */
+/** Returns the value that Student's t with `degrees` (at least 1) exceeds with a chance of 2.5
+ * %. */
 double trial_student(uint32_t degrees);
 
 #endif

@@ -15,11 +15,11 @@
 size_t answer_write(char buf[ANSWER_SIZE], uint32_t seconds, const char *class_name, bool is_head,
 		    time_t now);
 
-/** The same to a request whose model nobody serves. */
+/** Writes the answer to a request whose model no pool serves. */
 size_t answer_no_model(char buf[ANSWER_SIZE], bool is_head, time_t now);
 
-/** Retry-After for one client: chance puts it between `seconds` and twice that, within 1..60, so
- * that clients who were told to come back together do not. `random`: any number. */
+/** Returns Retry-After for one client: chance puts it between `seconds` and twice that, within
+ * 1..60, so that clients who were told to come back together do not. `random`: any number. */
 uint32_t answer_seconds(uint32_t seconds, uint32_t random);
 
 #endif

@@ -80,22 +80,23 @@ struct yaml_table {
 	const char *what;   /* the mapping, for messages: "a class"; NULL: the file */
 };
 
-/** Whether `k` is a key of the mapping whose keys' paths begin with `prefix`, not of one within
- * it. */
+/** Returns whether `k` is a key of the mapping whose keys' paths begin with `prefix`, not of one
+ * within it. */
 bool yaml_key_is_child(const struct yaml_key *k, const char *prefix);
-/** The last part of the key's path: "interval". */
+/** Returns the last part of the key's path: "interval". */
 const char *yaml_key_local(const struct yaml_key *k);
-/** The key's path from the innermost list element on: "scrape.interval". */
+/** Returns the key's path from the innermost list element on: "scrape.interval". */
 const char *yaml_key_label(const struct yaml_key *k);
 #define YAML_PREFIX_SIZE 128
-/** The prefix of the keys in the mapping `k`: "pools[].scrape." for "pools[].scrape". */
+/** Writes the prefix of the keys in the mapping `k`: "pools[].scrape." for "pools[].scrape". */
 void yaml_key_prefix(const struct yaml_key *k, char prefix[YAML_PREFIX_SIZE]);
 
-/** Whether the node has the word that may stand in place of the key's list. */
+/** Returns whether the node has the word that may stand in place of the key's list. */
 bool yaml_key_is_word(const struct yaml_key *k, const struct yaml_node *n);
 
-/** What values the key takes, for messages and the reference: "a number from 0 to 1000". `t` is the
- * key's table, which may be NULL unless the key is a mapping or a list of mappings. Returns buf. */
+/** Returns what values the key takes, for messages and the reference: "a number from 0 to 1000".
+ * `t` is the key's table, which may be NULL unless the key is a mapping or a list of mappings.
+ * Returns buf. */
 const char *yaml_key_wants(const struct yaml_table *t, const struct yaml_key *k,
 			   char buf[YAML_WANTS_SIZE]);
 

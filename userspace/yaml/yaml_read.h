@@ -51,7 +51,7 @@ int yaml_parse(const struct yaml_document *d, const char *name, const char *text
  * (see `file` of struct yaml_document). */
 int yaml_read_file(const char *path, const char *what, const struct yaml_sink *sink, char **text,
 		   size_t *size);
-/** yaml_read_file() and yaml_parse() together. Returns as either does. */
+/** Reads and parses, as yaml_read_file() and yaml_parse() do. Returns as either does. */
 int yaml_load(const struct yaml_document *d, const char *path, const struct yaml_sink *sink,
 	      void *arg);
 

@@ -43,7 +43,7 @@ void yaml_report_error(struct yaml_report *r, int line, int column, const char *
 	__attribute__((format(printf, 4, 5)));
 void yaml_report_warning(struct yaml_report *r, int line, int column, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-/** Whether there is no room for further messages: a loop over input stops then. */
+/** Returns whether there is no room for further messages: a loop over input stops then. */
 bool yaml_report_full(const struct yaml_report *r);
 /** Tells the sink all messages, in the order of the file. */
 void yaml_report_tell(struct yaml_report *r, const char *file, const struct yaml_sink *sink);

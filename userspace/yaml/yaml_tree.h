@@ -61,11 +61,12 @@ void yaml_node_become(struct yaml_node *n, struct yaml_tree *from);
 /** Removes the children of a mapping or list that come after its child `last` (NULL: all). */
 void yaml_node_cut(struct yaml_node *parent, struct yaml_node *last);
 
-/** The mapping's first child with that key; NULL: there is none, or `map` is NULL or no mapping. */
+/** Returns the mapping's first child with that key; NULL: there is none, or `map` is NULL or no
+ * mapping. */
 const struct yaml_node *yaml_node_get(const struct yaml_node *map, const char *key);
-/** The list's child i, from 0 on; NULL: there is none, or `list` is NULL or no list. */
+/** Returns the list's child i, from 0 on; NULL: there is none, or `list` is NULL or no list. */
 const struct yaml_node *yaml_node_at(const struct yaml_node *list, size_t i);
-/** The place for a message about `second` (NULL: about `first`): the child `second` of the
+/** Returns the place for a message about `second` (NULL: about `first`): the child `second` of the
  * mapping's child `first`; without that the child `first`; without that the mapping. */
 const struct yaml_node *yaml_node_towards(const struct yaml_node *map, const char *first,
 					  const char *second);

@@ -45,7 +45,7 @@ void yaml_suggest(struct yaml_value *v, const struct text_nearest *nearest);
 /** Stores a copy of the value in the char * at `field`, and frees the former text, if the value is
  * no longer than the key's `max`. Returns 0, yaml_wrong() or -ENOMEM. */
 int yaml_take_text(struct yaml_value *v, void *field);
-/** The same for any text, of any length. Returns 0 or -ENOMEM. */
+/** Stores a copy of any text, of any length. Returns 0 or -ENOMEM. */
 int yaml_set_text(void *field, const char *text);
 /** Reads a decimal number at the start of text: no hexadecimal, no infinity, no NaN, and no leading
  * zeros, which YAML 1.1 reads as octal. Returns the number's end; or NULL if there is none. */

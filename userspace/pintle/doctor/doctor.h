@@ -39,7 +39,7 @@ void doctor_say(struct doctor *d, enum verdict verdict, const char *cure, const 
 	__attribute__((format(printf, 4, 5)));
 
 /* doctor_kernel.c */
-/** Whether the kernel lets this process load programs that attach to the network. */
+/** Returns whether the kernel lets this process load programs that attach to the network. */
 bool doctor_may_load(void);
 void doctor_kernel(struct doctor *d);
 void doctor_btf(struct doctor *d);
@@ -71,7 +71,7 @@ void doctor_hand(struct doctor *d);
 void doctor_daemon(struct doctor *d);
 
 /* doctor_hand.c */
-/** Whether the steered namespace has net.ipv4.tcp_syncookies 0. */
+/** Returns whether the steered namespace has net.ipv4.tcp_syncookies 0. */
 bool doctor_cookies_off(const struct doctor *d);
 /** Speaks of programs that see packets before the hand-off, and of pools whose later requests are
  * not decided. */

@@ -44,9 +44,9 @@ struct explanation {
 /* Rows are struct explain_candidate, the argument is a struct explanation. */
 extern const struct columns explain_columns;
 
-/** By enum adapters_state; static. */
+/** Returns the name of an enum adapters_state; static. */
 const char *explain_adapter_name(uint32_t state);
-/** The object of `pintle explain -o json`, which the caller frees; NULL: no memory. */
+/** Returns the object of `pintle explain -o json`, which the caller frees; NULL: no memory. */
 cJSON *explain_object(const struct explanation *e);
 
 #endif

@@ -8,8 +8,8 @@
 
 #include "../cli.h"
 
-/** An array of strings, which the caller frees; or NULL when memory ran out. Links are looked at
- * only if root asks: other readers cannot open them. */
+/** Returns an array of strings, which the caller frees; or NULL when memory ran out. Links are
+ * looked at only if root asks: other readers cannot open them. */
 cJSON *warnings_collect(const struct cli *cli, const struct state *s);
 
 #endif

@@ -101,7 +101,7 @@ struct report {
 int report_make(struct report *r, const struct maps *m, uint64_t since_ns);
 void report_free(struct report *r);
 
-/** Whether the mode's connections are placed as without the rule. */
+/** Returns whether the mode's connections are placed as without the rule. */
 static inline bool mode_is_without(uint32_t mode)
 {
 	return mode == PINTLE_MODE_BASELINE || mode == PINTLE_MODE_SHADOW;
@@ -112,7 +112,7 @@ void report_judge(struct report *r);
 
 /** Adds *from to *to. */
 void report_waits_add(struct waits *to, const struct waits *from);
-/** By how much `after` is more than `before`: 0.1 is a tenth; 0 if `before` is 0. */
+/** Returns by how much `after` is more than `before`: 0.1 is a tenth; 0 if `before` is 0. */
 double report_change(double before, double after);
 /** Sets *d, which is known if both are more than 0. */
 void report_differ(struct difference *d, double before, double after);
@@ -135,12 +135,12 @@ struct report_tables {
 extern const struct columns report_mode_columns; /* of the first table */
 /** Fills *t, which is valid as long as r. */
 void report_tables(const struct report *r, struct report_tables *t);
-/** A mode's name; PINTLE_MODE_COUNT has one, too. */
+/** Returns a mode's name; PINTLE_MODE_COUNT has one, too. */
 const char *report_mode_name(uint32_t mode);
-/** A time span in words: "23 h 10 min". */
+/** Returns a time span in words: "23 h 10 min". */
 const char *report_span_text(double seconds, char buf[48]);
 
-/** What is to be learned, one sentence a call: i from 0 on. Returns false past the end. */
+/** Writes what is to be learned, one sentence a call: i from 0 on. Returns false past the end. */
 #define REPORT_SENTENCE_SIZE 512
 bool report_sentence(const struct report *r, size_t i, char *buf);
 

@@ -64,7 +64,8 @@ struct top_list {
 
 extern const struct top_list top_lists[TOP_LISTS];
 
-/** The columns of a list: the nouns' own, under shorter headings where those are long. Static. */
+/** Returns the columns of a list: the nouns' own, under shorter headings where those are long.
+ * Static. */
 const struct columns *top_columns(enum top_list_id list);
 
 /* What a list shows of its rows, and where. */
@@ -101,10 +102,10 @@ void top_trends_free(struct top_trends *t);
 /** Adds what was read. `step_ns` is the time between two readings; after a longer gap nothing is
  * known of the time between. */
 void top_trends_add(struct top_trends *t, const struct top_data *d, uint64_t step_ns);
-/** The highest value of the last minute among these endpoints. */
+/** Returns the highest value of the last minute among these endpoints. */
 double top_trend_max(const struct top_trends *t, const struct state_endpoint *e,
 		     enum top_trend trend);
-/** The last minute of an endpoint in `width` characters, bars up to `max`, into `buf`
+/** Draws the last minute of an endpoint in `width` characters, bars up to `max`, into `buf`
  * (TOP_TREND_SIZE bytes). `utf8`: with block elements, else in ASCII. */
 #define TOP_TREND_SIZE (3 * TOP_TREND_SECONDS + 1)
 void top_trend_text(const struct top_trends *t, const struct state_endpoint *e,
@@ -164,8 +165,8 @@ enum top_event { TOP_KEY = 1, TOP_TIME, TOP_RESIZED, TOP_STOPPED };
  * the terminal back. */
 int screen_begin(struct top *t);
 void screen_end(void);
-/** Whether a frame can be written: not after Ctrl-S. Writing would wait for Ctrl-Q, and no signal
- * would end that. */
+/** Returns whether a frame can be written: not after Ctrl-S. Writing would wait for Ctrl-Q, and no
+ * signal would end that. */
 bool screen_takes(void);
 /** Waits for a key (*key), until `until_ns` (0: no end), or for a signal. A stop by Ctrl-Z is done
  * here. */

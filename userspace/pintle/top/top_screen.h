@@ -6,7 +6,7 @@
 
 #include "top.h"
 
-/** The attributes of a tone: colours where the terminal has them. */
+/** Returns the attributes of a tone: colours where the terminal has them. */
 int screen_attribute(const struct top *t, enum tone tone);
 
 /** Returns 0; or EXIT_FAILED after logging why the terminal will not do, and what would. */

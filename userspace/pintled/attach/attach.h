@@ -42,7 +42,7 @@ int attachment_prepare(const struct config *c, struct attachment **out);
  * still steer as before. */
 int attachment_commit(struct attachment *a, const struct config *c);
 
-/** Once the programs of devices were replaced, too: ends a takeover of another build's pins.
+/** Ends a takeover of another build's pins, once the programs of devices were replaced, too.
  * Returns 0; or -errno, logged: the next start ends it. */
 int attachment_settle(struct attachment *a);
 
@@ -58,9 +58,9 @@ void attachment_trim(struct attachment *a, const struct config *c);
  * removed, local routes included. NULL is fine. */
 void attachment_free(struct attachment *a);
 
-/** Owned by the attachment; its loop is NULL. */
+/** Returns what all parts need; owned by the attachment; its loop is NULL. */
 const struct ground *attachment_ground(const struct attachment *a);
-/** Whether those pins are of another build, until attachment_settle(). */
+/** Returns whether those pins are of another build, until attachment_settle(). */
 bool attachment_takes_over(const struct attachment *a);
 /** Puts back what was pinned and attached for `c`, the current configuration, and is no longer:
  * pins, their directory, and links that were detached by force or with their cgroup (those as soon
@@ -69,16 +69,17 @@ bool attachment_takes_over(const struct attachment *a);
  * end. Returns whether a hook was attached anew: then connections and listeners may have been
  * missed. */
 bool attachment_tend(struct attachment *a, const struct config *c);
-/** Whether `c` needs that hook; *attached: whether it was attached at the last
+/** Returns whether `c` needs that hook; *attached: whether it was attached at the last
  * attachment_tend(). */
 bool attachment_hook(const struct attachment *a, const struct config *c, enum link_id id,
 		     bool *attached);
-/** How often that hook was detached by force, and attached again, since the daemon's start. */
+/** Returns how often that hook was detached by force, and attached again, since the daemon's
+ * start. */
 uint64_t attachment_put_back(const struct attachment *a, enum link_id id);
-/** Which hooks were not attached at the last attachment_tend(), and why, as text that the
+/** Returns which hooks were not attached at the last attachment_tend(), and why, as text that the
  * attachment owns; NULL: all were. */
 const char *attachment_lost(const struct attachment *a);
-/** Why the hooks see only a part of this node's processes (cgroup2_part()), as text that the
- * attachment owns; NULL: nothing says so. Found when the attachment was prepared. */
+/** Returns why the hooks see only a part of this node's processes (cgroup2_part()), as text that
+ * the attachment owns; NULL: nothing says so. Found when the attachment was prepared. */
 const char *attachment_part(const struct attachment *a);
 #endif

@@ -13,7 +13,7 @@ struct map_kind {
 
 void map_kind_free(struct map_kind *k);
 
-/** Whether programs that know one of the maps can use the other. */
+/** Returns whether programs that know one of the maps can use the other. */
 bool map_kind_same(const struct map_kind *a, const struct map_kind *b);
 
 /** The maps of this build. */
@@ -26,9 +26,9 @@ struct map_kinds {
 int map_kinds_new(struct map_kinds **out);
 void map_kinds_free(struct map_kinds *k);
 
-/** The hash that the pins in `dir` have; 0: none, or their `node` has another size. */
+/** Returns the hash that the pins in `dir` have; 0: none, or their `node` has another size. */
 uint64_t map_kinds_pinned(const char *dir);
-/** Whether the pins in `dir` say that another build made them. */
+/** Returns whether the pins in `dir` say that another build made them. */
 bool map_kinds_differ(const char *dir);
 
 /** Reads what maps are that are there, their BTF included. */

@@ -26,8 +26,8 @@ int link_attach(const struct link_kind *k, int prog_fd, const struct link_place 
 int link_replace(const struct link_kind *k, int prog_fd, const struct link_place *to,
 		 const char *dir);
 
-/** Like link_replace() for a link pinned in `from`, whose pin it then moves to `dir`. Returns 0; or
- * -errno, logged: the pin is in one of the two directories. */
+/** Replaces, as link_replace() does, a link pinned in `from`, whose pin it then moves to `dir`.
+ * Returns 0; or -errno, logged: the pin is in one of the two directories. */
 int link_move(const struct link_kind *k, int prog_fd, const struct link_place *to, const char *from,
 	      const char *dir);
 

@@ -10,12 +10,12 @@
 struct bpf_map;
 struct bpf_object;
 
-/** What the kernel allocates when the map is made: of a per-CPU map, for each CPU. The case
+/** Returns what the kernel allocates when the map is made: of a per-CPU map, for each CPU. The case
  * e2e/docs/maps_take_what_is_said compares it with the kernel's own figure. */
 uint64_t memory_of_map(const struct bpf_map *map);
 bool memory_is_per_cpu(const struct bpf_map *map);
 
-/** The sum over all maps of the object. */
+/** Returns the sum over all maps of the object. */
 uint64_t memory_of_maps(const struct bpf_object *obj);
 
 /** Logs a warning where a limit leaves enough for `bytes` of maps, but not for the daemon itself,

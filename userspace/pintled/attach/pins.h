@@ -35,14 +35,14 @@ int pins_make_dir(const char *bpffs, bool *made);
  * one; -EBUSY: another pintled holds the lock; or -errno; logged. */
 int pins_lock(const char *bpffs);
 
-/** The mode of a map's pin. */
+/** Returns the mode of a map's pin. */
 mode_t pins_mode(enum map_id id);
 
 /** Sets mode and group of one pin or directory; group 0: the group stays. Returns 0 or -errno,
  * logged. */
 int pins_own(const char *path, mode_t mode, gid_t group);
 
-/** Whether every map is pinned in `dir`. */
+/** Returns whether every map is pinned in `dir`. */
 bool pins_whole(const char *dir);
 
 /** Pins maps that are missing in `dir` again: it finds them through the programs of the links that
@@ -55,13 +55,14 @@ bool pins_repair(const char *dir);
  * CAP_SYS_ADMIN. */
 void pins_find_map(const char *dir, enum map_id id);
 
-/** Whether the lookup hook's link is pinned in `dir` and its network namespace still exists. */
+/** Returns whether the lookup hook's link is pinned in `dir` and its network namespace still
+ * exists. */
 bool pins_steer(const char *dir);
 
-/** Whether the lookup hook's link is pinned in `dir` and its network namespace is gone. */
+/** Returns whether the lookup hook's link is pinned in `dir` and its network namespace is gone. */
 bool pins_netns_gone(const char *dir);
 
-/** The id of the cgroup to which the pinned links are attached; 0: none is pinned, or their
+/** Returns the id of the cgroup to which the pinned links are attached; 0: none is pinned, or their
  * cgroup is gone. */
 unsigned long long pins_cgroup(const char *dir);
 

@@ -34,7 +34,7 @@ int programs_load_one(const struct maps *maps, const char *name);
  * closes, or -errno. */
 int programs_make_map(const char *name);
 
-/** The descriptor of a program that was loaded; owned by the skeleton. */
+/** Returns the descriptor of a program that was loaded; owned by the skeleton. */
 int programs_fd(const struct pintle_bpf *skel, const char *name);
 
 /** Unloads what is neither attached nor pinned, and frees the megabyte that libbpf read; *skel

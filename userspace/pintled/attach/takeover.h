@@ -38,16 +38,16 @@ struct takeover;
 int takeover_find(const char *bpffs, const char *dir, uint64_t *hash, struct takeover **out);
 void takeover_free(struct takeover *t);
 
-/** The directory of the former pins. Owned by `t`. */
+/** Returns the directory of the former pins. Owned by `t`. */
 const char *takeover_dir(const struct takeover *t);
 
-/** Whether the former pins are still where those of this build will be. */
+/** Returns whether the former pins are still where those of this build will be. */
 bool takeover_in_place(const struct takeover *t);
 
 /** Fills m->fd with the descriptors of the maps that are kept, owned by `t`; -1 for the others. */
 void takeover_kept(const struct takeover *t, struct maps *m);
 
-/** Whether the former pins have that link. */
+/** Returns whether the former pins have that link. */
 bool takeover_has_link(const struct takeover *t, enum link_id id);
 
 /** Loads what carries records over into the maps `m`; `copy`: and copies what the former maps hold,
@@ -64,7 +64,7 @@ int takeover_step_aside(struct takeover *t, const char *bpffs);
 int takeover_commit(struct takeover *t, const struct pintle_bpf *skel,
 		    const bool wanted[LINK_COUNT], const char *dir, const struct link_place *to);
 
-/** Once no program uses the former maps: carries over the rest, and removes the former pins and
+/** Carries over the rest, once no program uses the former maps, and removes the former pins and
  * filters. Returns as takeover_commit(). */
 int takeover_end(struct takeover *t, int netns_fd);
 

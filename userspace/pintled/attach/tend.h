@@ -37,10 +37,10 @@ void tend_hold(struct tend *t, const char *dir);
 void tend_release(struct tend *t, enum link_id id);
 void tend_end(struct tend *t);
 
-/** Whether that link is held, and what it is attached to still exists. */
+/** Returns whether that link is held, and what it is attached to still exists. */
 bool tend_attached(const struct tend *t, enum link_id id);
 
-/** Whether the link may be attached again: not if that was done TEND_TIMES in the last
+/** Returns whether the link may be attached again: not if that was done TEND_TIMES in the last
  * TEND_PERIOD_NS. */
 bool tend_may_put_back(const struct tend *t, enum link_id id, uint64_t now_ns);
 /** Notes that it was. */

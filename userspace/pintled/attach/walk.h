@@ -13,7 +13,7 @@ struct bpf_link *walk_attach(const struct bpf_program *program, int map_fd);
 /** Runs the iterator over all entries. Returns 0 or -errno. */
 int walk_run(const struct bpf_link *link);
 
-/** Both, once. Returns 0 or -errno. */
+/** Attaches the iterator to the map, and runs it once. Returns 0 or -errno. */
 int walk_once(const struct bpf_program *program, int map_fd);
 
 /** Runs a loaded iterator that belongs to no map, given by its descriptor, once. An iterator over

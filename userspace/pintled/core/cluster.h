@@ -31,7 +31,7 @@ int cluster_watch_removal(struct cluster *c, uv_loop_t *loop, bool stands,
 bool cluster_removed(const struct cluster *c);
 /** Lets the cluster know that this node is detached. */
 void cluster_detached(struct cluster *c);
-/** The loop must then run until it has no handles left. NULL is fine. */
+/** Frees it; the loop must then run until it has no handles left. NULL is fine. */
 void cluster_free(struct cluster *c);
 
 /** Takes up the pools that are pinned: they stand for those of the cluster until it was asked. `s`:
@@ -41,27 +41,28 @@ int cluster_restore(struct cluster *c, const struct state *s);
 /** Says in an Event of this node why it does not steer. `why` must stay valid. */
 void cluster_tell_node(struct cluster *c, const char *why);
 
-/** The pools, as they are known. Returns 0 with *out (config_founds_free() it), or -ENOMEM,
+/** Copies the pools, as they are known. Returns 0 with *out (config_founds_free() it), or -ENOMEM,
  * logged. */
 int cluster_pools(struct cluster *c, struct config_founds *out);
 
-/** The pods of this node, as struct kube_pod; NULL: they are not watched. `c` may be NULL. */
+/** Returns the pods of this node, as struct kube_pod; NULL: they are not watched. `c` may be
+ * NULL. */
 const struct kube_store *cluster_pods(const struct cluster *c);
-/** Whether they are known, with what their namespaces say of them. `c` may be NULL. */
+/** Returns whether they are known, with what their namespaces say of them. `c` may be NULL. */
 bool cluster_pods_known(const struct cluster *c);
-/** Whether the pod's connections go on as they came. */
+/** Returns whether the pod's connections go on as they came. */
 bool cluster_left_alone(const struct cluster *c, const struct kube_pod *pod);
-/** What this node is called in the cluster. */
+/** Returns what this node is called in the cluster. */
 const char *cluster_node(const struct cluster *c);
 
 /** Takes note of how much room the pools of the configuration file need, since the cluster's get
  * the rest, and of where policies may name frontends. `c` may be NULL. */
 void cluster_room(struct cluster *c, const struct config *config);
-/** What the configuration made of the pools, and whether it runs: for conditions and Events. `c`
- * may be NULL. */
+/** Takes what the configuration made of the pools, and whether it runs: for conditions and Events.
+ * `c` may be NULL. */
 void cluster_judged(struct cluster *c, const struct config_founds *pools, bool applied,
 		    kube_is_read_fn is_read, void *arg);
-/** Whether what was said then is as it was, and may be looked at again. `c` may be NULL. */
+/** Returns whether what was said then is as it was, and may be looked at again. `c` may be NULL. */
 bool cluster_is_judged(const struct cluster *c);
 
 /* For /metrics and `pintle status`. All 0 where there is no Kubernetes. */
@@ -73,7 +74,7 @@ struct cluster_figures {
 	uint64_t requests, failures;
 	struct kube_left left;
 };
-/** `c` may be NULL. */
+/** Returns the figures for `/metrics`; `c` may be NULL. */
 struct cluster_figures cluster_figures(const struct cluster *c);
 /** Writes the same, and what is missing, into `node`, for `pintle status`. `c` may be NULL. */
 void cluster_show(const struct cluster *c, struct pintle_node *node);

@@ -25,14 +25,14 @@ struct state;
 
 /** Returns 0 and *out (hosts_free() it), or -ENOMEM, logged. */
 int hosts_new(struct hosts **out);
-/** The loop must then run until it has no handles left. NULL is fine. */
+/** Frees it; the loop must then run until it has no handles left. NULL is fine. */
 void hosts_free(struct hosts *h);
 
 /** Takes the addresses that a former daemon pinned for the configuration's hosts; `s`: what it
  * pinned, or NULL. */
 void hosts_restore(struct hosts *h, const struct config *c, const struct state *s);
 
-/** From now on asks in the network namespace `netns_fd`, and calls `changed` when there are other
+/** Begins to ask in the network namespace `netns_fd`, and calls `changed` when there are other
  * addresses than at its last call. Returns 0 or -errno, logged. */
 int hosts_start(struct hosts *h, uv_loop_t *loop, int netns_fd, const struct maps *m,
 		void (*changed)(void *arg), void *arg);
@@ -40,15 +40,15 @@ int hosts_start(struct hosts *h, uv_loop_t *loop, int netns_fd, const struct map
 /** Asks for the hosts of `c`, which was applied, and says in the map `hosts` what became of them.
  * Both are kept by reference until the next call. */
 void hosts_configure(struct hosts *h, const struct config *c, const struct publication *pub);
-/** The configuration with the newest addresses could not be applied: those before them are the
- * answers again, until DNS is asked next. */
+/** Takes back the newest addresses, with which the configuration could not be applied: those before
+ * them are the answers again, until DNS is asked next. */
 void hosts_refused(struct hosts *h);
 
-/** The answers, for config_hosts_expand(); valid until the next call of any function here, or turn
- * of the loop. */
+/** Returns the answers, for config_hosts_expand(); valid until the next call of any function here,
+ * or turn of the loop. */
 const struct config_answer *hosts_answers(struct hosts *h, size_t *n);
 
-/** Whether each host was asked for once. */
+/** Returns whether each host was asked for once. */
 bool hosts_first_round_over(const struct hosts *h);
 
 #endif

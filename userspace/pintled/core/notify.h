@@ -8,14 +8,14 @@
 /* Each returns 0 when the message was sent, or when $NOTIFY_SOCKET is not set and so no manager
  * listens; else -errno. None blocks: -EAGAIN when the manager's queue is full. */
 
-/** READY=1: start or reload is over. `status` (may be NULL) is shown by systemctl status. */
+/** Sends READY=1: start or reload is over. `status` (may be NULL) is shown by systemctl status. */
 int notify_ready(const char *status);
-/** RELOADING=1, with the time the protocol asks for; notify_ready() ends it. */
+/** Sends RELOADING=1, with the time the protocol asks for; notify_ready() ends it. */
 int notify_reloading(void);
 int notify_stopping(const char *status);
-/** STATUS=... alone: one line; `status` is cut at its first newline. */
+/** Sends STATUS=... alone: one line; `status` is cut at its first newline. */
 int notify_status(const char *status);
-/** WATCHDOG=1: still alive. */
+/** Sends WATCHDOG=1: still alive. */
 int notify_watchdog(void);
 
 /** Returns at which intervals, in ns, notify_watchdog() should be called: half of $WATCHDOG_USEC; 0

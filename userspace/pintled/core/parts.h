@@ -59,8 +59,8 @@ struct parts {
 /** Begins the parts of that stage. Returns 0, or -errno, logged: some may have begun. */
 int parts_new(struct parts *p, enum parts_stage stage);
 
-/** From now on the parts of that stage work by `c`, which was published as `pub`. Both must live
- * until the next call. Each part is told; returns 0, or the first -errno, logged. */
+/** Configures the parts of that stage by `c`, which was published as `pub`. Both must live until
+ * the next call. Each part is told; returns 0, or the first -errno, logged. */
 int parts_configure(struct parts *p, enum parts_stage stage, const struct config *c,
 		    const struct publication *pub);
 

@@ -30,7 +30,7 @@ int settings_load(const char *path, const struct yaml_sink *sink, struct setting
 		  struct config **c);
 void settings_free(struct settings *s);
 
-/** From now on settings are read from these maps, which must outlive `s`. */
+/** Reads settings, from now on, in these maps, which must outlive `s`. */
 void settings_use(struct settings *s, const struct maps *m);
 
 /** Takes the pools in *found, which replace those of the last call in the next configuration that
@@ -38,11 +38,11 @@ void settings_use(struct settings *s, const struct maps *m);
 void settings_find(struct settings *s, struct config_founds *found);
 
 struct hosts;
-/** From now on configurations have endpoints at the addresses of these hosts, which must outlive
+/** Adds endpoints at the addresses of these hosts to the next configurations; `hosts` must outlive
  * `s`. */
 void settings_resolve(struct settings *s, struct hosts *hosts);
 
-/** Those pools, as the configuration that was made last judged them. */
+/** Returns those pools, as the configuration that was made last judged them. */
 const struct config_founds *settings_found(const struct settings *s);
 
 enum settings_news {
@@ -61,9 +61,9 @@ int settings_configure(struct settings *s, struct config **c);
  * either way. */
 int settings_reload(struct settings *s, const struct yaml_sink *sink, struct config **c);
 
-/** To be called when that configuration could not be applied: leaves out the settings that are new
- * in it. `why` is for the operator. Returns whether there were any: then another
- * settings_configure() may succeed. */
+/** Leaves out the settings that are new in that configuration, which could not be applied. `why` is
+ * for the operator. Returns whether there were any: then another settings_configure() may
+ * succeed. */
 bool settings_leave_out(struct settings *s, const char *why);
 
 /** Says what became of the configuration that was made last: it was applied (`why` is NULL), or for

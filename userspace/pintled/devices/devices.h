@@ -46,12 +46,12 @@ void devices_detach_all(const char *dir);
  * can reach. To be called once, before any devices_new(). A failure is logged. */
 void devices_sweep(const struct ground *g);
 
-/** The ground and what `use` points to must outlive it. Returns 0 and *out
+/** Makes *out; the ground and what `use` points to must outlive it. Returns 0 and *out
  * (devices_free() it), or -errno, logged. */
 int devices_new(const struct ground *g, const struct devices_use *use, struct devices **out);
-/** From now on the program sees the packets to the pools i of `c` for which wanted[i] is set; where
- * none is set, it is detached and unloaded. `c` and `wanted` are kept by reference until the next
- * call. A failure is logged, and devices_refresh() tries again. */
+/** Has the program see, from now on, the packets to the pools i of `c` for which wanted[i] is set;
+ * where none is set, it is detached and unloaded. `c` and `wanted` are kept by reference until the
+ * next call. A failure is logged, and devices_refresh() tries again. */
 void devices_see(struct devices *d, const struct config *c, const bool *wanted);
 /** Attaches the program again where somebody detached it. To be called now and then, after
  * devices_see(). */

@@ -11,11 +11,11 @@
 
 struct hand;
 
-/** Whether the kernel can do what `c` asks for. Returns 0 or -EOPNOTSUPP, logged, with the reason
- * in `why` unless that is NULL: "what is wrong; what would be right". */
+/** Checks whether the kernel can do what `c` asks for. Returns 0 or -EOPNOTSUPP, logged, with the
+ * reason in `why` unless that is NULL: "what is wrong; what would be right". */
 int hand_check(const struct config *c, char why[PINTLE_WHY_SIZE]);
 
-/** The ground must outlive it. Returns 0 and *out (hand_free() it), or -errno,
+/** Makes *out; the ground must outlive it. Returns 0 and *out (hand_free() it), or -errno,
  * logged. */
 int hand_new(const struct ground *g, struct hand **out);
 /** Attaches or detaches as the pools say, which are kept by reference until the next call. A
@@ -26,7 +26,8 @@ void hand_refresh(struct hand *h);
 /** Looks whether the kernel takes connections that are handed over, and tells it in `node` and, at
  * each change, in the log. To be called often, after hand_configure(). */
 void hand_look(struct hand *h);
-/** Whether the program sees what comes in on the device with that index, since the newest look. */
+/** Returns whether the program sees what comes in on the device with that index, since the newest
+ * look. */
 bool hand_sees(const struct hand *h, uint32_t device);
 /** Leaves the program attached. NULL is fine. */
 void hand_free(struct hand *h);

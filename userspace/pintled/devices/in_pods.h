@@ -21,8 +21,8 @@
 
 struct in_pods;
 
-/** The ground and `hand` must outlive it. Returns 0 and *out (in_pods_free() it), or -errno,
- * logged. */
+/** Makes *out; the ground and `hand` must outlive it. Returns 0 and *out (in_pods_free() it), or
+ * -errno, logged. */
 int in_pods_new(const struct ground *g, const struct hand *hand, struct in_pods **out);
 /** Makes, and removes, what that configuration needs. `c` and `p` are kept by reference until the
  * next call. To be called after publish() and hand_configure(). What fails is logged, and

@@ -11,10 +11,10 @@
 
 struct oneshot;
 
-/** The ground must outlive it. Returns 0 and *out (oneshot_free() it), or -errno,
+/** Makes *out; the ground must outlive it. Returns 0 and *out (oneshot_free() it), or -errno,
  * logged. */
 int oneshot_new(const struct ground *g, struct oneshot **out);
-/** From now on serves the pools of `c`, which was published as `p`. Both are kept by reference
+/** Serves, from now on, the pools of `c`, which was published as `p`. Both are kept by reference
  * until the next call. A failure is logged, and oneshot_refresh() tries again. */
 void oneshot_configure(struct oneshot *o, const struct config *c, const struct publication *p);
 /** Notices what `pintle set` changed. To be called often, after oneshot_configure(). */

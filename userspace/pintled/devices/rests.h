@@ -13,17 +13,18 @@
 
 struct rests;
 
-/** Before pools are published: lets the hand-off of those rest whose sockets nat of the namespace
- * would take off. */
+/** Lets the hand-off of those pools rest, before they are published, whose sockets nat of the
+ * namespace would take off. */
 void rests_begin(const struct maps *m, int netns_fd, const struct config *c,
 		 const struct publication *p);
 
-/** The ground must outlive it. Returns 0 and *out (rests_free() it), or -ENOMEM, logged. */
+/** Makes *out; the ground must outlive it. Returns 0 and *out (rests_free() it), or -ENOMEM,
+ * logged. */
 int rests_new(const struct ground *g, struct rests **out);
 /** Looks at what the programs found, and at nat; begins and ends rests, and logs both. To be called
  * each second. */
 void rests_look(struct rests *r, const struct config *c);
-/** NULL is fine. */
+/** Frees it; NULL is fine. */
 void rests_free(struct rests *r);
 
 #endif

@@ -19,7 +19,7 @@ struct xdp;
  * it), or -errno, logged. */
 int xdp_new(const struct ground *g, struct xdp **out);
 
-/** How xdp_arrange() attaches from now on: enum config_xdp. */
+/** Sets how xdp_arrange() attaches from now on: enum config_xdp. */
 void xdp_configure(struct xdp *x, uint32_t how);
 
 /** Attaches and detaches, so that the program is at those of the `n` devices for which `has` is

@@ -23,7 +23,7 @@
 
 struct answers;
 
-/** `m` must outlive it. Returns 0 and *out (answers_free() it), or -ENOMEM. */
+/** Makes *out; `m` must outlive it. Returns 0 and *out (answers_free() it), or -ENOMEM. */
 int answers_new(const struct maps *m, struct answers **out);
 void answers_free(struct answers *a);
 
@@ -43,8 +43,8 @@ void answers_status(struct answers *a, const struct pintle_ref *of, unsigned int
 void answers_probed(struct answers *a, const struct pintle_ref *of, unsigned int status,
 		    uint64_t retry_ns);
 
-/** Whether there is a doubt that a probe could end: the endpoint is ejected, or clients had bad
- * answers since `since_ns`. */
+/** Returns whether there is a doubt that a probe could end: the endpoint is ejected, or clients had
+ * bad answers since `since_ns`. */
 bool answers_doubts(const struct answers *a, const struct pintle_ref *of, uint64_t since_ns);
 
 /** Judges a member of a pool anew; both are indexes of the configuration. Returns whether ejections

@@ -27,7 +27,7 @@ int audit_new(uv_loop_t *loop, const struct maps *m, struct audit **out);
  * what a rotation began. `c` and `p` are kept by reference until the next call. */
 void audit_configure(struct audit *a, const struct config *c, const struct publication *p);
 
-/** What is in the ring stays for the next daemon. NULL is fine. */
+/** Frees it; what is in the ring stays for the next daemon. NULL is fine. */
 void audit_free(struct audit *a);
 
 #endif

@@ -8,7 +8,7 @@
 
 struct bindings;
 
-/** `m` must outlive it. Returns NULL without memory; otherwise bindings_free() it. */
+/** Makes one; `m` must outlive it. Returns NULL without memory; otherwise bindings_free() it. */
 struct bindings *bindings_new(const struct maps *m);
 
 /** Walks over all bindings. Deletes the binding of a session that was away for longer than its
@@ -17,10 +17,10 @@ struct bindings *bindings_new(const struct maps *m);
  * pool's first eviction. Returns 0 or -errno, logged. */
 int bindings_walk(struct bindings *b);
 
-/** After ends of connections were missed: says of each session that nothing of it is open. What is
- * open, and was counted before, takes nothing off when it ends, for no count goes below 0. Until
- * then the session counts as smaller than it is, so that it is sticky; a count that never falls
- * would make a crowd of it. Returns 0 or -errno, logged. */
+/** Forgets, after ends of connections were missed, each session's open connections. What is open,
+ * and was counted before, takes nothing off when it ends, for no count goes below 0. Until then the
+ * session counts as smaller than it is, so that it is sticky; a count that never falls would make a
+ * crowd of it. Returns 0 or -errno, logged. */
 int bindings_forget_open(struct bindings *b);
 
 void bindings_free(struct bindings *b);

@@ -17,12 +17,12 @@ struct keeper;
 /** Finds what former daemons wrote. `m` and `p` must outlive it. Returns 0 and *out
  * (keeper_free() it), or -errno, logged. */
 int keeper_new(const struct maps *m, const struct poller *p, struct keeper **out);
-/** To be called several times a second: takes a moment of each pool if the mode of one has changed
- * since the newest. */
+/** Takes a moment of each pool, called several times a second, if the mode of one has changed since
+ * the newest. */
 void keeper_tend(struct keeper *k, const struct config *c, const struct publication *p);
-/** To be called every few seconds: looks at the servers, and takes the moments that are due. */
+/** Looks at the servers, called every few seconds, and takes the moments that are due. */
 void keeper_look(struct keeper *k);
-/** CPU time that the two have taken. */
+/** Returns the CPU time that these two functions have taken. */
 double keeper_cpu_seconds(const struct keeper *k);
 void keeper_free(struct keeper *k);
 

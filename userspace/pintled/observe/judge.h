@@ -19,7 +19,7 @@ struct judge;
  * them is forgotten. Returns 0 and *out (judge_free() it; `m` must outlive it), or -errno, logged.
  */
 int judge_new(uv_loop_t *loop, const struct maps *m, struct judge **out);
-/** From now on these pools count; verdicts of others are deleted. Does nothing between two calls if
+/** Judges these pools from now on; deletes verdicts of others. Does nothing between two calls if
  * none of the pools classifies. NULL for `j` is ignored, as below. */
 void judge_configure(struct judge *j, const struct config *c, const struct publication *p);
 
@@ -30,12 +30,12 @@ struct judge_pool {
 	uint64_t requests;                   /* that were judged */
 	uint64_t changes;                    /* verdicts that were made or changed */
 };
-/** Of the pool with this id; zeros for others. */
+/** Returns the judgement of the pool with this id; zeros for others. */
 struct judge_pool judge_pool(const struct judge *j, uint32_t id);
-/** Evidence that was lost, because the ring was full. */
+/** Returns the evidence that was lost, because the ring was full. */
 uint64_t judge_lost(const struct judge *j);
 
-/** The loop must run once more before the maps are closed. NULL is fine. */
+/** Frees it; the loop must run once more before the maps are closed. NULL is fine. */
 void judge_free(struct judge *j);
 
 #endif

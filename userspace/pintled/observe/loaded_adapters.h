@@ -15,20 +15,20 @@
 
 struct adapters;
 
-/** `m` must outlive it. Returns 0 and *out (adapters_free() it), or -errno, logged. */
+/** Makes *out; `m` must outlive it. Returns 0 and *out (adapters_free() it), or -errno, logged. */
 int adapters_new(const struct maps *m, struct adapters **out);
-/** From now on the names of `c`, which are published. Without memory none is known, which is
- * logged. */
+/** Looks for the names of `c`, which are published, from now on. Without memory none is known,
+ * which is logged. */
 void adapters_configure(struct adapters *a, const struct config *c, const struct publication *pub);
-/** Whether requests go to the pool, an index into the configuration, by their model, and adapters
- * weigh something there. */
+/** Returns whether requests go to the pool, an index into the configuration, by their model, and
+ * adapters weigh something there. */
 bool adapters_concern(const struct adapters *a, size_t pool);
-/** The endpoint's page is asked for now. */
+/** Notes that the endpoint's page is asked for now. */
 void adapters_begin(struct adapters *a, struct pintle_ref endpoint);
-/** Its page came, which was asked for at the newest adapters_begin(). */
+/** Takes in the endpoint's page, which was asked for at the newest adapters_begin(). */
 void adapters_page(struct adapters *a, struct pintle_ref endpoint, size_t pool, const char *page,
 		   size_t size);
-/** Its list of models came. */
+/** Takes in the endpoint's list of models. */
 void adapters_list(struct adapters *a, struct pintle_ref endpoint, size_t pool,
 		   const struct model_list *list);
 void adapters_free(struct adapters *a);

@@ -34,7 +34,7 @@ struct metrics_sources {
 /** Writes the whole page. A failure is logged, and is the error of `out`. */
 void metrics_page(const struct metrics_sources *from, struct metrics_text *out);
 
-/** The i-th family of the page, or NULL past the end, for docs/metrics.md. *kept says
+/** Returns the i-th family of the page, or NULL past the end, for docs/metrics.md. *kept says
  * whether endpoints have it with node.metricsDetail main; static, "": they do not. */
 const struct metrics_family *metrics_page_family(size_t i, const char **kept);
 

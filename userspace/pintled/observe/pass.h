@@ -30,8 +30,8 @@ int pass_attach(const struct pintle_bpf *skel, const struct maps *m, struct pass
  * loop's run. */
 void pass_start(struct pass *p, uv_loop_t *loop, const struct poller *pages);
 
-/** From now on these pools count. `c` and `published` must live until the next call. Clears what is
- * known of the requests of pools that are not followed. NULL for `p` is ignored. */
+/** Follows these pools from now on. `c` and `published` must live until the next call. Clears what
+ * is known of the requests of pools that are not followed. NULL for `p` is ignored. */
 void pass_configure(struct pass *p, const struct config *c, const struct publication *published);
 
 /** Takes in that a probe of pintled's own was answered as a request is, or was not: see

@@ -48,28 +48,28 @@ struct poll_sums {
 /** Scrapes from within the namespace `netns_fd`. `m`, `netns_fd` and the loop must outlive the
  * poller. Returns 0 and *out (poller_free() it), or -errno, logged. */
 int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct poller **out);
-/** From now on scrapes exactly the endpoints of `c`; endpoints that stay keep their connection and
- * counters. `c` and `pub` are kept by reference until the next call, whatever this call returns: 0;
- * or -errno, logged: then some endpoints or GPUs are not scraped. Rounds of scrapes are counted in
- * node->scrape_rounds. */
+/** Scrapes, from now on, exactly the endpoints of `c`; endpoints that stay keep their connection
+ * and counters. `c` and `pub` are kept by reference until the next call, whatever this call
+ * returns: 0; or -errno, logged: then some endpoints or GPUs are not scraped. Rounds of scrapes are
+ * counted in node->scrape_rounds. */
 int poller_configure(struct poller *p, const struct config *c, const struct publication *pub);
 /* A probe of the endpoint was answered as a request is, or was not; as for progress_probe(). */
 typedef void (*poller_probed)(void *arg, struct pintle_ref endpoint, bool good, uint64_t begun_ns,
 			      uint64_t until_ns);
-/** From now on `probed` hears what probes find, too; `arg` must outlive the loop's run. */
+/** Has `probed` hear what probes find, too; `arg` must outlive the loop's run. */
 void poller_tell(struct poller *p, poller_probed probed, void *arg);
-/** To be called several times in each pool's staleness limit: writes the scores of endpoints
- * without a page. */
+/** Writes the scores of endpoints without a page; to be called several times in each pool's
+ * staleness limit. */
 void poller_count(struct poller *p);
-/** What pages say of LoRA adapters goes there. Owned by the poller. */
+/** Returns the LoRA adapters that pages name. Owned by the poller. */
 struct adapters *poller_adapters(const struct poller *p);
-/** Whether every endpoint has been scraped once since the start, successfully or not. */
+/** Returns whether every endpoint has been scraped once since the start, successfully or not. */
 bool poller_first_round_over(const struct poller *p);
-/** To be called at regular times. Returns whether the LISTEN sockets should be looked at
- * (register_listeners()), because pages and known listeners of an endpoint disagree. Either its
- * page answers, and no listener is known; or a listener is known, and no page comes: the kernel
- * does not report the end of a listener that the daemon found, until a decision runs into it. For
- * an endpoint that keeps disagreeing, this returns true ever less often. */
+/** Returns whether the LISTEN sockets should be looked at (register_listeners()), because pages and
+ * known listeners of an endpoint disagree. Either its page answers, and no listener is known; or a
+ * listener is known, and no page comes: the kernel does not report the end of a listener that the
+ * daemon found, until a decision runs into it. For an endpoint that keeps disagreeing, this returns
+ * true ever less often. */
 bool poller_suspects_listener(struct poller *p);
 /** Sets *out to ask `path` of the endpoint's own server, by scrape.scheme; with the pool's
  * credential and certificate only where the metrics page comes from the same port. Its label and
@@ -78,18 +78,19 @@ bool poller_suspects_listener(struct poller *p);
 int poller_server_options(const struct config_pool *pool, const struct config_endpoint *e,
 			  const char *path, struct scrape_options *out, char **url,
 			  char **fallback);
-/** By endpoint id. Owned by the poller, valid until the next poller_configure(); NULL for an id
- * that is not polled. */
+/** Returns an endpoint's counters by its id. Owned by the poller, valid until the next
+ * poller_configure(); NULL for an id that is not polled. */
 const struct poll_counters *poller_counters(const struct poller *p, uint32_t endpoint);
-/** How many of the connections that wait at the endpoint's listener, by its id, are pintled's own.
- */
+/** Returns how many of the connections that wait at the endpoint's listener, by its id, are
+ * pintled's own. */
 uint32_t poller_knocks(const struct poller *p, uint32_t endpoint);
-/** Whether the pool with this id is in use on this node (policy/demand.h). */
+/** Returns whether the pool with this id is in use on this node (policy/demand.h). */
 bool poller_in_use(const struct poller *p, uint32_t pool);
-/** By pool id. Owned by the poller; NULL: no page of that pool was asked for yet. */
+/** Returns what is known by pool id. Owned by the poller; NULL: no page of that pool was asked for
+ * yet. */
 const struct poll_sums *poller_sums(const struct poller *p, const struct pintle_ref *pool);
-/** Share of memory in use, 0..1, on the fullest of the endpoint's GPUs, by a DCGM page that is not
- * too old; -1: not known. */
+/** Returns the share of memory in use, 0..1, on the fullest of the endpoint's GPUs, by a DCGM page
+ * that is not too old; -1: not known. */
 double poller_gpu_memory(const struct poller *p, uint32_t endpoint);
 /** The endpoint's GPUs whose utilization a DCGM page tells that is not too old. */
 struct poll_gpus {
@@ -97,10 +98,10 @@ struct poll_gpus {
 	double busy; /* the sum of their utilizations, each 0..1 */
 };
 struct poll_gpus poller_gpus(const struct poller *p, uint32_t endpoint);
-/** How much of each pool's work other nodes place, by pool id. Owned by the poller. */
+/** Returns how much of each pool's work other nodes place, by pool id. Owned by the poller. */
 struct others *poller_others(struct poller *p);
-/** Mean over the pool's endpoints of score_saturation(), where a stale endpoint counts as 1, as in
- * GIE's utilization detector. `pool` is an index into the configuration. */
+/** Returns the mean over the pool's endpoints of score_saturation(), where a stale endpoint counts
+ * as 1, as in GIE's utilization detector. `pool` is an index into the configuration. */
 double poller_saturation(const struct poller *p, size_t pool);
 void poller_free(struct poller *p);
 

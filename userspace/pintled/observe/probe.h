@@ -40,11 +40,12 @@ char *probe_request(const struct config_probe *p);
 int probe_configure(struct probe **p, struct scraper *s, const struct config_probe *config,
 		    const struct scrape_options *to, const struct probe_callbacks *callbacks,
 		    void *arg);
-/** What it asks, and with which credentials: the same text for the same question. */
+/** Returns what it asks, and with which credentials: the same text for the same question. */
 const char *probe_asks(const struct probe *p);
-/** In how long the result of a probe is known that is wanted from now on; 0: there is none. */
+/** Returns in how long the result of a probe is known that is wanted from now on; 0: there is
+ * none. */
 uint64_t probe_known_ns(const struct config_probe *p);
-/** NULL is fine. */
+/** Frees it; NULL is fine. */
 void probe_free(struct probe *p);
 
 #endif

@@ -11,12 +11,12 @@ struct process {
 	bool load_failed;       /* the newest reload */
 };
 
-/** To be called at the start, with the configuration loaded. */
+/** Notes the start, with the configuration loaded. */
 void process_begin(struct process *p);
-/** To be called when a reload is over. */
+/** Notes the end of a reload. */
 void process_reloaded(struct process *p, bool well);
 
-/** What this process uses, and how many descriptors it may open; -1: not known. */
+/** Returns what this process uses, and how many descriptors it may open; -1: not known. */
 double process_cpu_seconds(void);
 double process_resident_bytes(void);
 double process_open_fds(void);

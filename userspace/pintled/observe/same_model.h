@@ -28,7 +28,7 @@ struct models;
  * models. Returns 0 and *out (models_free() it), or -errno, logged. */
 int models_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct adapters *adapters,
 	       struct models **out);
-/** From now on asks the servers of those pools of `c`, which `adapters` knows already. `c` and
+/** Asks from now on the servers of those pools of `c`, which `adapters` knows already. `c` and
  * `pub` are kept by reference until the next call. Without memory some servers are not asked, which
  * is logged. */
 void models_configure(struct models *models, const struct config *c, const struct publication *pub);

@@ -15,10 +15,10 @@ struct pintle_bpf;
  * logged, where that fails; otherwise seats_free() it, before `m` is closed. */
 struct seats *seats_new(const struct pintle_bpf *skel, const struct maps *m);
 
-/** To be called every few seconds, after reconcile(), which ends the seats of sockets whose end was
- * missed. Corrects the counts that are wrong by what this look and the one before agree on, however
- * many connections come and go meanwhile; one line is logged for all. Returns the sum of the
- * errors, in connections. Without tenants it does nothing; NULL is ignored. */
+/** Corrects, every few seconds and after reconcile(), which ends the seats of sockets whose end was
+ * missed, the counts that are wrong by what this look and the one before agree on, however many
+ * connections come and go meanwhile; one line is logged for all. Returns the sum of the errors, in
+ * connections. Without tenants it does nothing; NULL is ignored. */
 uint64_t seats_look(struct seats *s);
 
 void seats_free(struct seats *s);

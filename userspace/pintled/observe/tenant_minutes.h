@@ -12,17 +12,17 @@
 
 struct tenant_minutes;
 
-/** `m` must be open for writing and outlive it. Returns 0 and *out (tenant_minutes_free() it), or
- * -errno, logged. */
+/** Makes *out; `m` must be open for writing and outlive it. Returns 0 and *out
+ * (tenant_minutes_free() it), or -errno, logged. */
 int tenant_minutes_new(const struct maps *m, struct tenant_minutes **out);
 
-/** To be called when the daemon begins, and then every few seconds: takes in what came since,
- * publishes the percentiles, and deletes the entries of tenants that are gone. Costs next to
- * nothing where there are none. */
+/** Takes in, when the daemon begins and then every few seconds, what came since, publishes the
+ * percentiles, and deletes the entries of tenants that are gone. Costs next to nothing where there
+ * are none. */
 void tenant_minutes_look(struct tenant_minutes *t, const struct config *c,
 			 const struct publication *published);
 
-/** NULL is ignored. */
+/** Frees it; NULL is ignored. */
 void tenant_minutes_free(struct tenant_minutes *t);
 
 #endif

@@ -38,21 +38,22 @@ struct vouch {
 	unsigned int voids; /* ejections ended since a question last had no answer */
 };
 
-/** Whether clients have failed since the newest answer, so that there is something to ask. */
+/** Returns whether clients have failed since the newest answer, so that there is something to
+ * ask. */
 bool vouch_wants(const struct vouch *v, const struct pintle_health *h,
 		 const struct config_ejection *e);
-/** To be called before the endpoint is asked at its own address and port. Returns whether the
- * question needs a new connection, because clients have failed since the newest answer. */
+/** Returns whether the question that is about to go to the endpoint's own address and port needs a
+ * new connection, because clients have failed since the newest answer. */
 bool vouch_ask(struct vouch *v, const struct pintle_health *h, const struct config_ejection *e);
-/** To be called when the endpoint has answered (`good`), or has failed to. Returns whether the
- * answer ended an ejection. */
+/** Takes in that the endpoint has answered (`good`), or has failed to. Returns whether the answer
+ * ended an ejection. */
 bool vouch_hear(struct vouch *v, struct pintle_health *h, const struct config_ejection *e,
 		bool good);
 
-/** To be called after vouch_hear() when the endpoint's own port has turned the daemon away: counts
- * a failure in the endpoint's row, unless clients were served since the daemon failed last, and
- * ejects the endpoint at the end of the row. `health` is the whole map, `id` the endpoint's, `pool`
- * the value of the endpoint's pool. */
+/** Counts a failure in the endpoint's row, after vouch_hear(), because its own port has turned the
+ * daemon away, unless clients were served since the daemon failed last, and ejects the endpoint at
+ * the end of the row. `health` is the whole map, `id` the endpoint's, `pool` the value of the
+ * endpoint's pool. */
 void vouch_turned_away(struct pintle_health health[], uint32_t id, const struct pintle_pool *pool,
 		       enum pintle_failure failure);
 

@@ -15,7 +15,7 @@
 
 struct pods;
 
-/** `m` must outlive it. Returns NULL without memory (logged). pods_free() it. */
+/** Makes one; `m` must outlive it. Returns NULL without memory (logged). pods_free() it. */
 struct pods *pods_new(const struct maps *m);
 void pods_free(struct pods *p);
 
@@ -23,7 +23,7 @@ void pods_free(struct pods *p);
  * Empties it without a cluster (`c` NULL). */
 void pods_update(struct pods *p, const struct cluster *c);
 
-/** Whether the connections of some pod go on as they came, as far as is known: then the map
+/** Returns whether the connections of some pod go on as they came, as far as is known: then the map
  * `clients` has to say which cgroups are whose. */
 bool pods_left_alone(const struct pods *p);
 

@@ -24,33 +24,33 @@
 
 struct clients;
 
-/** Does not watch anything yet. `m` and the loop must outlive it. Returns 0 and *out
- * (clients_free() it, then run the loop until its handles are closed), or -errno, logged. */
+/** Makes *out, which does not watch anything yet. `m` and the loop must outlive it. Returns 0 and
+ * *out (clients_free() it, then run the loop until its handles are closed), or -errno, logged. */
 int clients_new(uv_loop_t *loop, const struct maps *m, struct clients **out);
 
 /** Takes the patterns of `c` from now on, and walks the tree at once. `c` is kept by reference
  * until the next call. Empties the map where nothing needs it. */
 void clients_configure(struct clients *x, const struct config *c);
-/** Whether pods have to be known whatever the pools' keys are: pods_left_alone(). */
+/** Sets whether pods have to be known whatever the pools' keys are: pods_left_alone(). */
 void clients_name_pods(struct clients *x, bool wanted);
 
 /** Walks the tree again. To be called now and then, because inotify may have missed something. */
 void clients_rescan(struct clients *x);
 
-/** Whether the tree is searched for clients at all, and whether the newest walk found a cgroup of
- * the client with this name. */
+/** Returns whether the tree is searched for clients at all, and whether the newest walk found a
+ * cgroup of the client with this name. */
 bool clients_looked(const struct clients *x);
 bool clients_found(const struct clients *x, const char *name);
 
-/** How many cgroups are in the map. */
+/** Returns how many cgroups are in the map. */
 size_t clients_count(const struct clients *x);
 
 /** Leaves the map as it is; the next daemon removes cgroups that are gone by then. NULL is fine. */
 void clients_free(struct clients *x);
 
-/** Where clients and model servers run, as `m` has it: `root` is the directory of node.cgroup, and
- * `below` its path below the cgroup2 root, "" or "/...", from which on patterns name cgroups.
- * Returns false where no cgroup2 is mounted (logged). */
+/** Finds where clients and model servers run, as `m` has it: `root` is the directory of
+ * node.cgroup, and `below` its path below the cgroup2 root, "" or "/...", from which on patterns
+ * name cgroups. Returns false where no cgroup2 is mounted (logged). */
 bool clients_root(const struct maps *m, char root[PATH_MAX], char below[PATH_MAX]);
 
 #endif

@@ -11,8 +11,8 @@
  * that is not there. Returns 0 or -errno, logged. */
 int model_pools_publish(const struct maps *m, const struct config *c, const struct publication *p);
 
-/** The number of the adapter that the row says, 0: none; and sets it, where the row is there. An
- * error is logged. */
+/** Returns the number of the adapter that the row says, 0: none; and sets it, where the row is
+ * there. An error is logged. */
 uint32_t model_pools_adapter(const struct maps *m, const struct pintle_model_key *key);
 void model_pools_set_adapter(const struct maps *m, const struct pintle_model_key *key,
 			     uint32_t number);

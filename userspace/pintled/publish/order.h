@@ -15,7 +15,7 @@
 
 struct orders; /* of all pools */
 
-/** 0 and *out (orders_free() it), or -ENOMEM, logged. */
+/** Returns 0 and *out (orders_free() it), or -ENOMEM, logged. */
 int orders_new(struct orders **out);
 void orders_free(struct orders *o);
 /** Brings the pools of `p` up to date in the map `pools`; writes only those that change. `others`
@@ -23,8 +23,8 @@ void orders_free(struct orders *o);
 void orders_update(struct orders *o, const struct maps *m, const struct publication *p,
 		   struct others *others);
 
-/** Whether the endpoint could not be chosen when its pool was looked at last; false of pools of
- * which no class is told no. */
+/** Returns whether the endpoint could not be chosen when its pool was looked at last; false of
+ * pools of which no class is told no. */
 bool orders_barred(const struct orders *o, uint32_t endpoint);
 
 #endif

@@ -19,8 +19,8 @@
 
 struct overload;
 
-/** The listeners will be in the network namespace `netns_fd`, which the caller keeps open. Returns
- * 0 and *out (overload_free() it); or -errno, logged. */
+/** Makes *out; the listeners will be in the network namespace `netns_fd`, which the caller keeps
+ * open. Returns 0 and *out (overload_free() it); or -errno, logged. */
 int overload_new(uv_loop_t *loop, const struct maps *m, int netns_fd, struct overload **out);
 
 /** Goes by this configuration, which must stay until the next call. */
@@ -31,9 +31,9 @@ void overload_configure(struct overload *o, const struct config *c, const struct
  * orders_update(). */
 void overload_look(struct overload *o, const struct orders *orders);
 
-/** Whether a responder is wanted; *up: whether it takes connections. */
+/** Returns whether a responder is wanted; *up: whether it takes connections. */
 bool overload_wanted(const struct overload *o, bool *up);
-/** Its counts; NULL: none was ever wanted. Owned by `o`. */
+/** Returns its counts; NULL: none was ever wanted. Owned by `o`. */
 const struct board *overload_board(const struct overload *o);
 
 /** Lets the responder end once its clients are answered. NULL is fine. */

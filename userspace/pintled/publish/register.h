@@ -24,7 +24,7 @@ struct register_place {
 /** Opens the namespace. Returns a descriptor, or -errno: it is gone. */
 int register_open(const struct register_place *p);
 
-/** From now on register_listeners() looks at these namespaces, too. They are kept by reference. */
+/** Has register_listeners() look at these namespaces, too. They are kept by reference. */
 void register_places(const struct register_place *all, size_t n);
 
 /** Logs once for each endpoint why its newest listener is of no use, whether sockops or
@@ -41,11 +41,12 @@ int register_listeners(const struct maps *m, int netns_fd);
  * register_listeners() corrects `health`, and adds those again that are still the endpoint's. */
 void register_forget(const struct maps *m, uint32_t endpoint);
 
-/** listening_since_ns of an endpoint; 0: nobody listens. Looks at the endpoint's slots first: when
- * a listener that was found here closes, the kernel empties its slot but reports nothing. */
+/** Returns listening_since_ns of an endpoint; 0: nobody listens. Looks at the endpoint's slots
+ * first: when a listener that was found here closes, the kernel empties its slot but reports
+ * nothing. */
 uint64_t register_listening_since(const struct maps *m, uint32_t endpoint);
 
-/** Whether an endpoint with more listeners than slots has a free slot now, so that
+/** Returns whether an endpoint with more listeners than slots has a free slot now, so that
  * register_listeners() would fill it. Cheap. */
 bool register_has_room(const struct maps *m);
 

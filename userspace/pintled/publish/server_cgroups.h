@@ -12,7 +12,7 @@
 #include "../../config/config.h"
 #include "../../maps/maps.h"
 
-/** Whether any endpoint or any class of `c` names a cgroup. */
+/** Returns whether any endpoint or any class of `c` names a cgroup. */
 bool server_cgroups_wanted(const struct config *c);
 
 /** Fills the map with the cgroups that match the patterns now, by a walk over the tree at the
