@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * killat.c - preloaded into pintled: counts the calls that change what is pinned or attached, and
- * kills the process right after call number KILL_AT (from 1). Each call is written to KILL_LOG as a
- * letter: p pins, u puts a program into a link, i runs an iterator, m moves, r removes.
+ * kills the process right after one of them. Each call is written to KILL_LOG as a letter: p pins,
+ * u puts a program into a link, i runs an iterator, m moves, r removes. KILL_AT names one: "m2" is
+ * the second m.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@ static void step(char letter)
 		log_fd = log ? open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
 	if (log_fd >= 0 && write(log_fd, &letter, 1) != 1)
 		abort();
-	if (at && ++n == atoi(at))
+	if (at && *at == letter && ++n == atoi(at + 1))
 		kill(getpid(), SIGKILL);
 }
 

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import threading
+import time
 
 import tc
 from clients import FRONTEND, Workers
@@ -19,14 +20,15 @@ NUMBER = int(re.search(r"PINTLE_ABI_VERSION (\d+)", (TOP / "headers/pintle/abi.h
 BEFORE, NOW = f"v{NUMBER - 1}", f"v{NUMBER}"
 HINT_LEVEL, HINT_SESSION = 0x5054, 1
 HINTED = "10.96.0.20:80"  # the frontend of a pool whose sessions are told by hints
+PAUSE = 0.02  # between two connections, in cases that need the CPU for many starts
 OFF, NAMED = "10.96.0.30:80", "10.96.0.40:80"
 
 
 class Asked(Workers):
     """Clients that ask over and over: `asks` are [(ask, what it must return)]. `wrong` counts other answers."""
 
-    def __init__(self, *asks):
-        self.stopping = False
+    def __init__(self, *asks, pause=0.0):
+        self.stopping, self.pause = False, pause
         self.right = self.wrong = 0
         self.threads = [threading.Thread(target=self._work, args=a, daemon=True) for a in asks]
 
@@ -36,6 +38,7 @@ class Asked(Workers):
                 self.right += 1
             else:
                 self.wrong += 1
+            time.sleep(self.pause)
 
 
 class Upgrade:
@@ -83,11 +86,11 @@ class Upgrade:
     def hint(self, text):
         return (HINT_LEVEL, HINT_SESSION, text.encode())
 
-    def answers(self):
+    def answers(self, hints=4):
         """Who answers each session; asked again, the same ones must."""
         return [*(self.machine.ask(FRONTEND["v4"], f"127.1.0.{i}") for i in range(11, 19)),
-                *(self.client.ask(HINTED, options=[self.hint(f"user-{i}")]) for i in range(4)),
-                self.client.ask(SERVICE["v4"])]
+                self.client.ask(SERVICE["v4"]),
+                *(self.client.ask(HINTED, options=[self.hint(f"user-{i}")]) for i in range(hints))]
 
     @contextlib.contextmanager
     def held(self):
@@ -102,13 +105,13 @@ class Upgrade:
         return pod.run("curl", "-sS", "-m9", f"http://{NAMED}/", check=False).returncode
 
     @contextlib.contextmanager
-    def load(self):
+    def load(self, pause=0.0):
         """Short connections to the connect pool and to the lookup pool, none of which may fail; and clients that
-        access names beside others, none of which may pass."""
+        access names beside others, none of which may pass. Each client pauses so long between two connections."""
         stranger = Asked((lambda: is_refused(lambda: self.machine.ask(FRONTEND["v4"], "127.9.0.1")), True),
-                         (lambda: self.curl(self.stranger), 7), (lambda: self.curl(self.client), 0))
-        with self.client.load(SERVICE["v4"], workers=2) as pods, \
-                self.machine.load(FRONTEND["v4"], workers=2) as local, stranger:
+                         (lambda: self.curl(self.stranger), 7), (lambda: self.curl(self.client), 0), pause=pause)
+        with self.client.load(SERVICE["v4"], workers=2, pause=pause) as pods, \
+                self.machine.load(FRONTEND["v4"], workers=2, pause=pause) as local, stranger:
             yield lambda n: (pods.go_on(n), local.go_on(n))
         assert stranger.right and not stranger.wrong, vars(stranger)
         assert not pods.failures, (len(pods.failures), pods.failures[:3])
@@ -162,53 +165,102 @@ def test_under_load(node, what):
     assert tc.attached(node, up.netns, "pintle") == {} and tc.clsacts(node, up.netns) == set()
 
 
-def steps(node, up):
-    """The letters of a whole takeover, by killat.c, up to where this pintled is ready."""
-    library = node.dir / "killat.so"
-    node.run("cc", "-shared", "-fPIC", "-O2", "-o", library, TOP / "tests/e2e/killat.c", "-ldl")
-    log = node.dir / "steps"
-    up.start(env={"LD_PRELOAD": str(library), "KILL_LOG": str(log)})
-    return library, log.read_text()
+class Killer:
+    """Starts of this pintled that are killed by killat.c, which writes the letters of each start."""
+
+    def __init__(self, node, up):
+        self.up, self.log = up, node.dir / "steps"
+        self.library = node.dir / "killat.so"
+        node.run("cc", "-shared", "-fPIC", "-O2", "-o", self.library, TOP / "tests/e2e/killat.c", "-ldl")
+
+    def letters(self, **more):
+        """The letters of a start: of a whole one up to where it is ready, unless it is killed at a letter."""
+        self.log.unlink(missing_ok=True)
+        started = self.up.start(env={"LD_PRELOAD": str(self.library), "KILL_LOG": str(self.log), **more}, wait=not more)
+        if more:
+            assert started.process.wait(60) == -signal.SIGKILL, (more, started.log())
+            started.stopped = True
+        return self.log.read_text()
+
+    def kill(self, at):
+        return self.letters(KILL_AT=at)
 
 
-# Alone: as under load.
-@case(timeout=600, san=False, alone=True, each=("staging", "moving", "removing"))
-def test_killed_after_each_step(node, when):
-    """Killed right after any step, the next start begins again or goes on, and nothing is lost."""
+class Steps:
+    """How many steps of each kind a whole takeover takes: walks that read what the maps mean; staging pins, the copy,
+    the rename; walks; links, u and m in turn, and devices' links, m alone; then walks, programs once more, and pins are
+    removed."""
+
+    def __init__(self, letters):
+        staged = re.match(r"[ri]*(p+)i*m", letters)
+        moved = staged and re.compile(r"i*((?:um)+)(m*)").match(letters, staged.end())
+        removed = moved and re.compile(r"i+u*i*(r+)").match(letters, moved.end())
+        assert removed, letters
+        self.pins, self.removals = len(staged[1]), len(removed[1])
+        self.links, self.devices = len(moved[1]) // 2, len(moved[2])
+
+
+@case(timeout=400, san=False)
+def test_killed_after_each_step(node):
+    """Each start is killed right after one step more than the last, and the next begins again or goes on:
+    nothing is lost."""
     up = Upgrade(node)
+    killer = Killer(node, up)
     up.start_former().kill()
-    library, letters = steps(node, up)
+    steps = Steps(killer.letters())
     up.daemon.stop()
     up.cluster.detach()
-    # walks that read what the maps mean; staging pins, the copy, the rename; walks; links: u and m in turn, and devices'
-    # links; then walks, and pins are removed
-    staged = re.match(r"[ri]*p+i*m", letters)
-    moved = re.compile(r"i*(um)+m*").match(letters, staged.end())
-    assert staged and moved, letters
-    if when == "staging":
-        points = [staged.start() + 2, staged.end() // 2, staged.end() - 2, staged.end() - 1, staged.end()]
-    elif when == "moving":
-        points = list(range(letters.index("u", moved.start()), moved.end() + 1))
-    else:
-        walk = letters.index("i", moved.end())
-        removed = re.compile(r"r+").search(letters, walk)
-        points = [walk + 1, removed.start() + 1, removed.start() + 2, removed.end() - 1, removed.end(),
-                  removed.end() + 1]
-    for point in points:
+
+    up.start_former().kill()
+    answers = up.answers()
+    with up.held() as held, up.load(PAUSE) as go_on:
+
+        def killed(at):
+            letters = killer.kill(at)
+            go_on(10)
+            # This program keeps hints where the former connect program does not look.
+            now = up.answers(hints=0)
+            assert now == answers[:len(now)], (at, now)
+            assert [c.ask() for c, _ in held] == [name for _, name in held], at
+            assert is_refused(lambda: up.machine.ask(FRONTEND["v4"], "127.9.0.1")) and up.curl(up.stranger) == 7, at
+            return letters
+
+        for pins in (2, steps.pins // 2, steps.pins):
+            killed(f"p{pins}")
+        assert re.search("pi*m$", killed("m1"))
+        # A start that goes on puts its programs into the links that were moved, once more.
+        for link in range(steps.links):
+            killed(f"u{link + 1}")
+            assert killed("m1").endswith("u" * (link + 1) + "m")
+        for _ in range(steps.devices):
+            letters = killed("m1")
+        killed(f"i{letters.count('i') + 1}")  # the first walk after the links
+        for n in (1, 1, steps.removals - 3, 1):
+            letters = killed(f"r{n}")
+            assert letters.endswith("r" * n), letters
+        up.start()
+        go_on(10)
+        assert up.answers() == answers
+        up.taken_over(len(held))
+
+
+@case(timeout=300, san=False)
+def test_goes_on_from_a_step(node):
+    """One start does all that one which was killed had left."""
+    up = Upgrade(node)
+    killer = Killer(node, up)
+    for at in ("p2", "u1", "m5", "r2"):
         up.start_former().kill()
         answers = up.answers()
         with up.held() as held:
-            with up.load() as go_on:
-                go_on(10)
-                broken = up.start(wait=False, env={"LD_PRELOAD": str(library), "KILL_AT": str(point)})
-                assert broken.process.wait(30) == -signal.SIGKILL, (point, broken.log())
-                broken.stopped = True
+            with up.load(PAUSE) as go_on:
+                killer.kill(at)
                 go_on(10)
                 up.start()
                 go_on(10)
                 now = up.answers()
-                assert now == answers, (point, now)
-                assert [c.ask() for c, _ in held] == [name for _, name in held], point
+                assert now == answers, (at, now)
+                assert [c.ask() for c, _ in held] == [name for _, name in held], at
             up.taken_over(5)
         up.daemon.stop()
         up.cluster.detach()
