@@ -75,7 +75,7 @@ UNIT    := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/test_*.c lab/tests/test_*
 BPFTEST := $(patsubst %.c,$(O)/%,$(wildcard tests/bpf/test_*.c))
 FUZZERS := $(patsubst %.c,$(O)/%,$(wildcard tests/fuzz/fuzz_*.c lab/tests/fuzz_*.c))
 
-.PHONY: all docs check check-quick check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers tests install install-lab uninstall clean format format-check lint deps clients variants deb chart image
+.PHONY: all docs check check-quick check-compilers check-kernels check-kubernetes demo bench fuzz fuzzers programs tests install install-lab uninstall clean format format-check lint deps clients variants deb chart image
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -175,7 +175,8 @@ fuzzers: $(FUZZERS)
 
 # Servers and clients for the cases and the benchmark, one file each.
 HELPERS := $(addprefix $(O)/tests/,bench/conn bench/http e2e/mixture e2e/peer e2e/verdicts)
-tests: all lab $(O)/write-reference $(UNIT) $(BPFTEST) $(HELPERS)
+programs: all lab $(O)/write-reference $(HELPERS)
+tests: programs $(UNIT) $(BPFTEST)
 
 $(HELPERS): %: %.o
 	$(call say,LD,$@)
