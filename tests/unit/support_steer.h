@@ -176,7 +176,7 @@ struct steer {
 static inline void steer_prepare(struct steer *s, const char *pools)
 {
 	s->c = config_with("", pools);
-	assert_int_equal(attachment_prepare(s->c, &s->a), 0);
+	assert_int_equal(attachment_prepare(s->c, NULL, &s->a), 0);
 	s->m = attachment_ground(s->a)->maps;
 }
 

@@ -35,7 +35,7 @@ static void attach_and_leave(void)
 static int start_again(struct steer *s)
 {
 	*s = (struct steer){.c = config_with("", ANNOUNCED)};
-	return attachment_prepare(s->c, &s->a);
+	return attachment_prepare(s->c, NULL, &s->a);
 }
 
 /* A start finds the pins that are expected, and attaches. */
@@ -620,7 +620,7 @@ static void test_the_node_is_described_when_it_is_so(void **state)
 	(void)state;
 	attach_and_leave();
 	s = (struct steer){.c = config_with(", metrics: \"127.0.0.1:9999\"", ANNOUNCED)};
-	assert_int_equal(attachment_prepare(s.c, &s.a), 0);
+	assert_int_equal(attachment_prepare(s.c, NULL, &s.a), 0);
 	n = attachment_ground(s.a)->maps->node;
 	n->pid = 1;
 	n->started_ns = n->heartbeat_ns = 7;
@@ -647,7 +647,7 @@ static void test_of_a_long_path_the_end_is_told(void **state)
 	strcpy(path + sizeof(path) - sizeof("/pintle.yaml"), "/pintle.yaml");
 	free(s.c->path);
 	s.c->path = strdup(path);
-	assert_int_equal(attachment_prepare(s.c, &s.a), 0);
+	assert_int_equal(attachment_prepare(s.c, NULL, &s.a), 0);
 	s.m = attachment_ground(s.a)->maps;
 	assert_int_equal(strlen(s.m->node->config), PINTLE_TEXT_SIZE - 1);
 	assert_true(!strncmp(s.m->node->config, "...x", 4));
@@ -673,7 +673,7 @@ static void test_another_group_at_a_restart(void **state)
 	attach_and_leave();
 	assert_int_equal(group_of(PINS "/scores"), 0);
 	s = (struct steer){.c = config_with(", group: \"4242\"", ANNOUNCED)};
-	assert_int_equal(attachment_prepare(s.c, &s.a), 0);
+	assert_int_equal(attachment_prepare(s.c, NULL, &s.a), 0);
 	assert_int_equal(attachment_commit(s.a, s.c), 0);
 	assert_int_equal(attachment_ground(s.a)->maps->node->group, 4242);
 	steer_end(&s);

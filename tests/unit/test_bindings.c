@@ -17,8 +17,7 @@ struct node {
 static void node_start(struct node *d)
 {
 	steer_start(&d->s, ONE, false);
-	d->b = bindings_new(d->s.m);
-	assert_non_null(d->b);
+	assert_int_equal(bindings_new(attachment_ground(d->s.a), &d->b), 0);
 	d->pool = d->s.p->pools[0].ref;
 	d->endpoint = d->s.p->pools[0].endpoints[0];
 	d->n = &d->s.m->bindings[d->pool.id];

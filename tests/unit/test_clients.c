@@ -124,13 +124,20 @@ static struct config *config_of(const char *pools)
 	return c;
 }
 
+static void watcher_begin(struct watcher *w, struct config *c)
+{
+	const struct ground ground = {.loop = &w->loop, .maps = w->s.m};
+
+	assert_int_equal(uv_loop_init(&w->loop), 0);
+	assert_int_equal(clients_new(&ground, &w->x), 0);
+	clients_configure(w->x, c);
+}
+
 static void watcher_start(struct watcher *w, struct config *c)
 {
 	*w = (struct watcher){0};
 	steer_start(&w->s, KEYED("cgroup"), false);
-	assert_int_equal(uv_loop_init(&w->loop), 0);
-	assert_int_equal(clients_new(&w->loop, w->s.m, &w->x), 0);
-	clients_configure(w->x, c);
+	watcher_begin(w, c);
 }
 
 static void watcher_end(struct watcher *w, struct config *c)
@@ -221,9 +228,7 @@ static void test_who_was_left(void **state)
 	steer_start(&w.s, KEYED("cgroup"), false);
 	assert_int_equal(bpf_map_update_elem(w.s.m->fd[MAP_clients], &gone, &old, BPF_ANY), 0);
 	assert_int_equal(bpf_map_update_elem(w.s.m->fd[MAP_clients], &pod, &old, BPF_ANY), 0);
-	assert_int_equal(uv_loop_init(&w.loop), 0);
-	assert_int_equal(clients_new(&w.loop, w.s.m, &w.x), 0);
-	clients_configure(w.x, c);
+	watcher_begin(&w, c);
 	assert_int_equal(bpf_map_lookup_elem(w.s.m->fd[MAP_clients], &gone, &old), -ENOENT);
 	assert_string_equal(name_of(&w, pod), "pod/" UID);
 	/* That cgroup is watched, too. */

@@ -24,9 +24,11 @@ struct daemon {
 
 static void daemon_begin(const struct pins *p, struct daemon *d)
 {
+	const struct ground ground = {.loop = &d->loop, .netns_fd = -1, .maps = p->m};
+
 	assert_int_equal(uv_loop_init(&d->loop), 0);
-	assert_int_equal(poller_new(&d->loop, -1, p->m, &d->poller), 0);
-	assert_int_equal(keeper_new(p->m, d->poller, &d->keeper), 0);
+	assert_int_equal(poller_new(&ground, &d->poller), 0);
+	assert_int_equal(keeper_new(&ground, d->poller, &d->keeper), 0);
 }
 
 static void daemon_end(struct daemon *d)

@@ -92,6 +92,8 @@ static void on_tick(uv_timer_t *t)
 
 static void world_start(struct world *w, const char *pools)
 {
+	struct ground ground;
+
 	memset(w, 0, sizeof(*w));
 	pthread_mutex_init(&w->pages.lock, NULL);
 	for (int i = 0; i < SERVERS_MAX; i++)
@@ -102,8 +104,9 @@ static void world_start(struct world *w, const char *pools)
 	/* A timer, so that the loop turns even when nothing else happens. */
 	uv_timer_init(&w->loop, &w->tick);
 	uv_timer_start(&w->tick, on_tick, 1, 1);
-	assert_int_equal(poller_new(&w->loop, attachment_ground(w->s.a)->netns_fd, w->s.m, &w->p),
-			 0);
+	ground = *attachment_ground(w->s.a);
+	ground.loop = &w->loop;
+	assert_int_equal(poller_new(&ground, &w->p), 0);
 }
 
 static void world_end(struct world *w)

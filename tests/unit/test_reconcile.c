@@ -9,7 +9,7 @@
 
 #include "../../userspace/maps/rows.h"
 #include "../../userspace/pintled/observe/reconcile.h"
-#include "../../userspace/pintled/observe/seats.h"
+#include "../../userspace/pintled/attach/seats.h"
 
 #define ONE POOL("a", FRONTEND, SERVERS(AT("e0", 8001)))
 

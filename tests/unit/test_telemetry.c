@@ -36,7 +36,7 @@ static void test_an_ejection_is_told(void **state)
 	(void)state;
 	steer_start(&s, PODS, true);
 	s.m->node->heartbeat_ns = monotonic_ns() - 60 * NSEC_PER_SEC;
-	assert_int_equal(telemetry_new(s.m, &t), 0);
+	assert_int_equal(telemetry_new(attachment_ground(s.a), &t), 0);
 	h = &s.m->health[s.p->pools[0].endpoints[1].id];
 	server = listen_at("127.0.0.1", 8001);
 
@@ -80,7 +80,7 @@ static void test_not_more_than_can_be_read(void **state)
 	(void)state;
 	steer_start(&s, PODS, true);
 	s.m->node->heartbeat_ns = monotonic_ns() - 60 * NSEC_PER_SEC;
-	assert_int_equal(telemetry_new(s.m, &t), 0);
+	assert_int_equal(telemetry_new(attachment_ground(s.a), &t), 0);
 	h = &s.m->health[s.p->pools[0].endpoints[0].id];
 	told_begin();
 	for (int i = 0; i < 2000; i++) {

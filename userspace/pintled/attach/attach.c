@@ -19,9 +19,9 @@
 #include "programs.h"
 #include "pins.h"
 #include "pintle.skel.h"
-#include "../observe/recount.h"
-#include "../observe/pass.h"
-#include "../observe/seats.h"
+#include "recount.h"
+#include "pass_walks.h"
+#include "seats.h"
 #include "takeover.h"
 #include "tend.h"
 
@@ -406,13 +406,13 @@ static int attach_prepare(struct attachment *a, const struct config *c)
 		return err;
 	a->ground.recount = recount_new(a->skel, a->ground.maps);
 	a->ground.seats = seats_new(a->skel, a->ground.maps);
-	pass_attach(a->skel, a->ground.maps, &a->ground.pass);
+	pass_walks_new(a->skel, a->ground.maps, &a->ground.pass_walks);
 	if (!a->ground.resumed)
 		describe_node(a, c);
 	return 0;
 }
 
-int attachment_prepare(const struct config *c, struct attachment **out)
+int attachment_prepare(const struct config *c, uv_loop_t *loop, struct attachment **out)
 {
 	struct attachment *a = calloc(1, sizeof(*a));
 	int err;
@@ -420,7 +420,7 @@ int attachment_prepare(const struct config *c, struct attachment **out)
 	if (!a)
 		return log_err_r(ENOMEM, "attach");
 	a->lock_fd = a->ground.netns_fd = a->cgroup_fd = -1;
-	a->ground.dir = a->dir;
+	a->ground.loop = loop;
 	tend_begin(&a->tend);
 	err = attach_prepare(a, c);
 	if (err) {
@@ -533,6 +533,7 @@ int attachment_commit(struct attachment *a, const struct config *c)
 	if (err)
 		return err;
 	a->committed = true;
+	a->ground.dir = a->dir;
 	if (a->ground.resumed)
 		describe_node(a, c);
 	if (a->group)
@@ -877,7 +878,7 @@ void attachment_free(struct attachment *a)
 		rmdir(a->bpffs);
 	takeover_free(a->takeover);
 	tend_end(&a->tend);
-	pass_free(a->ground.pass);
+	pass_walks_free(a->ground.pass_walks);
 	seats_free(a->ground.seats);
 	recount_free(a->ground.recount);
 	programs_unload(&a->skel);

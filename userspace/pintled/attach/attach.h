@@ -27,7 +27,7 @@
 
 #include "../../config/config.h"
 #include "../../maps/links.h"
-#include "ground.h"
+#include "../ground.h"
 
 struct attachment;
 
@@ -35,8 +35,8 @@ struct attachment;
  * and no link is left), and stages new ones. Returns 0 and *out (attachment_free() it); else
  * -errno, logged, with nothing changed: -EBUSY: another daemon holds the directory; -EPROTO: pins
  * of another layout; -EXDEV: the pins steer another network namespace or cgroup than the
- * configuration names. */
-int attachment_prepare(const struct config *c, struct attachment **out);
+ * configuration names. Does nothing with `loop` but to hand it on: attachment_ground(). */
+int attachment_prepare(const struct config *c, uv_loop_t *loop, struct attachment **out);
 
 /** Attaches and pins. To be called once. Returns 0; or -errno, logged: pins that steered before
  * still steer as before. */
@@ -58,7 +58,7 @@ void attachment_trim(struct attachment *a, const struct config *c);
  * removed, local routes included. NULL is fine. */
 void attachment_free(struct attachment *a);
 
-/** Returns what all parts need; owned by the attachment; its loop is NULL. */
+/** Returns what all parts stand on; owned by the attachment. */
 const struct ground *attachment_ground(const struct attachment *a);
 /** Returns whether those pins are of another build, until attachment_settle(). */
 bool attachment_takes_over(const struct attachment *a);

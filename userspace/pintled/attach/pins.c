@@ -13,7 +13,7 @@
 #include "../../base/log.h"
 #include "../../maps/maps.h"
 #include "../../base/util.h"
-#include "linking.h"
+#include "../../maps/links.h"
 #include "programs.h"
 
 /* ---- the directory --------------------------------------------------------------- */

@@ -9,7 +9,7 @@
 #include "../../base/util.h"
 #include "../attach/attach.h"
 #include "../observe/bindings.h"
-#include "cluster.h"
+#include "../publish/cluster.h"
 #include "daemon_internal.h"
 #include "../devices/devices.h"
 #include "../observe/earlier.h"
@@ -49,7 +49,7 @@ static void tell_ready(struct daemon *d)
  * than FIRST_BEAT_NS for endpoints that do not answer. */
 static bool may_beat(const struct daemon *d, uint64_t now)
 {
-	return !d->parts.ground.resumed || poller_first_round_over(d->parts.poller) ||
+	return !d->parts.ground->resumed || poller_first_round_over(d->parts.poller) ||
 	       now - d->started_ns >= FIRST_BEAT_NS;
 }
 
@@ -59,8 +59,8 @@ static void on_heartbeat(uv_timer_t *timer)
 	uint64_t now = monotonic_ns();
 
 	if (may_beat(d, now)) {
-		trials_look(d->parts.ground.maps, now);
-		__atomic_store_n(&d->parts.ground.maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
+		trials_look(d->parts.ground->maps, now);
+		__atomic_store_n(&d->parts.ground->maps->node->heartbeat_ns, now, __ATOMIC_RELAXED);
 	}
 	parts_tick(&d->parts, PARTS_BEAT);
 	tell_ready(d);
@@ -77,7 +77,7 @@ static void on_housekeeping(uv_timer_t *timer)
 	if (cluster_is_judged(d->parts.cluster))
 		found_tell(d);
 	else
-		cluster_show(d->parts.cluster, d->parts.ground.maps->node);
+		cluster_show(d->parts.cluster, d->parts.ground->maps->node);
 	if (d->behind)
 		found_again(d);
 	attachment_trim(d->attachment, d->config);
@@ -128,8 +128,8 @@ static void on_tending(uv_timer_t *timer)
 	if (!attachment_tend(d->attachment, d->config))
 		return;
 	/* While a hook was lost, nothing noticed sockets that listened, connected or closed. */
-	register_listeners(d->parts.ground.maps, d->parts.ground.netns_fd);
-	parts_recount(&d->parts);
+	register_listeners(d->parts.ground->maps, d->parts.ground->netns_fd);
+	parts_recount_now(&d->parts);
 }
 
 /* The timer makes one reload of many signals. */
@@ -155,7 +155,7 @@ static void on_terminate(uv_signal_t *s, int number)
 
 static int daemon_configure(struct daemon *d)
 {
-	int err = publish(d->parts.ground.maps, d->parts.ground.netns_fd, d->config, NULL,
+	int err = publish(d->parts.ground->maps, d->parts.ground->netns_fd, d->config, NULL,
 			  &d->publication);
 
 	return err ?: parts_configure(&d->parts, PARTS_LOADED, d->config, d->publication);
@@ -164,7 +164,7 @@ static int daemon_configure(struct daemon *d)
 /* attach.h says why publishing comes before or after the commit. */
 static int daemon_steer(struct daemon *d)
 {
-	bool resumed = d->parts.ground.resumed;
+	bool resumed = d->parts.ground->resumed;
 	bool first = !resumed || attachment_takes_over(d->attachment);
 	int err = first ? daemon_configure(d) : attachment_commit(d->attachment, d->config);
 
@@ -178,12 +178,12 @@ static int daemon_steer(struct daemon *d)
 	attachment_trim(d->attachment, d->config);
 	d->attached = true;
 	/* Some servers began to listen after publish() looked, and before sockops was attached. */
-	register_listeners(d->parts.ground.maps, d->parts.ground.netns_fd);
-	earlier_find(&d->parts.ground, d->config);
-	parts_recount(&d->parts);
+	register_listeners(d->parts.ground->maps, d->parts.ground->netns_fd);
+	earlier_find(d->parts.ground, d->config);
+	parts_recount_now(&d->parts);
 	d->parts.recounting = attachment_takes_over(d->attachment);
 	bindings_walk(d->parts.bindings);
-	devices_sweep(&d->parts.ground);
+	devices_sweep(d->parts.ground);
 	err = parts_new(&d->parts, PARTS_ATTACHED);
 	if (!err)
 		err = parts_configure(&d->parts, PARTS_ATTACHED, d->config, d->publication);
@@ -209,13 +209,12 @@ static void watch_signal(struct daemon *d, uv_signal_t *s, uv_signal_cb cb, int 
 /* Loads the programs: from here on there are maps. */
 static int daemon_load(struct daemon *d)
 {
-	int err = attachment_prepare(d->config, &d->attachment);
+	int err = attachment_prepare(d->config, &d->loop, &d->attachment);
 
 	if (err)
 		return err;
-	d->parts.ground = *attachment_ground(d->attachment);
-	d->parts.ground.loop = &d->loop;
-	settings_use(d->settings, d->parts.ground.maps);
+	d->parts.ground = attachment_ground(d->attachment);
+	settings_use(d->settings, d->parts.ground->maps);
 	return 0;
 }
 
@@ -248,7 +247,7 @@ static int daemon_start(struct daemon *d)
 	err = found_follow(d);
 	if (err)
 		return err;
-	cluster_show(d->parts.cluster, d->parts.ground.maps->node);
+	cluster_show(d->parts.cluster, d->parts.ground->maps->node);
 	start_clocks(d);
 	return 0;
 }

@@ -7,7 +7,7 @@
 #include "../attach/restore.h"
 #include "../publish/client_pods.h"
 #include "../publish/clients.h"
-#include "cluster.h"
+#include "../publish/cluster.h"
 #include "daemon_internal.h"
 #include "hosts.h"
 #include "rule/eligible.bpf.h"
@@ -35,7 +35,7 @@ static bool found_is_read(void *arg, const char *pool)
 			const struct pintle_ref *e = &d->publication->pools[i].endpoints[k];
 
 			if (p->endpoints[k].metrics_none ||
-			    eligible_scraped_ns(&d->parts.ground.maps->scores[e->id],
+			    eligible_scraped_ns(&d->parts.ground->maps->scores[e->id],
 						e->generation))
 				return true;
 		}
@@ -47,7 +47,7 @@ static bool found_is_read(void *arg, const char *pool)
 void found_tell(struct daemon *d)
 {
 	cluster_judged(d->parts.cluster, settings_found(d->settings), !d->behind, found_is_read, d);
-	cluster_show(d->parts.cluster, d->parts.ground.maps->node);
+	cluster_show(d->parts.cluster, d->parts.ground->maps->node);
 }
 
 /* Most changes of a Service or a slice change no pool. */
@@ -85,8 +85,8 @@ void found_hosts(void *arg)
 
 static void settle_pods(struct daemon *d)
 {
-	pods_update(d->parts.pods, d->parts.cluster);
-	clients_name_pods(d->parts.clients, pods_left_alone(d->parts.pods));
+	client_pods_update(d->parts.client_pods, d->parts.cluster);
+	clients_name_pods(d->parts.clients, client_pods_left_alone(d->parts.client_pods));
 }
 
 static void on_pods_settle(uv_timer_t *timer)
@@ -165,7 +165,7 @@ int found_first(struct daemon *d)
 int found_carried(struct daemon *d)
 {
 	struct state *s = NULL;
-	int err = state_read(d->parts.ground.maps, &s);
+	int err = state_read(d->parts.ground->maps, &s);
 
 	if (err)
 		return log_err_r(err, "failed to read what was carried over");

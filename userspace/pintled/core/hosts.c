@@ -561,25 +561,24 @@ void hosts_restore(struct hosts *x, const struct config *c, const struct state *
 		}
 }
 
-int hosts_start(struct hosts *x, uv_loop_t *loop, int netns_fd, const struct maps *m,
-		void (*changed)(void *arg), void *arg)
+int hosts_start(struct hosts *x, const struct ground *g, void (*changed)(void *arg), void *arg)
 {
-	int err = dns_new(loop, netns_fd, &x->dns);
+	int err = dns_new(g->loop, g->netns_fd, &x->dns);
 
 	if (err)
 		return err;
-	x->loop = loop;
-	x->netns_fd = netns_fd;
-	x->m = m;
+	x->loop = g->loop;
+	x->netns_fd = g->netns_fd;
+	x->m = g->maps;
 	x->changed = changed;
 	x->arg = arg;
-	uv_timer_init(loop, &x->tick);
-	uv_timer_init(loop, &x->settle);
+	uv_timer_init(x->loop, &x->tick);
+	uv_timer_init(x->loop, &x->settle);
 	x->tick.data = x->settle.data = x;
 	x->handles = 2;
 	/* A former daemon's rows go. */
 	for (uint32_t i = 0; !err && i < PINTLE_MAX_HOSTS; i++)
-		err = maps_put(m, MAP_hosts, &i, &x->rows[i]);
+		err = maps_put(x->m, MAP_hosts, &i, &x->rows[i]);
 	return err;
 }
 

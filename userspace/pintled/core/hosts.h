@@ -17,8 +17,8 @@
 #include <uv.h>
 
 #include "../../config/config.h"
-#include "../../maps/maps.h"
-#include "../publish/publish.h"
+#include "../ground.h"
+#include "../publish/publication.h"
 
 struct hosts;
 struct state;
@@ -32,10 +32,9 @@ void hosts_free(struct hosts *h);
  * pinned, or NULL. */
 void hosts_restore(struct hosts *h, const struct config *c, const struct state *s);
 
-/** Begins to ask in the network namespace `netns_fd`, and calls `changed` when there are other
+/** Begins to ask in the ground's network namespace, and calls `changed` when there are other
  * addresses than at its last call. Returns 0 or -errno, logged. */
-int hosts_start(struct hosts *h, uv_loop_t *loop, int netns_fd, const struct maps *m,
-		void (*changed)(void *arg), void *arg);
+int hosts_start(struct hosts *h, const struct ground *g, void (*changed)(void *arg), void *arg);
 
 /** Asks for the hosts of `c`, which was applied, and says in the map `hosts` what became of them.
  * Both are kept by reference until the next call. */

@@ -15,7 +15,7 @@
 #include "../observe/pass.h"
 #include "../observe/poll.h"
 #include "../observe/reconcile.h"
-#include "../observe/seats.h"
+#include "../attach/seats.h"
 #include "../observe/telemetry.h"
 #include "../observe/tenant_minutes.h"
 #include "../publish/clients.h"
@@ -24,126 +24,70 @@
 #include "../publish/client_pods.h"
 #include "../publish/register.h"
 #include "../publish/tenants.h"
-#include "cluster.h"
+#include "../publish/cluster.h"
 #include "hosts.h"
 
 /* ---- beginning --------------------------------------------------------------------- */
 
-static int bindings_begin(struct parts *p)
-{
-	p->bindings = bindings_new(p->ground.maps);
-	return p->bindings ? 0 : log_err_r(ENOMEM, "bindings");
-}
-
-static int telemetry_begin(struct parts *p)
-{
-	return telemetry_new(p->ground.maps, &p->telemetry);
-}
-
-static int tenant_minutes_begin(struct parts *p)
-{
-	return tenant_minutes_new(p->ground.maps, &p->tenant_minutes);
-}
-
-static int poller_begin(struct parts *p)
-{
-	return poller_new(p->ground.loop, p->ground.netns_fd, p->ground.maps, &p->poller);
-}
-
-static int pods_begin(struct parts *p)
-{
-	p->pods = pods_new(p->ground.maps);
-	return p->pods ? 0 : log_err_r(ENOMEM, "pods");
-}
-
-static int clients_begin(struct parts *p)
-{
-	return clients_new(p->ground.loop, p->ground.maps, &p->clients);
-}
-
-static int audit_begin(struct parts *p)
-{
-	return audit_new(p->ground.loop, p->ground.maps, &p->audit);
-}
-
-static int models_begin(struct parts *p)
-{
-	return models_new(p->ground.loop, p->ground.netns_fd, p->ground.maps,
-			  poller_adapters(p->poller), &p->models);
-}
+#define BEGIN(part)                                                                                \
+	static int part##_begin(struct parts *p)                                                   \
+	{                                                                                          \
+		return part##_new(p->ground, &p->part);                                            \
+	}
+#define BEGIN_WITH(part, with)                                                                     \
+	static int part##_begin(struct parts *p)                                                   \
+	{                                                                                          \
+		return part##_new(p->ground, with, &p->part);                                      \
+	}
+BEGIN(bindings)
+BEGIN(telemetry)
+BEGIN(tenant_minutes)
+BEGIN(poller)
+BEGIN(client_pods)
+BEGIN(clients)
+BEGIN(audit)
+BEGIN(orders)
+BEGIN(overload)
+BEGIN(judge)
+BEGIN(oneshot)
+BEGIN(hand)
+BEGIN_WITH(same_model, poller_adapters(p->poller))
+BEGIN_WITH(pass, p->poller)
+BEGIN_WITH(keeper, p->poller)
+BEGIN_WITH(in_pods, p->hand)
+#undef BEGIN
+#undef BEGIN_WITH
 
 static int hosts_begin(struct parts *p)
 {
-	return hosts_start(p->hosts, p->ground.loop, p->ground.netns_fd, p->ground.maps,
-			   p->on_hosts, p->daemon);
-}
-
-static int orders_begin(struct parts *p)
-{
-	return orders_new(&p->orders);
-}
-
-static int overload_begin(struct parts *p)
-{
-	return overload_new(p->ground.loop, p->ground.maps, p->ground.netns_fd, &p->overload);
-}
-
-static int judge_begin(struct parts *p)
-{
-	return judge_new(p->ground.loop, p->ground.maps, &p->judge);
-}
-
-static int keeper_begin(struct parts *p)
-{
-	return keeper_new(p->ground.maps, p->poller, &p->keeper);
+	return hosts_start(p->hosts, p->ground, p->on_hosts, p->daemon);
 }
 
 static int exporter_begin(struct parts *p)
 {
-	return p->config->metrics ? exporter_new(p->ground.loop, p->config->metrics,
+	return p->config->metrics ? exporter_new(p->ground->loop, p->config->metrics,
 						 p->exporter_callbacks, p->daemon, &p->exporter)
 				  : 0;
 }
 
-static int oneshot_begin(struct parts *p)
-{
-	return oneshot_new(&p->ground, &p->oneshot);
-}
-
-static int hand_begin(struct parts *p)
-{
-	return hand_new(&p->ground, &p->hand);
-}
-
-static int in_pods_begin(struct parts *p)
-{
-	return in_pods_new(&p->ground, p->hand, &p->in_pods);
-}
-
-static int pass_begin(struct parts *p)
-{
-	if (!p->ground.pass)
-		return 0;
-	pass_start(p->ground.pass, p->ground.loop, p->poller);
-	poller_tell(p->poller, pass_probed, p->ground.pass);
-	return 0;
-}
-
 /* ---- the configuration --------------------------------------------------------------- */
 
-#define CONFIGURE(part)                                                                            \
+#define LEARN(part, learn)                                                                         \
 	static int part##_learn(struct parts *p)                                                   \
 	{                                                                                          \
-		part##_configure(p->part, p->config, p->publication);                              \
+		learn(p->part, p->config, p->publication);                                         \
 		return 0;                                                                          \
 	}
-CONFIGURE(audit)
-CONFIGURE(models)
-CONFIGURE(hosts)
-CONFIGURE(judge)
-CONFIGURE(oneshot)
-CONFIGURE(in_pods)
-#undef CONFIGURE
+LEARN(audit, audit_configure)
+LEARN(same_model, same_model_configure)
+LEARN(pass, pass_configure)
+LEARN(hosts, hosts_configure)
+LEARN(judge, judge_configure)
+LEARN(oneshot, oneshot_configure)
+LEARN(in_pods, in_pods_configure)
+/* From this look on, answers are the last minute's. */
+LEARN(tenant_minutes, tenant_minutes_look)
+#undef LEARN
 
 static int poller_learn(struct parts *p)
 {
@@ -152,7 +96,7 @@ static int poller_learn(struct parts *p)
 
 static int clients_learn(struct parts *p)
 {
-	clients_name_pods(p->clients, pods_left_alone(p->pods));
+	clients_name_pods(p->clients, client_pods_left_alone(p->client_pods));
 	clients_configure(p->clients, p->config);
 	return 0;
 }
@@ -160,19 +104,6 @@ static int clients_learn(struct parts *p)
 static int overload_learn(struct parts *p)
 {
 	overload_configure(p->overload, p->config, p->publication, p->orders);
-	return 0;
-}
-
-/* From this look on, answers are the last minute's. */
-static int tenant_minutes_learn(struct parts *p)
-{
-	tenant_minutes_look(p->tenant_minutes, p->config, p->publication);
-	return 0;
-}
-
-static int pass_learn(struct parts *p)
-{
-	pass_configure(p->ground.pass, p->config, p->publication);
 	return 0;
 }
 
@@ -184,79 +115,52 @@ static int hand_learn(struct parts *p)
 
 /* ---- looking --------------------------------------------------------------------------- */
 
-#define LOOK(part, look)                                                                           \
+#define LOOK(look, ...)                                                                            \
 	static void look##_now(struct parts *p)                                                    \
 	{                                                                                          \
-		look(p->part);                                                                     \
+		look(__VA_ARGS__);                                                                 \
 	}
-LOOK(telemetry, telemetry_look)
-LOOK(telemetry, telemetry_check_fill)
-LOOK(poller, poller_count)
-LOOK(clients, clients_rescan)
-LOOK(keeper, keeper_look)
-LOOK(oneshot, oneshot_look)
-LOOK(oneshot, oneshot_refresh)
-LOOK(hand, hand_look)
-LOOK(hand, hand_refresh)
-LOOK(in_pods, in_pods_look)
-LOOK(ground.maps, tenants_settle)
-LOOK(ground.maps, follow_tend)
+LOOK(telemetry_look, p->telemetry)
+LOOK(telemetry_check_fill, p->telemetry)
+LOOK(poller_count, p->poller)
+LOOK(clients_rescan, p->clients)
+LOOK(keeper_look, p->keeper)
+LOOK(oneshot_look, p->oneshot)
+LOOK(oneshot_refresh, p->oneshot)
+LOOK(hand_look, p->hand)
+LOOK(hand_refresh, p->hand)
+LOOK(in_pods_look, p->in_pods)
+LOOK(tenants_settle, p->ground->maps)
+LOOK(follow_tend, p->ground->maps)
+LOOK(bindings_walk, p->bindings)
+LOOK(client_pods_look, p->client_pods, p->cluster, p->clients)
+LOOK(orders_update, p->orders, p->publication, poller_others(p->poller))
+LOOK(overload_look, p->overload, p->orders)
+LOOK(keeper_tend, p->keeper, p->config, p->publication)
+LOOK(tenant_minutes_look, p->tenant_minutes, p->config, p->publication)
 #undef LOOK
-
-static void tenant_minutes_look_now(struct parts *p)
-{
-	tenant_minutes_look(p->tenant_minutes, p->config, p->publication);
-}
 
 static void listeners_look_now(struct parts *p)
 {
-	if (poller_suspects_listener(p->poller) || register_has_room(p->ground.maps))
-		register_listeners(p->ground.maps, p->ground.netns_fd);
+	const struct ground *g = p->ground;
+
+	if (poller_suspects_listener(p->poller) || register_has_room(g->maps))
+		register_listeners(g->maps, g->netns_fd);
 	else
-		register_tell(p->ground.maps);
+		register_tell(g->maps);
 }
 
 /* What opened or ended between a takeover's copy of the counts and its last link is missing there,
  * which is no drift. Under load it takes some rounds to find all of it. */
-void parts_recount(struct parts *p)
+void parts_recount_now(struct parts *p)
 {
-	uint64_t wrong = reconcile(&p->ground, !p->recounting);
+	uint64_t wrong = reconcile(p->ground, !p->recounting);
 
 	if (wrong)
 		bindings_forget_open(p->bindings);
 	else
 		p->recounting = false;
-	seats_look(p->ground.seats);
-}
-
-static void parts_recount_now(struct parts *p)
-{
-	parts_recount(p);
-}
-
-static void bindings_walk_now(struct parts *p)
-{
-	bindings_walk(p->bindings);
-}
-
-static void pods_look_now(struct parts *p)
-{
-	pods_look(p->pods, p->cluster, p->clients);
-}
-
-static void orders_update_now(struct parts *p)
-{
-	orders_update(p->orders, p->ground.maps, p->publication, poller_others(p->poller));
-}
-
-static void overload_look_now(struct parts *p)
-{
-	overload_look(p->overload, p->orders);
-}
-
-static void keeper_tend_now(struct parts *p)
-{
-	keeper_tend(p->keeper, p->config, p->publication);
+	seats_look(p->ground->seats);
 }
 
 /* ---- ending ------------------------------------------------------------------------------ */
@@ -272,10 +176,11 @@ END(telemetry)
 END(tenant_minutes)
 END(cluster)
 END(poller)
-END(pods)
+END(client_pods)
 END(clients)
 END(audit)
-END(models)
+END(same_model)
+END(pass)
 END(hosts)
 END(orders)
 END(overload)
@@ -287,13 +192,6 @@ END(hand)
 END(in_pods)
 #undef END
 
-/* The attachment frees it. */
-static void pass_end(struct parts *p)
-{
-	if (p->ground.pass)
-		pass_stop(p->ground.pass);
-}
-
 /* ---- the table ----------------------------------------------------------------------------- */
 
 struct part {
@@ -302,12 +200,12 @@ struct part {
 	int (*begin)(struct parts *p);
 	int (*learn)(struct parts *p); /* the configuration */
 	void (*end)(struct parts *p);
-	/* What is called in every `period`th round of the clock. */
+	/* What is called in each round of the clock that leaves `round` when divided by `period`.
+	 */
 	struct {
 		void (*look)(struct parts *p);
 		enum parts_clock clock;
-		unsigned int period;
-		bool first; /* in the first round, too */
+		unsigned int period, round;
 	} ticks[2];
 };
 
@@ -318,23 +216,24 @@ struct part {
 	{                                                                                          \
 		.look = look_##_now, .clock = clock_, .period = period_                            \
 	}
-#define FIRST_AND_EVERY(clock_, period_, look_)                                                    \
+#define FIRST_OF_EVERY(clock_, period_, look_)                                                     \
 	{                                                                                          \
-		.look = look_##_now, .clock = clock_, .period = period_, .first = true             \
+		.look = look_##_now, .clock = clock_, .period = period_, .round = 1                \
 	}
 /* clang-format off */
 static const struct part parts[] = {
 	{.name = "cluster", .end = cluster_end},
 	{PART(bindings)},
 	{PART(telemetry), .ticks = {EVERY(PARTS_BEAT, 1, telemetry_look),
-				    FIRST_AND_EVERY(PARTS_HOUSE, 30, telemetry_check_fill)}},
+				    FIRST_OF_EVERY(PARTS_HOUSE, 30, telemetry_check_fill)}},
 	{LEARNING(tenant_minutes), .ticks = {EVERY(PARTS_HOUSE, 1, tenant_minutes_look)}},
 	{LEARNING(poller), .ticks = {EVERY(PARTS_BEAT, 1, poller_count)}},
-	{PART(pods)},
+	{PART(client_pods)},
 	{LEARNING(clients), .ticks = {EVERY(PARTS_HOUSE, 15, clients_rescan),
-				      EVERY(PARTS_HOUSE, 15, pods_look)}},
+				      EVERY(PARTS_HOUSE, 15, client_pods_look)}},
 	{LEARNING(audit)},
-	{LEARNING(models)},
+	{LEARNING(same_model)},
+	{LEARNING(pass)},
 	{LEARNING(hosts)},
 	{PART(orders), .ticks = {EVERY(PARTS_TEND, 1, orders_update)}},
 	{LEARNING(overload), .ticks = {EVERY(PARTS_TEND, 1, overload_look)}},
@@ -347,7 +246,6 @@ static const struct part parts[] = {
 	{LEARNING(hand), .stage = PARTS_ATTACHED,
 	 .ticks = {EVERY(PARTS_HOUSE, 1, hand_look), EVERY(PARTS_HOUSE, 15, hand_refresh)}},
 	{LEARNING(in_pods), .stage = PARTS_ATTACHED, .ticks = {EVERY(PARTS_HOUSE, 1, in_pods_look)}},
-	{LEARNING(pass), .stage = PARTS_ATTACHED},
 	{.name = "listeners", .ticks = {EVERY(PARTS_HOUSE, 1, listeners_look)}},
 	{.name = "counts", .ticks = {EVERY(PARTS_HOUSE, 5, parts_recount),
 				     EVERY(PARTS_HOUSE, 5, bindings_walk)}},
@@ -390,8 +288,7 @@ void parts_tick(struct parts *p, enum parts_clock clock)
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
 		for (size_t k = 0; k < ARRAY_SIZE(parts[i].ticks) && parts[i].ticks[k].look; k++) {
 			if (parts[i].ticks[k].clock == clock &&
-			    (round % parts[i].ticks[k].period == 0 ||
-			     (parts[i].ticks[k].first && round == 1)))
+			    round % parts[i].ticks[k].period == parts[i].ticks[k].round)
 				parts[i].ticks[k].look(p);
 		}
 }

@@ -9,9 +9,9 @@
 #define PINTLE_PARTS_H
 
 #include "../../config/config.h"
-#include "../attach/ground.h"
+#include "../ground.h"
 #include "../observe/exporter.h"
-#include "../publish/publish.h"
+#include "../publish/publication.h"
 
 enum parts_stage {
 	PARTS_LOADED,   /* before anything steers by this process */
@@ -27,7 +27,7 @@ enum parts_clock {
 
 /* What the parts find each other by. NULL: not begun, or not wanted. */
 struct parts {
-	struct ground ground;
+	const struct ground *ground; /* NULL until the programs are loaded */
 	const struct config *config; /* the current one, and what it was published as */
 	const struct publication *publication;
 	struct bindings *bindings;
@@ -35,10 +35,11 @@ struct parts {
 	struct tenant_minutes *tenant_minutes;
 	struct cluster *cluster; /* made before the ground; NULL: no Kubernetes */
 	struct poller *poller;
-	struct pods *pods;
+	struct client_pods *client_pods;
 	struct clients *clients;
 	struct audit *audit;
-	struct models *models;
+	struct same_model *same_model;
+	struct pass *pass;   /* NULL: the kernel does not let requests be followed */
 	struct hosts *hosts; /* made before the ground */
 	struct orders *orders;
 	struct overload *overload;
@@ -68,7 +69,7 @@ int parts_configure(struct parts *p, enum parts_stage stage, const struct config
 void parts_tick(struct parts *p, enum parts_clock clock);
 
 /** Compares the counts with the sockets. To be called, too, once a hook was lost. */
-void parts_recount(struct parts *p);
+void parts_recount_now(struct parts *p);
 
 /** Ends all parts that have begun; the loop must run once more before the ground goes. */
 void parts_free(struct parts *p);

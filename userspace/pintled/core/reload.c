@@ -9,6 +9,7 @@
 #include "../attach/attach.h"
 #include "../devices/hand.h"
 #include "../observe/earlier.h"
+#include "../publish/publish.h"
 #include "daemon_internal.h"
 
 /* The heartbeat must always be much younger than any pool's staleness limit; and readers take a
@@ -86,7 +87,7 @@ static void reload_tell_lack(void *arg, int line, const char *what)
 /* Such a configuration runs: an address may come, and go, while pintled runs. */
 void reload_tell_unserved(const struct daemon *d)
 {
-	config_here(d->config, d->parts.ground.netns_fd, d->parts.cluster, reload_tell_lack,
+	config_here(d->config, d->parts.ground->netns_fd, d->parts.cluster, reload_tell_lack,
 		    d->config);
 }
 
@@ -121,16 +122,16 @@ static int reload_apply(struct daemon *d, struct config *c)
 	if (!err)
 		err = attachment_extend(d->attachment, c);
 	if (!err)
-		err = publish(d->parts.ground.maps, d->parts.ground.netns_fd, c, d->publication,
+		err = publish(d->parts.ground->maps, d->parts.ground->netns_fd, c, d->publication,
 			      &p);
 	if (!err) {
 		attachment_trim(d->attachment, c);
-		earlier_find(&d->parts.ground, c);
+		earlier_find(d->parts.ground, c);
 		return reload_run_by(d, c, p);
 	}
 	config_free(c);
 	/* A part of `c` may be in the maps: publish the current configuration over it. */
-	if (!publish(d->parts.ground.maps, d->parts.ground.netns_fd, d->config, NULL, &p))
+	if (!publish(d->parts.ground->maps, d->parts.ground->netns_fd, d->config, NULL, &p))
 		reload_run_by(d, d->config, p);
 	attachment_trim(d->attachment, d->config);
 	return err;

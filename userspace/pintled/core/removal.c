@@ -8,7 +8,7 @@
 #include "../../base/log.h"
 #include "../../base/util.h"
 #include "../../maps/maps.h"
-#include "cluster.h"
+#include "../publish/cluster.h"
 #include "../observe/exporter.h"
 #include "notify.h"
 #include "../attach/detach.h"

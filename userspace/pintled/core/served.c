@@ -5,7 +5,7 @@
 #include "../observe/metrics_page.h"
 #include "../observe/poll.h"
 #include "../publish/clients.h"
-#include "cluster.h"
+#include "../publish/cluster.h"
 #include "daemon_internal.h"
 #include "hosts.h"
 
@@ -16,7 +16,7 @@ static void served_render(struct metrics_text *out, void *arg)
 {
 	const struct daemon *d = arg;
 	const struct metrics_sources from = {
-		.maps = d->parts.ground.maps,
+		.maps = d->parts.ground->maps,
 		.config = d->config,
 		.poller = d->parts.poller,
 		.telemetry = d->parts.telemetry,
@@ -26,6 +26,7 @@ static void served_render(struct metrics_text *out, void *arg)
 		.cluster = d->parts.cluster,
 		.clients = clients_count(d->parts.clients),
 		.judge = d->parts.judge,
+		.pass = d->parts.pass,
 		.keeper = d->parts.keeper,
 	};
 

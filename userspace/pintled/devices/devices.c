@@ -401,6 +401,7 @@ int devices_new(const struct ground *g, const struct devices_use *use, struct de
 
 	if (!d)
 		return log_err_r(ENOMEM, "%s", use->name);
+	assert(g->dir);
 	d->ground = g;
 	d->use = *use;
 	d->netns_fd = g->netns_fd;

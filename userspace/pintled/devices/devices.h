@@ -20,7 +20,7 @@
 
 #include "../../net/tc.h"
 #include "../../config/config.h"
-#include "../attach/ground.h"
+#include "../ground.h"
 
 struct devices;
 

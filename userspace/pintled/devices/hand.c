@@ -6,7 +6,7 @@
 #include "../../maps/kernel.h"
 #include "../../net/netns.h"
 #include "devices.h"
-#include "rests.h"
+#include "../publish/rests.h"
 #include "ways.h"
 #include "xdp.h"
 

@@ -7,7 +7,7 @@
 #include <uv.h>
 
 #include "../../config/config.h"
-#include "../attach/ground.h"
+#include "../ground.h"
 
 struct hand;
 

@@ -15,9 +15,9 @@
 #define PINTLE_IN_PODS_H
 
 #include "../../config/config.h"
-#include "../attach/ground.h"
+#include "../ground.h"
 #include "hand.h"
-#include "../publish/publish.h"
+#include "../publish/publication.h"
 
 struct in_pods;
 

@@ -6,8 +6,8 @@
 
 #include <uv.h>
 
-#include "../attach/ground.h"
-#include "../publish/publish.h"
+#include "../ground.h"
+#include "../publish/publication.h"
 
 struct oneshot;
 

@@ -7,7 +7,7 @@
 #define PINTLE_WAYS_H
 
 #include "../../config/config.h"
-#include "../attach/ground.h"
+#include "../ground.h"
 
 /** Writes the map `hand_ways`, for the frontends of the pools i for which wanted[i] is set; without
  * one it is empty, and so it is where the routes have too many prefixes: *many tells whether that

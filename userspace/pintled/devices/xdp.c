@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "xdp.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../../base/log.h"
@@ -213,6 +214,7 @@ int xdp_new(const struct ground *g, struct xdp **out)
 
 	if (!x)
 		return log_err_r(ENOMEM, "XDP");
+	assert(g->dir);
 	x->ground = g;
 	x->m = g->maps;
 	x->programs[0] = x->programs[1] = -1;

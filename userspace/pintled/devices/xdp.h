@@ -11,7 +11,7 @@
 
 #include "../../config/config.h"
 #include "../../net/tc.h"
-#include "../attach/ground.h"
+#include "../ground.h"
 
 struct xdp;
 

@@ -19,7 +19,7 @@
 #include "../../config/config.h"
 #include "../../maps/maps.h"
 #include "../../policy/engines.h"
-#include "../publish/publish.h"
+#include "../publish/publication.h"
 
 struct answers;
 

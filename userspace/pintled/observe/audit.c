@@ -361,23 +361,23 @@ static void audit_on_tick(uv_timer_t *timer)
 
 /* ---- life -------------------------------------------------------------------------- */
 
-int audit_new(uv_loop_t *loop, const struct maps *m, struct audit **out)
+int audit_new(const struct ground *g, struct audit **out)
 {
 	struct audit *a = calloc(1, sizeof(*a));
 
 	if (!a)
 		return log_err_r(ENOMEM, "audit");
-	a->loop = loop;
-	a->m = m;
+	a->loop = g->loop;
+	a->m = g->maps;
 	a->file = a->journal = -1;
-	a->ring = ring_buffer__new(m->fd[MAP_audit], audit_on_event, a, NULL);
+	a->ring = ring_buffer__new(a->m->fd[MAP_audit], audit_on_event, a, NULL);
 	if (!a->ring) {
 		int err = log_err_r(errno, "cannot open the ring of the audit");
 
 		free(a);
 		return err;
 	}
-	uv_timer_init(loop, &a->timer);
+	uv_timer_init(a->loop, &a->timer);
 	a->timer.data = a;
 	*out = a;
 	return 0;

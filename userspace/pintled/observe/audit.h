@@ -14,14 +14,14 @@
 #include <uv.h>
 
 #include "../../config/config.h"
-#include "../../maps/maps.h"
-#include "../publish/publish.h"
+#include "../ground.h"
+#include "../publish/publication.h"
 
 struct audit;
 
-/** Reads nothing yet. `m` and the loop must outlive it. Returns 0 and *out (audit_free() it, then
+/** Reads nothing yet. Returns 0 and *out (audit_free() it, then
  * run the loop until its handles are closed), or -errno, logged. */
-int audit_new(uv_loop_t *loop, const struct maps *m, struct audit **out);
+int audit_new(const struct ground *g, struct audit **out);
 
 /** Audits what `c` asks for from now on, or nothing. Opens the file anew, so that a reload ends
  * what a rotation began. `c` and `p` are kept by reference until the next call. */

@@ -301,13 +301,15 @@ int bindings_forget_open(struct bindings *b)
 
 /* ---- life ---------------------------------------------------------------------------- */
 
-struct bindings *bindings_new(const struct maps *m)
+int bindings_new(const struct ground *g, struct bindings **out)
 {
 	struct bindings *b = calloc(1, sizeof(*b));
 
-	if (b)
-		b->m = m;
-	return b;
+	if (!b)
+		return log_err_r(ENOMEM, "bindings");
+	b->m = g->maps;
+	*out = b;
+	return 0;
 }
 
 void bindings_free(struct bindings *b)

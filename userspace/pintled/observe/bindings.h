@@ -4,12 +4,12 @@
 #ifndef PINTLE_BINDINGS_H
 #define PINTLE_BINDINGS_H
 
-#include "../../maps/maps.h"
+#include "../ground.h"
 
 struct bindings;
 
-/** Makes one; `m` must outlive it. Returns NULL without memory; otherwise bindings_free() it. */
-struct bindings *bindings_new(const struct maps *m);
+/** Makes *out. Returns 0 and *out (bindings_free() it), or -ENOMEM, logged. */
+int bindings_new(const struct ground *g, struct bindings **out);
 
 /** Walks over all bindings. Deletes the binding of a session that was away for longer than its
  * pool's ttl, or whose pool or endpoint is gone. Sets `shares` to the number of bindings of each

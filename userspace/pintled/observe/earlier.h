@@ -4,7 +4,7 @@
 #define PINTLE_EARLIER_H
 
 #include "../../config/config.h"
-#include "../attach/ground.h"
+#include "../ground.h"
 
 /** Gives each such connection its record (bpf/pass/earlier.bpf.c), if a pool of the lookup hook in
  * `c` is followed. To be called after each publication; connections that have a record keep it. A

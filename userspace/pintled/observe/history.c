@@ -387,17 +387,17 @@ static int by_time(const void *left, const void *right)
 	return a->part < b->part ? -1 : a->part > b->part;
 }
 
-int keeper_new(const struct maps *m, const struct poller *p, struct keeper **out)
+int keeper_new(const struct ground *g, const struct poller *p, struct keeper **out)
 {
 	struct keeper *k = calloc(1, sizeof(*k));
 	int err;
 
 	if (!k)
 		return log_err_r(ENOMEM, "history");
-	k->m = m;
+	k->m = g->maps;
 	k->poller = p;
 	k->taken_ns = monotonic_ns();
-	err = map_each(m, MAP_history, key_find, k);
+	err = map_each(k->m, MAP_history, key_find, k);
 	if (err) {
 		keeper_free(k);
 		return err;

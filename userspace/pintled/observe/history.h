@@ -8,15 +8,15 @@
 #define PINTLE_HISTORY_H
 
 #include "../../config/config.h"
-#include "../../maps/maps.h"
+#include "../ground.h"
 #include "poll.h"
-#include "../publish/publish.h"
+#include "../publish/publication.h"
 
 struct keeper;
 
-/** Finds what former daemons wrote. `m` and `p` must outlive it. Returns 0 and *out
+/** Finds what former daemons wrote. `p` must outlive it. Returns 0 and *out
  * (keeper_free() it), or -errno, logged. */
-int keeper_new(const struct maps *m, const struct poller *p, struct keeper **out);
+int keeper_new(const struct ground *g, const struct poller *p, struct keeper **out);
 /** Takes a moment of each pool, called several times a second, if the mode of one has changed since
  * the newest. */
 void keeper_tend(struct keeper *k, const struct config *c, const struct publication *p);

@@ -235,14 +235,14 @@ static void judge_drop(struct judge *j)
 	free(j);
 }
 
-int judge_new(uv_loop_t *loop, const struct maps *m, struct judge **out)
+int judge_new(const struct ground *g, struct judge **out)
 {
 	struct judge *j = calloc(1, sizeof(*j));
 	int err;
 
 	if (!j)
 		return log_err_r(ENOMEM, "the classifier");
-	j->m = m;
+	j->m = g->maps;
 	err = judge_prepare(j);
 	if (!err) {
 		err = former_take(j);
@@ -253,7 +253,7 @@ int judge_new(uv_loop_t *loop, const struct maps *m, struct judge **out)
 		judge_drop(j);
 		return err;
 	}
-	uv_timer_init(loop, &j->timer);
+	uv_timer_init(g->loop, &j->timer);
 	j->timer.data = j;
 	*out = j;
 	return 0;

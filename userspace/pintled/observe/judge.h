@@ -9,16 +9,15 @@
 #include <uv.h>
 
 #include "../../config/config.h"
-#include "../../maps/maps.h"
+#include "../ground.h"
 #include "../../policy/classify.h"
-#include "../publish/publish.h"
+#include "../publish/publication.h"
 
 struct judge;
 
 /** Takes over the verdicts of an earlier daemon. They hold until there is another one: what led to
- * them is forgotten. Returns 0 and *out (judge_free() it; `m` must outlive it), or -errno, logged.
- */
-int judge_new(uv_loop_t *loop, const struct maps *m, struct judge **out);
+ * them is forgotten. Returns 0 and *out (judge_free() it), or -errno, logged. */
+int judge_new(const struct ground *g, struct judge **out);
 /** Judges these pools from now on; deletes verdicts of others. Does nothing between two calls if
  * none of the pools classifies. NULL for `j` is ignored, as below. */
 void judge_configure(struct judge *j, const struct config *c, const struct publication *p);

@@ -30,21 +30,21 @@ struct placed {
 	uint64_t before[WORDS], now[WORDS];
 };
 
-struct adapters {
+struct loaded_adapters {
 	const struct maps *m;
 	const struct config *config;
 	const struct publication *published;
 	struct name *names;
 	size_t count;
 	struct number numbers[PINTLE_MAX_ADAPTERS];
-	bool concern[PINTLE_MAX_POOLS]; /* by the pool's index: adapters_concern() */
+	bool concern[PINTLE_MAX_POOLS]; /* by the pool's index: loaded_adapters_concern() */
 	bool full;                      /* that there is no further number was said */
 	struct placed placed[PINTLE_MAX_ENDPOINTS];
 };
 
 /* ---- numbers ---------------------------------------------------------------------- */
 
-static struct pintle_ref serves(const struct adapters *a, const struct name *n)
+static struct pintle_ref serves(const struct loaded_adapters *a, const struct name *n)
 {
 	return a->published->pools[n->pool].ref;
 }
@@ -54,7 +54,8 @@ static bool number_is(const struct number *n, const struct pintle_ref *pool, uin
 	return !memcmp(&n->pool, pool, sizeof(*pool)) && n->id == id;
 }
 
-static uint32_t number_find(const struct adapters *a, const struct pintle_ref *pool, uint64_t id)
+static uint32_t number_find(const struct loaded_adapters *a, const struct pintle_ref *pool,
+			    uint64_t id)
 {
 	for (uint32_t i = 1; i < PINTLE_MAX_ADAPTERS; i++)
 		if (number_is(&a->numbers[i], pool, id))
@@ -63,7 +64,7 @@ static uint32_t number_find(const struct adapters *a, const struct pintle_ref *p
 }
 
 /* Returns 0 where all numbers are taken. */
-static uint32_t number_take(struct adapters *a, const struct name *n)
+static uint32_t number_take(struct loaded_adapters *a, const struct name *n)
 {
 	struct pintle_ref pool = serves(a, n);
 	uint32_t number = number_find(a, &pool, n->id);
@@ -84,7 +85,7 @@ static uint32_t number_take(struct adapters *a, const struct name *n)
 }
 
 /* Nobody has the adapter of that number: it will be another one's. */
-static void number_free(struct adapters *a, uint32_t number)
+static void number_free(struct loaded_adapters *a, uint32_t number)
 {
 	for (size_t e = 0; e < PINTLE_MAX_ENDPOINTS; e++) {
 		struct pintle_adapters *row = &a->m->adapters[e];
@@ -102,7 +103,7 @@ static void number_free(struct adapters *a, uint32_t number)
 /* ---- names ------------------------------------------------------------------------ */
 
 /* An earlier daemon, or this one before a reload, may have given the name its number. */
-static void name_adopt(struct adapters *a, struct name *n)
+static void name_adopt(struct loaded_adapters *a, struct name *n)
 {
 	uint32_t number = model_pools_adapter(a->m, &n->key);
 	struct pintle_ref pool = serves(a, n);
@@ -127,7 +128,7 @@ static size_t names_most(const struct config *c)
 	return n;
 }
 
-static void name_add(struct adapters *a, size_t from, const struct config_model *model)
+static void name_add(struct loaded_adapters *a, size_t from, const struct config_model *model)
 {
 	const struct config_pool *to = config_pool_named(a->config, model->pool);
 	struct name *n = &a->names[a->count];
@@ -143,7 +144,7 @@ static void name_add(struct adapters *a, size_t from, const struct config_model 
 	a->count++;
 }
 
-static bool number_used(const struct adapters *a, uint32_t number)
+static bool number_used(const struct loaded_adapters *a, uint32_t number)
 {
 	for (size_t i = 0; i < a->count; i++)
 		if (a->names[i].number == number)
@@ -151,13 +152,13 @@ static bool number_used(const struct adapters *a, uint32_t number)
 	return false;
 }
 
-bool adapters_concern(const struct adapters *a, size_t pool)
+bool loaded_adapters_concern(const struct loaded_adapters *a, size_t pool)
 {
 	return pool < ARRAY_SIZE(a->concern) && a->concern[pool];
 }
 
 /* What was known of the endpoints of a pool whose pages are no longer read for it. */
-static void rows_forget(struct adapters *a, size_t pool)
+static void rows_forget(struct loaded_adapters *a, size_t pool)
 {
 	for (size_t i = 0; i < a->config->pools[pool].endpoint_count; i++) {
 		struct pintle_ref ref = a->published->pools[pool].endpoints[i];
@@ -168,7 +169,8 @@ static void rows_forget(struct adapters *a, size_t pool)
 	}
 }
 
-void adapters_configure(struct adapters *a, const struct config *c, const struct publication *pub)
+void loaded_adapters_configure(struct loaded_adapters *a, const struct config *c,
+			       const struct publication *pub)
 {
 	size_t most = names_most(c);
 	struct name *names = most ? calloc(most, sizeof(*names)) : NULL;
@@ -190,13 +192,13 @@ void adapters_configure(struct adapters *a, const struct config *c, const struct
 			a->full = false;
 		}
 	for (size_t i = 0; i < c->pool_count; i++)
-		if (!adapters_concern(a, i))
+		if (!loaded_adapters_concern(a, i))
 			rows_forget(a, i);
 }
 
 /* An endpoint of the pool says that this is an adapter. Adds its number to *set, if a request can
  * name it. */
-static void adapter_seen(struct adapters *a, size_t pool, uint64_t id, uint64_t set[WORDS])
+static void adapter_seen(struct loaded_adapters *a, size_t pool, uint64_t id, uint64_t set[WORDS])
 {
 	for (size_t i = 0; i < a->count; i++) {
 		struct name *n = &a->names[i];
@@ -215,7 +217,7 @@ static void adapter_seen(struct adapters *a, size_t pool, uint64_t id, uint64_t 
 
 /* ---- what endpoints say --------------------------------------------------------------- */
 
-static struct pintle_adapters *loaded_adapters_row_of(struct adapters *a,
+static struct pintle_adapters *loaded_adapters_row_of(struct loaded_adapters *a,
 						      struct pintle_ref endpoint)
 {
 	struct pintle_adapters *row = &a->m->adapters[endpoint.id];
@@ -233,7 +235,7 @@ static void set_store(__u64 to[WORDS], const uint64_t from[WORDS])
 		__atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
 }
 
-void adapters_begin(struct adapters *a, struct pintle_ref endpoint)
+void loaded_adapters_begin(struct loaded_adapters *a, struct pintle_ref endpoint)
 {
 	const struct pintle_adapters *row = &a->m->adapters[endpoint.id];
 	struct placed *p = &a->placed[endpoint.id];
@@ -246,7 +248,7 @@ void adapters_begin(struct adapters *a, struct pintle_ref endpoint)
 	p->generation = endpoint.generation;
 }
 
-static bool holder_has(const struct adapters *a, uint64_t holder, uint32_t number)
+static bool holder_has(const struct loaded_adapters *a, uint64_t holder, uint32_t number)
 {
 	uint32_t id = (uint32_t)holder;
 
@@ -256,7 +258,7 @@ static bool holder_has(const struct adapters *a, uint64_t holder, uint32_t numbe
 }
 
 /* Notes that the endpoint has the adapter, unless enough others do. */
-static void holder_note(struct adapters *a, struct pintle_ref endpoint, uint32_t number)
+static void holder_note(struct loaded_adapters *a, struct pintle_ref endpoint, uint32_t number)
 {
 	struct pintle_holders *h = &a->m->adapter_holders[number];
 
@@ -267,7 +269,7 @@ static void holder_note(struct adapters *a, struct pintle_ref endpoint, uint32_t
 		}
 }
 
-static void holders_note(struct adapters *a, struct pintle_ref endpoint)
+static void holders_note(struct loaded_adapters *a, struct pintle_ref endpoint)
 {
 	const struct pintle_adapters *row = &a->m->adapters[endpoint.id];
 
@@ -279,8 +281,8 @@ static void holders_note(struct adapters *a, struct pintle_ref endpoint)
 
 /* A request that was placed before the page was asked for the last time is on it, or over. One that
  * was placed since may not be on it yet. */
-void adapters_page(struct adapters *a, struct pintle_ref endpoint, size_t pool, const char *page,
-		   size_t size)
+void loaded_adapters_page(struct loaded_adapters *a, struct pintle_ref endpoint, size_t pool,
+			  const char *page, size_t size)
 {
 	const struct placed *p = &a->placed[endpoint.id];
 	struct pintle_adapters *row = loaded_adapters_row_of(a, endpoint);
@@ -298,8 +300,8 @@ void adapters_page(struct adapters *a, struct pintle_ref endpoint, size_t pool, 
 	holders_note(a, endpoint);
 }
 
-void adapters_list(struct adapters *a, struct pintle_ref endpoint, size_t pool,
-		   const struct model_list *list)
+void loaded_adapters_list(struct loaded_adapters *a, struct pintle_ref endpoint, size_t pool,
+			  const struct model_list *list)
 {
 	struct pintle_adapters *row = loaded_adapters_row_of(a, endpoint);
 	uint64_t listed[WORDS] = {0};
@@ -315,9 +317,9 @@ void adapters_list(struct adapters *a, struct pintle_ref endpoint, size_t pool,
 
 /* ---- life ---------------------------------------------------------------------------- */
 
-int adapters_new(const struct maps *m, struct adapters **out)
+int loaded_adapters_new(const struct maps *m, struct loaded_adapters **out)
 {
-	struct adapters *a = calloc(1, sizeof(*a));
+	struct loaded_adapters *a = calloc(1, sizeof(*a));
 
 	if (!a)
 		return log_err_r(ENOMEM, "adapters");
@@ -326,7 +328,7 @@ int adapters_new(const struct maps *m, struct adapters **out)
 	return 0;
 }
 
-void adapters_free(struct adapters *a)
+void loaded_adapters_free(struct loaded_adapters *a)
 {
 	if (!a)
 		return;

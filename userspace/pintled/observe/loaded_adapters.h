@@ -11,26 +11,28 @@
 #include "../../config/config.h"
 #include "../../maps/maps.h"
 #include "../../policy/model_list.h"
-#include "../publish/publish.h"
+#include "../publish/publication.h"
 
-struct adapters;
+struct loaded_adapters;
 
-/** Makes *out; `m` must outlive it. Returns 0 and *out (adapters_free() it), or -errno, logged. */
-int adapters_new(const struct maps *m, struct adapters **out);
+/** Makes *out; `m` must outlive it. Returns 0 and *out (loaded_adapters_free() it), or -errno,
+ * logged. */
+int loaded_adapters_new(const struct maps *m, struct loaded_adapters **out);
 /** Looks for the names of `c`, which are published, from now on. Without memory none is known,
  * which is logged. */
-void adapters_configure(struct adapters *a, const struct config *c, const struct publication *pub);
+void loaded_adapters_configure(struct loaded_adapters *a, const struct config *c,
+			       const struct publication *pub);
 /** Returns whether requests go to the pool, an index into the configuration, by their model, and
  * adapters weigh something there. */
-bool adapters_concern(const struct adapters *a, size_t pool);
+bool loaded_adapters_concern(const struct loaded_adapters *a, size_t pool);
 /** Notes that the endpoint's page is asked for now. */
-void adapters_begin(struct adapters *a, struct pintle_ref endpoint);
-/** Takes in the endpoint's page, which was asked for at the newest adapters_begin(). */
-void adapters_page(struct adapters *a, struct pintle_ref endpoint, size_t pool, const char *page,
-		   size_t size);
+void loaded_adapters_begin(struct loaded_adapters *a, struct pintle_ref endpoint);
+/** Takes in the endpoint's page, which was asked for at the newest loaded_adapters_begin(). */
+void loaded_adapters_page(struct loaded_adapters *a, struct pintle_ref endpoint, size_t pool,
+			  const char *page, size_t size);
 /** Takes in the endpoint's list of models. */
-void adapters_list(struct adapters *a, struct pintle_ref endpoint, size_t pool,
-		   const struct model_list *list);
-void adapters_free(struct adapters *a);
+void loaded_adapters_list(struct loaded_adapters *a, struct pintle_ref endpoint, size_t pool,
+			  const struct model_list *list);
+void loaded_adapters_free(struct loaded_adapters *a);
 
 #endif

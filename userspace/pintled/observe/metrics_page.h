@@ -7,7 +7,7 @@
 #include "../../maps/maps.h"
 #include "../../base/metrics_text.h"
 #include "../attach/attach.h"
-#include "../core/cluster.h"
+#include "../publish/cluster.h"
 #include "history.h"
 #include "../publish/overload.h"
 #include "poll.h"
@@ -16,6 +16,7 @@
 
 /* What the page's values come from. */
 struct judge;
+struct pass;
 
 struct metrics_sources {
 	const struct maps *maps; /* opened for writing */
@@ -27,6 +28,7 @@ struct metrics_sources {
 	const struct overload *overload;
 	const struct cluster *cluster; /* NULL: no Kubernetes */
 	const struct judge *judge;
+	const struct pass *pass;
 	const struct keeper *keeper;
 	size_t clients; /* cgroups whose client is known by a name */
 };

@@ -2,11 +2,7 @@
 #include "pass.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "../../base/log.h"
 #include "../../base/util.h"
@@ -16,24 +12,20 @@
 #include "../../policy/tries.h"
 #include "../../policy/work.h"
 #include "health.bpf.h"
-#include "pintle.skel.h"
 #include "poll.h"
 #include "../publish/scores.h"
-#include "../attach/walk.h"
-
-#define TALLY_SIZE (PINTLE_MAX_ENDPOINTS * sizeof(struct pintle_work))
+#include "../attach/pass_walks.h"
 
 struct pass {
 	const struct maps *m;
-	struct bpf_link *links[4];
-	struct pintle_work *tally; /* the programs add to it */
-	int queues_fd;             /* of the map accept_queues; -1: there is none */
+	const struct pass_walks *walks;
+	struct pintle_work *tally; /* of the walks */
 	uv_timer_t timer;
 	const struct config *config;
 	const struct publication *published;
 	struct work_mean means[PINTLE_MAX_POOLS]; /* by the pool's id */
 	uint32_t generations[PINTLE_MAX_POOLS];   /* whose mean that is */
-	const struct poller *pages;
+	struct poller *pages;
 	struct standing {
 		uint32_t generation; /* of the endpoint */
 		uint64_t page_ns;    /* of the newest page that was taken in */
@@ -201,8 +193,7 @@ static bool standing_look(struct pass *p, const struct followed *f, size_t i, ui
 	struct standing *s = standing_of(p, f->published->endpoints[i]);
 	uint32_t before = s->progress.verdict;
 	uint64_t began;
-	const struct poll_counters *c =
-		p->pages ? poller_counters(p->pages, f->published->endpoints[i].id) : NULL;
+	const struct poll_counters *c = poller_counters(p->pages, f->published->endpoints[i].id);
 
 	began = begun_ns(p, f->published->endpoints[i]);
 	if (s->began_ns != began) {
@@ -230,7 +221,7 @@ static bool is_deaf(const struct pass *p, uint64_t cookie, uint64_t now)
 		uint64_t first, since_ns, port;
 	} queue;
 
-	return !bpf_map_lookup_elem(p->queues_fd, &cookie, &queue) &&
+	return !bpf_map_lookup_elem(p->walks->queues_fd, &cookie, &queue) &&
 	       now - queue.since_ns >= PROGRESS_STOPPED_NS && now > queue.since_ns;
 }
 
@@ -347,15 +338,6 @@ static void pool_end(struct pass *p, const struct followed *f, const struct work
 
 /* ---- passing --------------------------------------------------------------------- */
 
-static int pass_walk(const struct pass *p)
-{
-	int err = 0;
-
-	for (size_t i = 0; !err && i < ARRAY_SIZE(p->links); i++)
-		err = walk_run(p->links[i]);
-	return err;
-}
-
 /* Without a pass the scores' passed_ns grows old, and the rule goes by connections alone. */
 static void pass_now(struct pass *p)
 {
@@ -372,7 +354,7 @@ static void pass_now(struct pass *p)
 	}
 	if (!any)
 		return;
-	err = pass_walk(p);
+	err = pass_walks_run(p->walks);
 	if (err) {
 		if (!p->told)
 			log_err_r(err, "failed to run the iterators that follow requests");
@@ -399,54 +381,34 @@ static void pass_on_timer(uv_timer_t *timer)
 
 /* ---- life ------------------------------------------------------------------------ */
 
-static int pass_prepare(struct pass *p, const struct pintle_bpf *skel)
+/* Takes in that a probe of pintled's own was answered as a request is, or was not. */
+static void pass_probed(void *arg, struct pintle_ref endpoint, bool good, uint64_t begun_ns,
+			uint64_t until_ns)
 {
-	void *tally;
+	struct pass *p = arg;
 
-	p->links[0] = walk_attach(skel->progs.pintle_pass, p->m->fd[MAP_conns]);
-	p->links[1] = walk_attach(skel->progs.pintle_pass_connects, p->m->fd[MAP_connects]);
-	p->links[2] = walk_attach(skel->progs.pintle_pass_flows, p->m->fd[MAP_hand_flows]);
-	p->links[3] = walk_attach(skel->progs.pintle_pass, p->m->fd[MAP_listeners]);
-	for (size_t i = 0; i < ARRAY_SIZE(p->links); i++)
-		if (!p->links[i])
-			return log_err_r(errno,
-					 "failed to attach the iterators that follow requests");
-	tally = mmap(NULL, TALLY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-		     bpf_map__fd(skel->maps.tally), 0);
-	if (tally == MAP_FAILED)
-		return log_err_r(errno, "failed to map the tally");
-	p->tally = tally;
-	p->queues_fd = fcntl(bpf_map__fd(skel->maps.accept_queues), F_DUPFD_CLOEXEC, 0);
-	if (p->queues_fd < 0)
-		return log_err_r(errno, "failed to keep a map");
-	/* What only grows goes on from where the daemon before left it. */
-	memcpy(p->tally, p->m->works, TALLY_SIZE);
-	return 0;
+	progress_probe(&standing_of(p, endpoint)->progress, good, begun_ns, until_ns);
 }
 
-int pass_attach(const struct pintle_bpf *skel, const struct maps *m, struct pass **out)
+int pass_new(const struct ground *g, struct poller *pages, struct pass **out)
 {
-	struct pass *p = calloc(1, sizeof(*p));
-	int err;
+	struct pass *p;
 
+	if (!g->pass_walks)
+		return 0;
+	p = calloc(1, sizeof(*p));
 	if (!p)
 		return log_err_r(ENOMEM, "pass");
-	p->m = m;
-	p->queues_fd = -1;
-	err = pass_prepare(p, skel);
-	if (err)
-		pass_free(p);
-	else
-		*out = p;
-	return err;
-}
-
-void pass_start(struct pass *p, uv_loop_t *loop, const struct poller *pages)
-{
+	p->m = g->maps;
+	p->walks = g->pass_walks;
+	p->tally = g->pass_walks->tally;
 	p->pages = pages;
-	uv_timer_init(loop, &p->timer);
+	poller_tell(pages, pass_probed, p);
+	uv_timer_init(g->loop, &p->timer);
 	p->timer.data = p;
 	uv_timer_start(&p->timer, pass_on_timer, PASS_MS, 0);
+	*out = p;
+	return 0;
 }
 
 static void endpoint_forget(struct pass *p, uint32_t id)
@@ -474,36 +436,24 @@ void pass_configure(struct pass *p, const struct config *c, const struct publica
 			endpoint_forget(p, published->pools[i].endpoints[k].id);
 }
 
-void pass_probed(void *pass, struct pintle_ref endpoint, bool good, uint64_t begun_ns,
-		 uint64_t until_ns)
-{
-	struct pass *p = pass;
-	if (p)
-		progress_probe(&standing_of(p, endpoint)->progress, good, begun_ns, until_ns);
-}
-
 struct pass_figures pass_figures(const struct pass *p)
 {
 	return p ? p->figures : (struct pass_figures){0};
 }
 
-void pass_stop(struct pass *p)
+static void pass_on_closed(uv_handle_t *handle)
 {
-	if (p && p->timer.data)
-		uv_close((uv_handle_t *)&p->timer, NULL);
+	struct pass *p = handle->data;
+
+	for (size_t i = 0; i < ARRAY_SIZE(p->minutes); i++)
+		free(p->minutes[i]);
+	free(p);
 }
 
 void pass_free(struct pass *p)
 {
 	if (!p)
 		return;
-	if (p->tally)
-		munmap(p->tally, TALLY_SIZE);
-	if (p->queues_fd >= 0)
-		close(p->queues_fd);
-	for (size_t i = 0; i < ARRAY_SIZE(p->minutes); i++)
-		free(p->minutes[i]);
-	for (size_t i = 0; i < ARRAY_SIZE(p->links); i++)
-		bpf_link__destroy(p->links[i]);
-	free(p);
+	poller_tell(p->pages, NULL, NULL);
+	uv_close((uv_handle_t *)&p->timer, pass_on_closed);
 }

@@ -108,7 +108,7 @@ struct poller {
 	const struct maps *m;
 	int netns_fd;
 	uv_timer_t *knocks, *demand_looks;
-	struct adapters *adapters;
+	struct loaded_adapters *adapters;
 	struct answers *answers;
 	poller_probed probed; /* NULL: requests are not followed */
 	void *probed_arg;
@@ -698,7 +698,7 @@ static void watch_note(struct watch *w, uint64_t now)
 {
 	uint64_t opened;
 
-	adapters_begin(w->poller->adapters, w->ref);
+	loaded_adapters_begin(w->poller->adapters, w->ref);
 	scores_count(&w->poller->m->inflight[w->ref.id], &opened, &w->inflight, &w->pending);
 	w->begun_ns = now;
 }
@@ -1247,8 +1247,8 @@ static void watch_take(struct watch *w, const struct signals *read, const char *
 	score_publish(w, &score);
 	compare_with_others(w, &score);
 	sums_grow(sums_of(w), &w->counters, &signals);
-	if (adapters_concern(w->poller->adapters, poll_pool_index(w)))
-		adapters_page(w->poller->adapters, w->ref, poll_pool_index(w), page, size);
+	if (loaded_adapters_concern(w->poller->adapters, poll_pool_index(w)))
+		loaded_adapters_page(w->poller->adapters, w->ref, poll_pool_index(w), page, size);
 	w->counters.signals = signals;
 	w->counters.known = true;
 	w->counters.page_ns = monotonic_ns();
@@ -1857,7 +1857,7 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 	assert(pub->pool_count == c->pool_count);
 	p->config = c;
 	p->publication = pub;
-	adapters_configure(p->adapters, c, pub);
+	loaded_adapters_configure(p->adapters, c, pub);
 	answers_configure(p->answers, c, pub);
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
 		if (p->watches[i])
@@ -1879,26 +1879,26 @@ int poller_configure(struct poller *p, const struct config *c, const struct publ
 	return configure_sources(p) ?: err;
 }
 
-int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct poller **out)
+int poller_new(const struct ground *g, struct poller **out)
 {
 	struct poller *p = calloc(1, sizeof(*p));
 	int err;
 
 	if (!p)
 		return log_err_r(ENOMEM, "poll");
-	p->loop = loop;
-	p->m = m;
-	p->netns_fd = netns_fd;
+	p->loop = g->loop;
+	p->m = g->maps;
+	p->netns_fd = g->netns_fd;
 	p->round = 1;
 	p->knocks = calloc(1, sizeof(*p->knocks));
 	p->demand_looks = calloc(1, sizeof(*p->demand_looks));
 	err = !p->knocks || !p->demand_looks
 		      ? -ENOMEM
-		      : adapters_new(m, &p->adapters)
-				?: answers_new(m, &p->answers)
-					?: scraper_new(loop, netns_fd, &p->scraper);
+		      : loaded_adapters_new(p->m, &p->adapters)
+				?: answers_new(p->m, &p->answers)
+					?: scraper_new(p->loop, p->netns_fd, &p->scraper);
 	if (err) {
-		adapters_free(p->adapters);
+		loaded_adapters_free(p->adapters);
 		answers_free(p->answers);
 		free(p->knocks);
 		free(p->demand_looks);
@@ -1923,7 +1923,7 @@ void poller_free(struct poller *p)
 		proofs_forget(&p->proofs[i]);
 	free(p->sources);
 	scraper_free(p->scraper);
-	adapters_free(p->adapters);
+	loaded_adapters_free(p->adapters);
 	answers_free(p->answers);
 	uv_close((uv_handle_t *)p->knocks, on_timer_closed);
 	uv_close((uv_handle_t *)p->demand_looks, on_timer_closed);
@@ -1932,7 +1932,7 @@ void poller_free(struct poller *p)
 
 /* ---- questions ------------------------------------------------------------------- */
 
-struct adapters *poller_adapters(const struct poller *p)
+struct loaded_adapters *poller_adapters(const struct poller *p)
 {
 	return p->adapters;
 }

@@ -15,13 +15,13 @@
 #include <uv.h>
 
 #include "../../config/config.h"
-#include "../../maps/maps.h"
+#include "../ground.h"
 #include "../../policy/engines.h"
 #include "../../policy/others.h"
-#include "../publish/publish.h"
+#include "../publish/publication.h"
 #include "../../fetch/scrape.h"
 
-struct adapters;
+struct loaded_adapters;
 struct poller;
 
 /* What /metrics shows of an endpoint besides its score. */
@@ -45,9 +45,9 @@ struct poll_sums {
 	struct signals grown; /* by how much the signals that are counters have grown */
 };
 
-/** Scrapes from within the namespace `netns_fd`. `m`, `netns_fd` and the loop must outlive the
- * poller. Returns 0 and *out (poller_free() it), or -errno, logged. */
-int poller_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct poller **out);
+/** Scrapes from within the ground's namespace. Returns 0 and *out (poller_free() it), or -errno,
+ * logged. */
+int poller_new(const struct ground *g, struct poller **out);
 /** Scrapes, from now on, exactly the endpoints of `c`; endpoints that stay keep their connection
  * and counters. `c` and `pub` are kept by reference until the next call, whatever this call
  * returns: 0; or -errno, logged: then some endpoints or GPUs are not scraped. Rounds of scrapes are
@@ -62,7 +62,7 @@ void poller_tell(struct poller *p, poller_probed probed, void *arg);
  * staleness limit. */
 void poller_count(struct poller *p);
 /** Returns the LoRA adapters that pages name. Owned by the poller. */
-struct adapters *poller_adapters(const struct poller *p);
+struct loaded_adapters *poller_adapters(const struct poller *p);
 /** Returns whether every endpoint has been scraped once since the start, successfully or not. */
 bool poller_first_round_over(const struct poller *p);
 /** Returns whether the LISTEN sockets should be looked at (register_listeners()), because pages and

@@ -4,7 +4,7 @@
 #include "../../base/log.h"
 #include "../../base/util.h"
 #include "../../policy/drift.h"
-#include "recount.h"
+#include "../attach/recount.h"
 #include "traits.bpf.h"
 
 /* What is counted for each endpoint and class: */

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../attach/ground.h"
+#include "../ground.h"
 
 /** Counts every endpoint's open connections anew. A counter that cannot be right, whatever
  * connections came and went during the walk, is corrected by an atomic add; one line is logged for

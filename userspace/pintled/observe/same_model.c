@@ -8,7 +8,7 @@
 #include "poll.h"
 
 struct server {
-	struct models *models;
+	struct same_model *models;
 	struct scrape_target *target;
 	uint32_t generation;
 	size_t pool, endpoint; /* indices into the configuration */
@@ -16,9 +16,9 @@ struct server {
 	bool keep;
 };
 
-struct models {
+struct same_model {
 	const struct maps *m;
-	struct adapters *adapters;
+	struct loaded_adapters *adapters;
 	struct scraper *scraper;
 	const struct config *config;
 	const struct publication *published;
@@ -28,7 +28,7 @@ struct models {
 
 /* ---- the verdict ------------------------------------------------------------------- */
 
-static void pool_list(const struct models *x, size_t pool, struct model_list *out)
+static void pool_list(const struct same_model *x, size_t pool, struct model_list *out)
 {
 	*out = (struct model_list){0};
 	for (size_t i = 0; i < x->config->pools[pool].endpoint_count; i++) {
@@ -39,7 +39,7 @@ static void pool_list(const struct models *x, size_t pool, struct model_list *ou
 	}
 }
 
-static void verdict_put(struct models *x, size_t pool, size_t other, bool fits)
+static void verdict_put(struct same_model *x, size_t pool, size_t other, bool fits)
 {
 	uint32_t id = x->published->pools[pool].ref.id;
 	const char *name = x->config->pools[pool].name;
@@ -69,7 +69,7 @@ static bool has_others(const struct config_pool *c)
 	return false;
 }
 
-static void pool_judge(struct models *x, size_t pool)
+static void pool_judge(struct same_model *x, size_t pool)
 {
 	const struct config_pool *c = &x->config->pools[pool];
 	struct model_list own, theirs;
@@ -102,13 +102,13 @@ static bool names(const struct config_pool *c, const struct config_pool *other)
 static const char *on_list(void *arg, int error, const char *page, size_t size)
 {
 	struct server *s = arg;
-	struct models *x = s->models;
+	struct same_model *x = s->models;
 	const char *wrong = error ? NULL : model_list_read(page, size, &s->list);
 
 	if (error || wrong)
 		return wrong;
-	adapters_list(x->adapters, x->published->pools[s->pool].endpoints[s->endpoint], s->pool,
-		      &s->list);
+	loaded_adapters_list(x->adapters, x->published->pools[s->pool].endpoints[s->endpoint],
+			     s->pool, &s->list);
 	for (size_t i = 0; i < x->config->pool_count; i++)
 		if (i == s->pool || names(&x->config->pools[i], &x->config->pools[s->pool]))
 			pool_judge(x, i);
@@ -133,7 +133,7 @@ static bool is_paired(const struct config *c, size_t pool)
 	return has_others(&c->pools[pool]);
 }
 
-static int server_configure(struct models *x, size_t pool, size_t endpoint)
+static int server_configure(struct same_model *x, size_t pool, size_t endpoint)
 {
 	static const struct scrape_callbacks callbacks = {.done = on_list};
 	const struct config_pool *c = &x->config->pools[pool];
@@ -149,7 +149,7 @@ static int server_configure(struct models *x, size_t pool, size_t endpoint)
 		return err;
 	snprintf(label, sizeof(label), "the models of %s/%s", c->name, e->name);
 	options.label = label;
-	options.interval_ns = MODELS_INTERVAL_NS;
+	options.interval_ns = SAME_MODEL_INTERVAL_NS;
 	if (s && s->generation != ref.generation) {
 		server_free(s);
 		s = x->servers[ref.id] = NULL;
@@ -174,7 +174,8 @@ static int server_configure(struct models *x, size_t pool, size_t endpoint)
 	return err;
 }
 
-void models_configure(struct models *x, const struct config *c, const struct publication *pub)
+void same_model_configure(struct same_model *x, const struct config *c,
+			  const struct publication *pub)
 {
 	int err = 0;
 
@@ -184,7 +185,7 @@ void models_configure(struct models *x, const struct config *c, const struct pub
 		if (x->servers[i])
 			x->servers[i]->keep = false;
 	for (size_t i = 0; i < c->pool_count; i++) {
-		bool asked = is_paired(c, i) || adapters_concern(x->adapters, i);
+		bool asked = is_paired(c, i) || loaded_adapters_concern(x->adapters, i);
 		size_t n = asked ? c->pools[i].endpoint_count : 0;
 
 		for (size_t k = 0; k < n; k++)
@@ -201,17 +202,17 @@ void models_configure(struct models *x, const struct config *c, const struct pub
 
 /* ---- life ---------------------------------------------------------------------------- */
 
-int models_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct adapters *adapters,
-	       struct models **out)
+int same_model_new(const struct ground *g, struct loaded_adapters *adapters,
+		   struct same_model **out)
 {
-	struct models *x = calloc(1, sizeof(*x));
+	struct same_model *x = calloc(1, sizeof(*x));
 	int err;
 
 	if (!x)
 		return log_err_r(ENOMEM, "models");
-	x->m = m;
+	x->m = g->maps;
 	x->adapters = adapters;
-	err = scraper_new(loop, netns_fd, &x->scraper);
+	err = scraper_new(g->loop, g->netns_fd, &x->scraper);
 	if (err) {
 		free(x);
 		return err;
@@ -220,7 +221,7 @@ int models_new(uv_loop_t *loop, int netns_fd, const struct maps *m, struct adapt
 	return 0;
 }
 
-void models_free(struct models *x)
+void same_model_free(struct same_model *x)
 {
 	if (!x)
 		return;

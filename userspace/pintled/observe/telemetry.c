@@ -155,15 +155,15 @@ void telemetry_look(struct telemetry *t)
 		tell_changes(t, id);
 }
 
-int telemetry_new(const struct maps *m, struct telemetry **out)
+int telemetry_new(const struct ground *g, struct telemetry **out)
 {
 	struct telemetry *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return log_err_r(ENOMEM, "telemetry");
-	t->m = m;
+	t->m = g->maps;
 	for (uint32_t id = 0; id < PINTLE_MAX_ENDPOINTS; id++)
-		t->seen[id] = see(&m->health[id]);
+		t->seen[id] = see(&t->m->health[id]);
 	*out = t;
 	return 0;
 }

@@ -3,13 +3,13 @@
 #ifndef PINTLE_TELEMETRY_H
 #define PINTLE_TELEMETRY_H
 
-#include "../../maps/maps.h"
+#include "../ground.h"
 
 struct telemetry;
 
-/** Ejections that `m` holds already are not logged. `m` must be open for writing and outlive it.
- * Returns 0 and *out (telemetry_free() it), or -errno, logged. */
-int telemetry_new(const struct maps *m, struct telemetry **out);
+/** Ejections that the maps hold already are not logged. Returns 0 and *out (telemetry_free() it),
+ * or -errno, logged. */
+int telemetry_new(const struct ground *g, struct telemetry **out);
 /** Logs which endpoints were ejected, or answer their clients again, since the last call. */
 void telemetry_look(struct telemetry *t);
 /** Measures how full the LRU maps are, and warns above 80 %, once for each map. Walks over the

@@ -138,13 +138,13 @@ void tenant_minutes_look(struct tenant_minutes *t, const struct config *c,
 	t->looked = true;
 }
 
-int tenant_minutes_new(const struct maps *m, struct tenant_minutes **out)
+int tenant_minutes_new(const struct ground *g, struct tenant_minutes **out)
 {
 	struct tenant_minutes *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return log_err_r(ENOMEM, "tenants");
-	t->m = m;
+	t->m = g->maps;
 	*out = t;
 	return 0;
 }

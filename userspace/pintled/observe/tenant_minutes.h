@@ -7,14 +7,13 @@
 #define PINTLE_TENANT_MINUTES_H
 
 #include "../../config/config.h"
-#include "../../maps/maps.h"
-#include "../publish/publish.h"
+#include "../ground.h"
+#include "../publish/publication.h"
 
 struct tenant_minutes;
 
-/** Makes *out; `m` must be open for writing and outlive it. Returns 0 and *out
- * (tenant_minutes_free() it), or -errno, logged. */
-int tenant_minutes_new(const struct maps *m, struct tenant_minutes **out);
+/** Makes *out. Returns 0 and *out (tenant_minutes_free() it), or -errno, logged. */
+int tenant_minutes_new(const struct ground *g, struct tenant_minutes **out);
 
 /** Takes in, when the daemon begins and then every few seconds, what came since, publishes the
  * percentiles, and deletes the entries of tenants that are gone. Costs next to nothing where there

@@ -10,7 +10,7 @@
 #include "../../base/util.h"
 #include "../../maps/names.h"
 
-struct pods {
+struct client_pods {
 	const struct maps *m;
 	bool any_left; /* some pod is left alone */
 	bool told_full, told_unfound;
@@ -31,20 +31,19 @@ static bool any_left(const struct maps *m)
 	return false;
 }
 
-struct pods *pods_new(const struct maps *m)
+int client_pods_new(const struct ground *g, struct client_pods **out)
 {
-	struct pods *p = calloc(1, sizeof(*p));
+	struct client_pods *p = calloc(1, sizeof(*p));
 
-	if (!p) {
-		log_err_r(ENOMEM, "pods");
-		return NULL;
-	}
-	p->m = m;
-	p->any_left = any_left(m);
-	return p;
+	if (!p)
+		return log_err_r(ENOMEM, "pods");
+	p->m = g->maps;
+	p->any_left = any_left(p->m);
+	*out = p;
+	return 0;
 }
 
-void pods_free(struct pods *p)
+void client_pods_free(struct client_pods *p)
 {
 	free(p);
 }
@@ -104,7 +103,7 @@ static bool is_there(const void *key, const void *arg)
 	return ids->count && bsearch(key, ids->all, ids->count, sizeof(*ids->all), by_number);
 }
 
-static void pod_put(struct pods *p, uint64_t id, const struct pintle_pod *v)
+static void pod_put(struct client_pods *p, uint64_t id, const struct pintle_pod *v)
 {
 	struct pintle_pod there;
 
@@ -119,7 +118,7 @@ static void pod_put(struct pods *p, uint64_t id, const struct pintle_pod *v)
 }
 
 /* Entries that are gone are removed first, to make room. */
-static void pods_settle(struct pods *p, const struct cluster *c)
+static void client_pods_settle(struct client_pods *p, const struct cluster *c)
 {
 	const struct kube_store *store = cluster_pods(c);
 	_cleanup_free_ uint64_t *all = calloc(kube_store_count(store) + 1, sizeof(*all));
@@ -145,7 +144,7 @@ static void pods_settle(struct pods *p, const struct cluster *c)
 	}
 }
 
-void pods_update(struct pods *p, const struct cluster *c)
+void client_pods_update(struct client_pods *p, const struct cluster *c)
 {
 	const struct ids none = {0};
 
@@ -153,16 +152,16 @@ void pods_update(struct pods *p, const struct cluster *c)
 		maps_prune(p->m, MAP_pods, is_there, &none);
 		p->any_left = false;
 	} else if (cluster_pods_known(c)) {
-		pods_settle(p, c);
+		client_pods_settle(p, c);
 	}
 }
 
-bool pods_left_alone(const struct pods *p)
+bool client_pods_left_alone(const struct client_pods *p)
 {
 	return p->any_left;
 }
 
-void pods_look(struct pods *p, const struct cluster *c, const struct clients *x)
+void client_pods_look(struct client_pods *p, const struct cluster *c, const struct clients *x)
 {
 	const struct kube_store *store = cluster_pods(c);
 	const struct kube_pod *missing = NULL;

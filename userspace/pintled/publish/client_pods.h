@@ -9,26 +9,26 @@
 #ifndef PINTLE_CLIENT_PODS_H
 #define PINTLE_CLIENT_PODS_H
 
-#include "../../maps/maps.h"
+#include "../ground.h"
 #include "clients.h"
-#include "../core/cluster.h"
+#include "cluster.h"
 
-struct pods;
+struct client_pods;
 
-/** Makes one; `m` must outlive it. Returns NULL without memory (logged). pods_free() it. */
-struct pods *pods_new(const struct maps *m);
-void pods_free(struct pods *p);
+/** Makes *out. Returns 0 and *out (client_pods_free() it), or -ENOMEM, logged. */
+int client_pods_new(const struct ground *g, struct client_pods **out);
+void client_pods_free(struct client_pods *p);
 
 /** Brings the map up to date. Does nothing until the pods were listed, or are known to be missing.
  * Empties it without a cluster (`c` NULL). */
-void pods_update(struct pods *p, const struct cluster *c);
+void client_pods_update(struct client_pods *p, const struct cluster *c);
 
 /** Returns whether the connections of some pod go on as they came, as far as is known: then the map
  * `clients` has to say which cgroups are whose. */
-bool pods_left_alone(const struct pods *p);
+bool client_pods_left_alone(const struct client_pods *p);
 
 /** Says once if running pods have no cgroup where `x` looks for them: then each network namespace
  * is a client. To be called now and then. */
-void pods_look(struct pods *p, const struct cluster *c, const struct clients *x);
+void client_pods_look(struct client_pods *p, const struct cluster *c, const struct clients *x);
 
 #endif

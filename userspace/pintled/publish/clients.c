@@ -327,16 +327,16 @@ static void nothing_but_free(uv_handle_t *handle)
 	free(x);
 }
 
-int clients_new(uv_loop_t *loop, const struct maps *m, struct clients **out)
+int clients_new(const struct ground *g, struct clients **out)
 {
 	struct clients *x = calloc(1, sizeof(*x));
 
 	if (!x)
 		return log_err_r(ENOMEM, "clients");
-	x->loop = loop;
-	x->m = m;
+	x->loop = g->loop;
+	x->m = g->maps;
 	x->inotify = -1;
-	uv_timer_init(loop, &x->timer);
+	uv_timer_init(x->loop, &x->timer);
 	x->timer.data = x;
 	x->handles = 1;
 	clients_adopt(x);

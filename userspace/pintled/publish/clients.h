@@ -20,18 +20,18 @@
 #include <uv.h>
 
 #include "../../config/config.h"
-#include "../../maps/maps.h"
+#include "../ground.h"
 
 struct clients;
 
-/** Makes *out, which does not watch anything yet. `m` and the loop must outlive it. Returns 0 and
- * *out (clients_free() it, then run the loop until its handles are closed), or -errno, logged. */
-int clients_new(uv_loop_t *loop, const struct maps *m, struct clients **out);
+/** Makes *out, which does not watch anything yet. Returns 0 and *out (clients_free() it, then run
+ * the loop until its handles are closed), or -errno, logged. */
+int clients_new(const struct ground *g, struct clients **out);
 
 /** Takes the patterns of `c` from now on, and walks the tree at once. `c` is kept by reference
  * until the next call. Empties the map where nothing needs it. */
 void clients_configure(struct clients *x, const struct config *c);
-/** Sets whether pods have to be known whatever the pools' keys are: pods_left_alone(). */
+/** Sets whether pods have to be known whatever the pools' keys are: client_pods_left_alone(). */
 void clients_name_pods(struct clients *x, bool wanted);
 
 /** Walks the tree again. To be called now and then, because inotify may have missed something. */

@@ -4,7 +4,7 @@
 #ifndef PINTLE_DESTINATIONS_H
 #define PINTLE_DESTINATIONS_H
 
-#include "publish.h"
+#include "publication.h"
 
 /** Writes the frontends of pools that are decided on the servers' node (PINTLE_TRAIT_AT_SERVERS),
  * and the endpoints of the others, whether or not a pool has its requests rewritten. Then deletes

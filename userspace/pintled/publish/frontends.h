@@ -9,7 +9,7 @@
 #ifndef PINTLE_FRONTENDS_H
 #define PINTLE_FRONTENDS_H
 
-#include "publish.h"
+#include "publication.h"
 
 struct frontend_row {
 	struct pintle_frontend_key key;

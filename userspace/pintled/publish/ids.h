@@ -16,7 +16,7 @@
 #ifndef PINTLE_IDS_H
 #define PINTLE_IDS_H
 
-#include "publish.h"
+#include "publication.h"
 
 struct ids;
 

@@ -3,7 +3,7 @@
 #ifndef PINTLE_MEMBERS_H
 #define PINTLE_MEMBERS_H
 
-#include "publish.h"
+#include "publication.h"
 
 /** Writes the endpoints of all pools that are decided on the clients' node into map `members`, and
  * the clients that they spare into `spared`; removes all others. Returns 0 or -errno, logged. */

@@ -4,7 +4,7 @@
 #define PINTLE_MODEL_POOLS_H
 
 #include "../../maps/maps.h"
-#include "publish.h"
+#include "publication.h"
 
 /** Makes the map `models` what the configuration says; the counts of what stays go on. The pools of
  * *p, and those that were there before, must be in the map `pools`, so that no request finds a pool

@@ -10,6 +10,7 @@
 #include "rule/eligible.bpf.h"
 
 struct orders {
+	const struct maps *m;
 	struct pintle_pool pool, former;
 	/* copies of the maps */
 	struct pintle_endpoint endpoints[PINTLE_MAX_ENDPOINTS];
@@ -23,12 +24,13 @@ struct orders {
 	bool copied; /* in this update */
 };
 
-int orders_new(struct orders **out)
+int orders_new(const struct ground *g, struct orders **out)
 {
 	struct orders *o = calloc(1, sizeof(*o));
 
 	if (!o)
 		return log_err_r(ENOMEM, "orders");
+	o->m = g->maps;
 	*out = o;
 	return 0;
 }
@@ -39,13 +41,13 @@ void orders_free(struct orders *o)
 }
 
 /* Two calls, instead of two for each endpoint. */
-static int orders_copy(struct orders *o, const struct maps *m)
+static int orders_copy(struct orders *o)
 {
 	int err = 0;
 
 	if (!o->copied)
-		err = maps_values(m, MAP_endpoints, o->endpoints)
-			      ?: maps_values(m, MAP_overrides, o->overrides);
+		err = maps_values(o->m, MAP_endpoints, o->endpoints)
+			      ?: maps_values(o->m, MAP_overrides, o->overrides);
 	if (err)
 		log_err_r(err, "failed to read the endpoints");
 	o->copied = !err;
@@ -54,20 +56,20 @@ static int orders_copy(struct orders *o, const struct maps *m)
 
 /* Returns 0 if the member may be chosen for connections of either address family, INELIGIBLE_COUNT
  * if it is gone, else enum ineligible. */
-static uint32_t orders_judge(const struct orders *o, const struct maps *m,
-			     const struct pintle_ref *pool, const struct pintle_ref *ref)
+static uint32_t orders_judge(const struct orders *o, const struct pintle_ref *pool,
+			     const struct pintle_ref *ref)
 {
 	const struct pintle_endpoint *e = &o->endpoints[ref->id];
 	const struct eligible_query q = {
 		.pool = &o->pool,
 		.endpoint = e,
-		.health = &m->health[ref->id],
+		.health = &o->m->health[ref->id],
 		.override = &o->overrides[PINTLE_ENDPOINT_SLOT(ref->id)],
 		.now = o->now,
 		.family = PINTLE_FAMILY_V4 | PINTLE_FAMILY_V6,
 	};
 	struct eligible_score score = {
-		.scraped_ns = eligible_scraped_ns(&m->scores[ref->id], ref->generation),
+		.scraped_ns = eligible_scraped_ns(&o->m->scores[ref->id], ref->generation),
 	};
 
 	if (!eligible_member(e, ref->generation, pool->id, pool->generation))
@@ -76,21 +78,21 @@ static uint32_t orders_judge(const struct orders *o, const struct maps *m,
 }
 
 /* An endpoint that stands still must be drawn to be tried. */
-static bool orders_is_ready(const struct orders *o, const struct maps *m,
-			    const struct pintle_ref *pool, const struct pintle_ref *ref)
+static bool orders_is_ready(const struct orders *o, const struct pintle_ref *pool,
+			    const struct pintle_ref *ref)
 {
-	uint32_t why = orders_judge(o, m, pool, ref);
+	uint32_t why = orders_judge(o, pool, ref);
 
 	return !why || stands_still(why);
 }
 
-static void orders_sort(struct orders *o, const struct maps *m, const struct pintle_ref *pool)
+static void orders_sort(struct orders *o, const struct pintle_ref *pool)
 {
 	uint32_t n = MIN(o->pool.member_count, (uint32_t)PINTLE_MAX_MEMBERS), rest = n;
 
 	o->pool.ready = 0;
 	for (uint32_t i = n; i-- > 0;)
-		if (!orders_is_ready(o, m, pool, &o->pool.members[i]))
+		if (!orders_is_ready(o, pool, &o->pool.members[i]))
 			o->pool.order[--rest] = (uint16_t)i;
 	for (uint32_t i = 0, at = rest; i < n; i++) {
 		/* What is left out above is ready; the others lie in the same order. */
@@ -119,14 +121,14 @@ static uint64_t hash_of(const struct pintle_endpoint *e)
 }
 
 /* Closes the members that are reserved, and opens the others. */
-static void orders_reserve(struct orders *o, const struct maps *m, const struct pintle_ref *pool)
+static void orders_reserve(struct orders *o, const struct pintle_ref *pool)
 {
 	uint32_t n = MIN(o->pool.member_count, (uint32_t)PINTLE_MAX_MEMBERS);
 	bool reserves = orders_reserves(o);
 
 	if (!reserves && o->open[pool->id] == pool->generation)
 		return;
-	if (reserves && orders_copy(o, m))
+	if (reserves && orders_copy(o))
 		return;
 	for (uint32_t i = 0; i < n; i++) {
 		const struct pintle_ref *ref = &o->pool.members[i];
@@ -135,13 +137,13 @@ static void orders_reserve(struct orders *o, const struct maps *m, const struct 
 		if (reserves)
 			o->reserve[i] = (struct reserve_member){
 				.hash = hash_of(&o->endpoints[ref->id]),
-				.ready = !orders_judge(o, m, pool, ref),
+				.ready = !orders_judge(o, pool, ref),
 			};
 	}
 	if (reserves && reserve_fold(o->pool.class_of, o->pool.class_count, o->reserve, n))
 		return;
 	for (uint32_t i = 0; i < n; i++) {
-		struct pintle_health *h = &m->health[o->pool.members[i].id];
+		struct pintle_health *h = &o->m->health[o->pool.members[i].id];
 
 		if (h->closed_classes != o->reserve[i].closed)
 			__atomic_store_n(&h->closed_classes, o->reserve[i].closed,
@@ -152,7 +154,7 @@ static void orders_reserve(struct orders *o, const struct maps *m, const struct 
 
 /* ---- shares -------------------------------------------------------------------------- */
 
-static void orders_share(struct orders *o, const struct maps *m, const struct pintle_ref *pool)
+static void orders_share(struct orders *o, const struct pintle_ref *pool)
 {
 	uint32_t n = MIN(o->pool.member_count, (uint32_t)PINTLE_MAX_MEMBERS), ready = 0;
 	bool judged = false;
@@ -163,10 +165,10 @@ static void orders_share(struct orders *o, const struct maps *m, const struct pi
 		class->places = reserve_places(class, 1);
 		if (!class->places)
 			continue;
-		if (!judged && orders_copy(o, m))
+		if (!judged && orders_copy(o))
 			return;
 		for (uint32_t j = 0; !judged && j < n; j++)
-			ready += !orders_judge(o, m, pool, &o->pool.members[j]);
+			ready += !orders_judge(o, pool, &o->pool.members[j]);
 		judged = true;
 		class->places = reserve_places(class, MAX(ready, 1U));
 	}
@@ -183,16 +185,16 @@ static bool orders_turn_away(const struct orders *o)
 	return false;
 }
 
-static void orders_bar(struct orders *o, const struct maps *m, const struct pintle_ref *pool)
+static void orders_bar(struct orders *o, const struct pintle_ref *pool)
 {
 	uint32_t n = MIN(o->pool.member_count, (uint32_t)PINTLE_MAX_MEMBERS);
 
-	if (!orders_turn_away(o) || orders_copy(o, m))
+	if (!orders_turn_away(o) || orders_copy(o))
 		return;
 	for (uint32_t i = 0; i < n; i++) {
 		const struct pintle_ref *ref = &o->pool.members[i];
 
-		o->barred[ref->id] = orders_judge(o, m, pool, ref);
+		o->barred[ref->id] = orders_judge(o, pool, ref);
 	}
 }
 
@@ -203,12 +205,12 @@ bool orders_barred(const struct orders *o, uint32_t endpoint)
 
 /* ---- failing close ------------------------------------------------------------------- */
 
-static void orders_close(struct orders *o, const struct maps *m)
+static void orders_close(struct orders *o)
 {
 	for (uint32_t i = 0; i < o->pool.member_count && i < PINTLE_MAX_MEMBERS; i++) {
 		const struct pintle_ref *ref = &o->pool.members[i];
 
-		if (!eligible_scraped_ns(&m->scores[ref->id], ref->generation))
+		if (!eligible_scraped_ns(&o->m->scores[ref->id], ref->generation))
 			continue;
 		o->pool.failure_mode = PINTLE_FAIL_CLOSE;
 		return;
@@ -217,12 +219,12 @@ static void orders_close(struct orders *o, const struct maps *m)
 
 /* ---- all of it ------------------------------------------------------------------------- */
 
-static void orders_update_pool(struct orders *o, const struct maps *m,
-			       const struct published_pool *p, uint32_t level)
+static void orders_update_pool(struct orders *o, const struct published_pool *p, uint32_t level)
 {
 	const struct pintle_ref *pool = &p->ref;
 
-	if (maps_value(m, MAP_pools, pool->id, &o->pool) || o->pool.generation != pool->generation)
+	if (maps_value(o->m, MAP_pools, pool->id, &o->pool) ||
+	    o->pool.generation != pool->generation)
 		return;
 	o->former = o->pool;
 	o->pool.sample = others_sample(level);
@@ -230,19 +232,18 @@ static void orders_update_pool(struct orders *o, const struct maps *m,
 	o->pool.ready = 0;
 	if (decide_sample_needed(o->pool.member_count,
 				 decide_sample_size(o->pool.member_count, o->pool.sample)) &&
-	    !orders_copy(o, m))
-		orders_sort(o, m, pool);
-	orders_reserve(o, m, pool);
-	orders_share(o, m, pool);
-	orders_bar(o, m, pool);
+	    !orders_copy(o))
+		orders_sort(o, pool);
+	orders_reserve(o, pool);
+	orders_share(o, pool);
+	orders_bar(o, pool);
 	if (p->closes_once_read && o->pool.failure_mode == PINTLE_FAIL_OPEN)
-		orders_close(o, m);
+		orders_close(o);
 	if (memcmp(&o->pool, &o->former, sizeof(o->pool)) != 0)
-		maps_put(m, MAP_pools, &pool->id, &o->pool);
+		maps_put(o->m, MAP_pools, &pool->id, &o->pool);
 }
 
-void orders_update(struct orders *o, const struct maps *m, const struct publication *p,
-		   struct others *others)
+void orders_update(struct orders *o, const struct publication *p, struct others *others)
 {
 	o->now = monotonic_ns();
 	o->copied = false;
@@ -250,6 +251,6 @@ void orders_update(struct orders *o, const struct maps *m, const struct publicat
 		struct others *of = &others[p->pools[i].ref.id];
 
 		others_judge(of);
-		orders_update_pool(o, m, &p->pools[i], of->level);
+		orders_update_pool(o, &p->pools[i], of->level);
 	}
 }

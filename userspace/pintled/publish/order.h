@@ -9,19 +9,18 @@
 #ifndef PINTLE_ORDER_H
 #define PINTLE_ORDER_H
 
-#include "../../maps/maps.h"
 #include "../../policy/others.h"
-#include "publish.h"
+#include "../ground.h"
+#include "publication.h"
 
 struct orders; /* of all pools */
 
 /** Returns 0 and *out (orders_free() it), or -ENOMEM, logged. */
-int orders_new(struct orders **out);
+int orders_new(const struct ground *g, struct orders **out);
 void orders_free(struct orders *o);
 /** Brings the pools of `p` up to date in the map `pools`; writes only those that change. `others`
  * is indexed by the pools' ids. Errors are logged, and leave a pool as it is. */
-void orders_update(struct orders *o, const struct maps *m, const struct publication *p,
-		   struct others *others);
+void orders_update(struct orders *o, const struct publication *p, struct others *others);
 
 /** Returns whether the endpoint could not be chosen when its pool was looked at last; false of
  * pools of which no class is told no. */

@@ -593,16 +593,16 @@ static void overload_release(struct overload *o)
 	free(o->of);
 }
 
-int overload_new(uv_loop_t *loop, const struct maps *m, int netns_fd, struct overload **out)
+int overload_new(const struct ground *g, struct overload **out)
 {
 	struct overload *o = calloc(1, sizeof(*o));
 
 	if (!o)
 		return log_err_r(ENOMEM, "the overload responder");
-	o->maps = m;
-	o->netns_fd = netns_fd;
+	o->maps = g->maps;
+	o->netns_fd = g->netns_fd;
 	o->listeners[0] = o->listeners[1] = o->board_fd = o->pending_fd = o->life = -1;
-	uv_timer_init(loop, &o->timer);
+	uv_timer_init(g->loop, &o->timer);
 	o->timer.data = o;
 	announce(o, false); /* that of a former daemon ends */
 	*out = o;

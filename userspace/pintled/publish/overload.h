@@ -12,16 +12,16 @@
 #include <uv.h>
 
 #include "../../config/config.h"
-#include "../../maps/maps.h"
 #include "../../responder/board.h"
+#include "../ground.h"
 #include "order.h"
-#include "publish.h"
+#include "publication.h"
 
 struct overload;
 
-/** Makes *out; the listeners will be in the network namespace `netns_fd`, which the caller keeps
- * open. Returns 0 and *out (overload_free() it); or -errno, logged. */
-int overload_new(uv_loop_t *loop, const struct maps *m, int netns_fd, struct overload **out);
+/** Makes *out; the listeners will be in the ground's network namespace. Returns 0 and *out
+ * (overload_free() it); or -errno, logged. */
+int overload_new(const struct ground *g, struct overload **out);
 
 /** Goes by this configuration, which must stay until the next call. */
 void overload_configure(struct overload *o, const struct config *c, const struct publication *p,

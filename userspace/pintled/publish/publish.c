@@ -26,7 +26,7 @@
 #include "../../policy/reserve.h"
 #include "../../policy/work.h"
 #include "register.h"
-#include "../devices/rests.h"
+#include "rests.h"
 #include "server_cgroups.h"
 #include "tenants.h"
 #include "traits.bpf.h"
@@ -498,16 +498,6 @@ static void put_server_cgroups(const struct maps *m, const struct config *c)
 }
 
 /* ---- all together ---------------------------------------------------------------- */
-
-void publication_free(struct publication *p)
-{
-	if (!p)
-		return;
-	for (size_t i = 0; i < p->pool_count; i++)
-		free(p->pools[i].endpoints);
-	free(p->pools);
-	free(p);
-}
 
 static void publication_freep(struct publication **p)
 {

@@ -6,26 +6,7 @@
 #ifndef PINTLE_PUBLISH_H
 #define PINTLE_PUBLISH_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#include "../../config/config.h"
-#include "../../maps/maps.h"
-
-/* Parallel to config->pools, and `endpoints` to each pool's endpoints. */
-struct published_pool {
-	struct pintle_ref ref;
-	struct pintle_ref *endpoints;
-	uint64_t homes; /* hash of what its table in the map `homes` was made of */
-	/* It fails close once a page of a member was read: until then nobody knows whether there
-	 * are model servers at a Service's port. */
-	bool closes_once_read;
-};
-
-struct publication {
-	struct published_pool *pools;
-	size_t pool_count;
-};
+#include "publication.h"
 
 /**
  * Writes the whole configuration, new entries first and removals last: a connection that is decided
@@ -44,7 +25,6 @@ struct publication {
  */
 int publish(const struct maps *m, int netns_fd, const struct config *c,
 	    const struct publication *former, struct publication **out);
-void publication_free(struct publication *p);
 
 /** Sets *v, which is all zeros, to what the maps say of the class of the pool. */
 void publish_class(struct pintle_class *v, const struct config_pool *p,

@@ -4,7 +4,7 @@
 #define PINTLE_TENANTS_H
 
 #include "../../maps/maps.h"
-#include "publish.h"
+#include "publication.h"
 
 /** Writes the quotas, and sees to it that each pool with quotas has an entry for the tenants
  * without one. Returns 0 or -errno, logged. */

@@ -8,7 +8,7 @@
 #include "../../base/log.h"
 #include "../../base/util.h"
 #include "pintle.skel.h"
-#include "../attach/walk.h"
+#include "walk.h"
 
 #define SIZE (PINTLE_MAX_ENDPOINTS * PINTLE_MAX_CLASSES * sizeof(uint64_t))
 

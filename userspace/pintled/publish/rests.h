@@ -8,8 +8,8 @@
 #ifndef PINTLE_RESTS_H
 #define PINTLE_RESTS_H
 
-#include "../attach/ground.h"
-#include "../publish/publish.h"
+#include "../ground.h"
+#include "publication.h"
 
 struct rests;
 

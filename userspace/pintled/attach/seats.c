@@ -11,7 +11,7 @@
 #include "../../maps/rows.h"
 #include "../../policy/drift.h"
 #include "pintle.skel.h"
-#include "../attach/walk.h"
+#include "walk.h"
 
 struct seat_row {
 	struct pintle_affinity_key key;
