@@ -33,15 +33,17 @@ static __always_inline struct pintle_decision *decision_find(const struct pintle
 	return f ? &f->decision : bpf_map_lookup_elem(&pending, t);
 }
 
+static __always_inline bool rests_at(__u32 id, const struct pintle_pool *pool)
+{
+	const struct pintle_rest *r = bpf_map_lookup_elem(&resting, &id);
+
+	return r && r->until_ns && r->generation == pool->generation;
+}
+
 /* Whether the pool's hand-off rests for want of sockets (rest.bpf.h), of either family. */
 static __always_inline bool pool_rests(__u32 pool_id, const struct pintle_pool *pool)
 {
-	__u32 v6 = PINTLE_REST(pool_id, 1);
-	const struct pintle_rest *r = bpf_map_lookup_elem(&resting, &pool_id);
-	const struct pintle_rest *s = bpf_map_lookup_elem(&resting, &v6);
-
-	return (r && r->until_ns && r->generation == pool->generation) ||
-	       (s && s->until_ns && s->generation == pool->generation);
+	return rests_at(pool_id, pool) || rests_at(PINTLE_REST(pool_id, 1), pool);
 }
 
 /* Whether all connections of a listener of this node, which serves the pool, come by the hand-off.

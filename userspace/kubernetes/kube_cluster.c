@@ -49,16 +49,6 @@ static void clear_slice(void *now)
 	kube_slice_clear(now);
 }
 
-static int kube_cluster_read_pod(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
-{
-	return kube_pod_read(object, to, why);
-}
-
-static void kube_cluster_clear_pod(void *now)
-{
-	kube_pod_clear(now);
-}
-
 static const struct kube_kind services = {
 	.what = "services",
 	.one = "Service",
@@ -83,8 +73,8 @@ static const struct kube_kind pods = {
 	.group = "/api/v1",
 	.optional = true,
 	.size = sizeof(struct kube_pod),
-	.read = kube_cluster_read_pod,
-	.clear = kube_cluster_clear_pod,
+	.read = kube_pod_read_into,
+	.clear = kube_pod_clear_at,
 };
 
 static int kube_cluster_read_space(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])

@@ -749,3 +749,13 @@ int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_S
 	p.labels = NULL;
 	return 0;
 }
+
+int kube_pod_read_into(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
+{
+	return kube_pod_read(object, to, why);
+}
+
+void kube_pod_clear_at(void *now)
+{
+	kube_pod_clear(now);
+}

@@ -208,6 +208,9 @@ struct kube_pod {
  */
 int kube_pod_read(const cJSON *object, struct kube_pod *out, char why[KUBE_WHY_SIZE]);
 void kube_pod_clear(struct kube_pod *p);
+/** Reads, and clears, a struct kube_pod as struct kube_kind wants it. */
+int kube_pod_read_into(const cJSON *object, void *to, char why[KUBE_WHY_SIZE]);
+void kube_pod_clear_at(void *now);
 
 /** Returns whether the pod's connections go on as they came, in a namespace that says this. */
 bool kube_pod_left_alone(const struct kube_pod *p, enum kube_steer space);

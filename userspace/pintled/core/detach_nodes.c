@@ -68,23 +68,13 @@ static const struct kube_kind answers = {
 	.read = read_answer,
 };
 
-static int detach_nodes_read_pod(const cJSON *object, void *to, char why[KUBE_WHY_SIZE])
-{
-	return kube_pod_read(object, to, why);
-}
-
-static void detach_nodes_clear_pod(void *now)
-{
-	kube_pod_clear(now);
-}
-
 static const struct kube_kind pods = {
 	.what = "pods",
 	.one = "Pod",
 	.group = "/api/v1",
 	.size = sizeof(struct kube_pod),
-	.read = detach_nodes_read_pod,
-	.clear = detach_nodes_clear_pod,
+	.read = kube_pod_read_into,
+	.clear = kube_pod_clear_at,
 };
 
 static bool is_detached(const struct detaching *d, const char *node)

@@ -116,6 +116,7 @@ struct poller {
 	const struct config *config;
 	const struct publication *publication;
 	struct watch *watches[PINTLE_MAX_ENDPOINTS];
+	struct watch *sorted[PINTLE_MAX_ENDPOINTS]; /* by watches_sort() */
 	struct watch *gone;      /* what a new configuration has no more, until that is applied */
 	struct pintle_pool pool; /* a copy of a row, for watch_serves() */
 	struct gpu_source **sources;
@@ -1586,25 +1587,36 @@ static bool is_same_server(const struct watch *w, const struct watch *of)
 			  : !memcmp(ip, &at->ip, sizeof(*ip));
 }
 
+/* Sorts those watches by `order`. Returns how many are in p->sorted. */
+static size_t watches_sort(struct poller *p, bool (*which)(const struct watch *w),
+			   int (*order)(const void *a, const void *b))
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (p->watches[i] && which(p->watches[i]))
+			p->sorted[n++] = p->watches[i];
+	qsort(p->sorted, n, sizeof(*p->sorted), order);
+	return n;
+}
+
+static bool has_asker(const struct watch *w)
+{
+	return w->asker;
+}
+
 /* One prober a server: endpoints of several pools that ask it the same share the first one's. */
 static void share_askers(struct poller *p)
 {
-	_cleanup_free_ struct watch **all = calloc(PINTLE_MAX_ENDPOINTS, sizeof(struct watch *));
-	struct watch *first = NULL;
-	size_t n = 0;
+	struct watch *first = NULL, **all = p->sorted;
+	size_t n = watches_sort(p, has_asker, by_question);
 
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
-		struct watch *w = p->watches[i];
-
-		if (!w)
+		if (!p->watches[i])
 			continue;
-		w->asks = w;
-		w->also = NULL;
-		if (all && w->asker)
-			all[n++] = w;
+		p->watches[i]->asks = p->watches[i];
+		p->watches[i]->also = NULL;
 	}
-	if (n)
-		qsort(all, n, sizeof(struct watch *), by_question);
 	for (size_t i = 0; i < n; i++) {
 		struct watch *w = all[i], *asks = NULL;
 
@@ -1673,20 +1685,12 @@ static bool may_have_twin(const struct watch *w)
 /* One reader of a page: a pod's two addresses lead to the same server. */
 static void pair_families(struct poller *p)
 {
-	_cleanup_free_ struct watch **all = calloc(PINTLE_MAX_ENDPOINTS, sizeof(struct watch *));
-	size_t n = 0;
+	size_t n = watches_sort(p, may_have_twin, by_pod_and_family);
+	struct watch **all = p->sorted;
 
-	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++) {
-		struct watch *w = p->watches[i];
-
-		if (!w)
-			continue;
-		w->twin = NULL;
-		if (all && may_have_twin(w))
-			all[n++] = w;
-	}
-	if (n)
-		qsort(all, n, sizeof(struct watch *), by_pod_and_family);
+	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)
+		if (p->watches[i])
+			p->watches[i]->twin = NULL;
 	for (size_t i = 1; i < n; i++) {
 		if (all[i - 1]->twin || !are_twins(all[i - 1], all[i]))
 			continue;
