@@ -51,6 +51,7 @@ const char *text_quote_url(const char *text, size_t length, char buf[TEXT_QUOTED
 	_cleanup_free_ char *shown = NULL;
 	int n;
 
+	assert(!text[length]);
 	if (at && query < at)
 		n = asprintf(&shown, "%.*s...", (int)scheme, text);
 	else

@@ -130,6 +130,7 @@ rows_compare(const struct maps *m, const struct map_rows *of, const struct map_r
 		const char *row = of->all + i * size;
 		int order = -1;
 
+		assert(!i || memcmp(row - size, row, key_size) <= 0);
 		while (at < other->n && (order = memcmp(other->all + at * size, row, key_size)) < 0)
 			at++;
 		err = visit(m, of->id, row,

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fitness.h"
 
+#include <assert.h>
+
 #include "../base/util.h"
 
 void fitness_begin(struct fitness *f, bool heard, uint32_t unfit, const struct fitness_terms *t,
 		   uint64_t now)
 {
+	assert(t->failures /* in a row: at least one */);
 	f->since_ns = now;
 	f->good_ns = heard && unfit != PINTLE_UNFIT_STARTING ? now : 0;
 	f->failures = unfit == PINTLE_UNFIT_UNHEALTHY ? t->failures : 0;

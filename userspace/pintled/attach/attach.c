@@ -547,6 +547,7 @@ int attachment_settle(struct attachment *a)
 {
 	int err = a->takeover ? takeover_end(a->takeover, a->ground.netns_fd) : 0;
 
+	assert(a->committed);
 	takeover_free(TAKE_PTR(a->takeover));
 	return err;
 }
@@ -558,6 +559,7 @@ int attachment_extend(struct attachment *a, const struct config *c)
 	bool any = false;
 	int err;
 
+	assert(a->committed);
 	for (int i = 0; i < LINK_COUNT; i++) {
 		which.links[i] = attach_link_wanted(&link_kinds[i], c) &&
 				 !link_pinned(&link_kinds[i], a->dir);
@@ -611,6 +613,7 @@ static bool link_lingers(const struct attachment *a, const struct link_kind *k)
 
 void attachment_trim(struct attachment *a, const struct config *c)
 {
+	assert(a->committed);
 	for (int i = LINK_COUNT; i-- > 0;) {
 		if (attach_link_wanted(&link_kinds[i], c) || link_lingers(a, &link_kinds[i]))
 			continue;

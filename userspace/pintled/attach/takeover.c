@@ -418,6 +418,7 @@ static int carry_rest(struct takeover *t)
 int takeover_commit(struct takeover *t, const struct pintle_bpf *skel,
 		    const bool wanted[LINK_COUNT], const char *dir, const struct link_place *to)
 {
+	assert(t->skel /* takeover_prepare() was called */);
 	/* What came since the copy is there when the first program asks for it. */
 	int err = carry_each(t, carry_again);
 

@@ -56,6 +56,7 @@ void tend_put_back(struct tend *t, enum link_id id, uint64_t now_ns)
 {
 	struct tend_back *b = &t->back[id];
 
+	assert(id < LINK_COUNT);
 	b->at_ns[b->count++ % TEND_TIMES] = now_ns;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "walk.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
@@ -30,6 +31,7 @@ static int run(int link_fd)
 
 int walk_run(const struct bpf_link *link)
 {
+	assert(link);
 	return run(bpf_link__fd(link));
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* found.c - pools and addresses that the file does not have: of the cluster, and of hosts. */
 #include "../../base/hash.h"
+
+#include <assert.h>
 #include "../../base/log.h"
 #include "../../base/util.h"
 #include "../attach/attach.h"
@@ -57,6 +59,7 @@ void found_again(void *arg)
 	_cleanup_(config_founds_free) struct config_founds f = {0};
 	uint64_t hash;
 
+	assert(d->parts.cluster);
 	cluster_room(d->parts.cluster, d->config);
 	if (cluster_pools(d->parts.cluster, &f))
 		return;

@@ -474,6 +474,7 @@ static void rows_write(struct hosts *x)
 
 void hosts_configure(struct hosts *x, const struct config *c, const struct publication *pub)
 {
+	assert(x->loop && pub->pool_count == c->pool_count /* hosts_start() was called */);
 	x->config = c;
 	x->publication = pub;
 	for (struct host *h = x->all; h; h = h->next) {

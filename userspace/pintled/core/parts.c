@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "parts.h"
 
+#include <assert.h>
+
 #include "../../base/log.h"
 #include "../../base/util.h"
 #include "../../maps/follow.h"
@@ -258,6 +260,7 @@ int parts_new(struct parts *p, enum parts_stage stage)
 {
 	int err = 0;
 
+	assert(p->ground && p->ground->maps->writable);
 	for (size_t i = 0; !err && i < ARRAY_SIZE(parts); i++) {
 		if (parts[i].stage != stage || !parts[i].begin)
 			continue;
@@ -273,6 +276,7 @@ int parts_configure(struct parts *p, enum parts_stage stage, const struct config
 {
 	int err = 0;
 
+	assert(pub->pool_count == c->pool_count);
 	p->config = c;
 	p->publication = pub;
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
@@ -285,6 +289,7 @@ void parts_tick(struct parts *p, enum parts_clock clock)
 {
 	uint64_t round = ++p->rounds[clock];
 
+	assert(p->publication /* parts_configure() was called */);
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
 		for (size_t k = 0; k < ARRAY_SIZE(parts[i].ticks) && parts[i].ticks[k].look; k++) {
 			if (parts[i].ticks[k].clock == clock &&

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* reload.c - the configuration that the daemon runs by: the file, and the settings over it. */
+#include <assert.h>
 #include <malloc.h>
 
 #include "../../base/files.h"
@@ -119,6 +120,7 @@ static int reload_apply(struct daemon *d, struct config *c)
 	struct publication *p = NULL;
 	int err = hand_check(c, NULL);
 
+	assert(d->publication /* of the current configuration */);
 	if (!err)
 		err = attachment_extend(d->attachment, c);
 	if (!err)

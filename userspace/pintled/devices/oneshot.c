@@ -43,6 +43,7 @@ static bool oneshot_read_wanted(struct oneshot *o)
 
 void oneshot_configure(struct oneshot *o, const struct config *c, const struct publication *p)
 {
+	assert(p->pool_count == c->pool_count);
 	o->config = c;
 	o->publication = p;
 	memset(o->wanted, 0, sizeof(o->wanted));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "answers.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -88,6 +89,7 @@ void answers_configure(struct answers *a, const struct config *c, const struct p
 {
 	bool keep[PINTLE_MAX_ENDPOINTS] = {false};
 
+	assert(p->pool_count == c->pool_count);
 	a->config = c;
 	a->publication = p;
 	for (size_t i = 0; i < c->pool_count; i++)

@@ -387,6 +387,7 @@ void audit_configure(struct audit *a, const struct config *c, const struct publi
 {
 	bool wanted = c->audit.file || c->audit.journald;
 
+	assert(p->pool_count == c->pool_count);
 	a->c = c;
 	a->p = p;
 	a->m->audited->what =

@@ -125,7 +125,7 @@ static size_t run_at(const struct walk *w, size_t from)
 {
 	size_t to = from;
 
-	assert(from < w->count);
+	assert(from < w->count && (!from || w->clients[from - 1] < w->clients[from]));
 	while (to < w->count && w->clients[to] == w->clients[from])
 		to++;
 	return to - from;

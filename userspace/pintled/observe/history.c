@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "history.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <math.h>
 
@@ -320,6 +321,7 @@ static void take_all(struct keeper *k, bool looks, bool moments)
 
 void keeper_tend(struct keeper *k, const struct config *c, const struct publication *p)
 {
+	assert(p->pool_count == c->pool_count);
 	for (size_t i = 0; i < p->pool_count; i++)
 		k->sealed[p->pools[i].ref.id] = config_pool_is_tls(&c->pools[i]);
 	for (size_t i = 0; i < p->pool_count; i++) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "judge.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <sys/random.h>
@@ -268,6 +269,7 @@ void judge_configure(struct judge *j, const struct config *c, const struct publi
 {
 	bool any = false;
 
+	assert(!j || p->pool_count == c->pool_count);
 	if (!j)
 		return;
 	memset(j->generations, 0, sizeof(j->generations));

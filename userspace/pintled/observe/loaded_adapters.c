@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loaded_adapters.h"
 
+#include <assert.h>
+
 #include "../../base/hash.h"
 #include "../../base/log.h"
 #include "../../base/util.h"
@@ -175,6 +177,7 @@ void loaded_adapters_configure(struct loaded_adapters *a, const struct config *c
 	size_t most = names_most(c);
 	struct name *names = most ? calloc(most, sizeof(*names)) : NULL;
 
+	assert(pub->pool_count == c->pool_count);
 	if (most && !names)
 		log_err_r(ENOMEM, "adapters");
 	free(a->names);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "metrics_page.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../../base/log.h"
@@ -1246,6 +1247,7 @@ void metrics_page(const struct metrics_sources *from, struct metrics_text *out)
 	struct page p = {.from = from, .out = out};
 	int err = state_read(from->maps, &state);
 
+	assert(from->maps->writable);
 	if (err) {
 		log_err_r(err, "failed to read the maps for /metrics");
 		out->error = err;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pass.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <time.h>
 
@@ -155,6 +156,7 @@ static struct standing *standing_of(struct pass *p, struct pintle_ref ref)
 {
 	struct standing *s = &p->standings[ref.id];
 
+	assert(ref.id < PINTLE_MAX_ENDPOINTS);
 	if (s->generation != ref.generation)
 		*s = (struct standing){.generation = ref.generation};
 	return s;
@@ -427,6 +429,7 @@ static void endpoint_forget(struct pass *p, uint32_t id)
 
 void pass_configure(struct pass *p, const struct config *c, const struct publication *published)
 {
+	assert(published->pool_count == c->pool_count);
 	if (!p)
 		return;
 	p->config = c;

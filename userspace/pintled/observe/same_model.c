@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "same_model.h"
 
+#include <assert.h>
+
 #include "../../base/log.h"
 #include "../../base/util.h"
 #include "../../fetch/scrape.h"
@@ -179,6 +181,7 @@ void same_model_configure(struct same_model *x, const struct config *c,
 {
 	int err = 0;
 
+	assert(pub->pool_count == c->pool_count);
 	x->config = c;
 	x->published = pub;
 	for (size_t i = 0; i < PINTLE_MAX_ENDPOINTS; i++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tenant_minutes.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../../base/buckets.h"
@@ -124,6 +125,7 @@ void tenant_minutes_look(struct tenant_minutes *t, const struct config *c,
 	bool sealed[PINTLE_MAX_POOLS] = {0};
 	struct looking l = {.t = t, .now = monotonic_ns(), .sealed = sealed};
 
+	assert(published->pool_count == c->pool_count);
 	if (!t->count && !any_tenants(c))
 		return;
 	for (size_t i = 0; i < c->pool_count; i++)

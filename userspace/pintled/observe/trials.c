@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trials.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../../base/log.h"
@@ -339,6 +340,7 @@ void trials_look(const struct maps *m, uint64_t now)
 	_cleanup_free_ struct look *l = calloc(1, sizeof(*l));
 	bool over = false;
 
+	assert(m->writable);
 	if (!l)
 		return;
 	*l = (struct look){.m = m, .now = now, .beat_ns = m->node->heartbeat_ns};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <limits.h>
 #include <sys/stat.h>
@@ -76,6 +77,7 @@ int cluster_start(struct cluster *c, uv_loop_t *loop, void (*changed)(void *arg)
 {
 	int err;
 
+	assert(c->access && !c->client /* it was not called yet */);
 	log_info("Kubernetes: watching the Services of %s that carry the label " KUBE_LABEL_MODE,
 		 c->access->server);
 	err = kube_client_new(loop, TAKE_PTR(c->access), &kube_times, &c->client);
@@ -109,6 +111,7 @@ bool cluster_removed(const struct cluster *c)
 
 void cluster_detached(struct cluster *c)
 {
+	assert(c->removal /* cluster_watch_removal() was called */);
 	kube_removal_detached(c->removal, c->node);
 }
 
@@ -136,6 +139,7 @@ static bool is_node(const char *name)
 
 int cluster_watch_pods(struct cluster *c, void (*changed)(void *arg), void *arg)
 {
+	assert(c->kube /* cluster_start() was called */);
 	if (is_node(c->node))
 		return kube_cluster_watch_pods(c->kube, changed, arg);
 	log_warn("Kubernetes: '%s' is the name of no node, so the pods of this node are not known; "
@@ -156,6 +160,7 @@ bool cluster_pods_known(const struct cluster *c)
 
 bool cluster_left_alone(const struct cluster *c, const struct kube_pod *pod)
 {
+	assert(c->kube /* the pods are its */);
 	return kube_cluster_left_alone(c->kube, pod);
 }
 
@@ -178,6 +183,7 @@ int cluster_restore(struct cluster *c, const struct state *s)
 
 void cluster_tell_node(struct cluster *c, const char *why)
 {
+	assert(c->kube /* cluster_start() was called */);
 	kube_cluster_tell_node(c->kube, why);
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "destinations.h"
 
+#include <assert.h>
+
 #include "../../base/util.h"
 #include "../../maps/keys.h"
 #include "../../maps/rows.h"
@@ -39,6 +41,7 @@ int destinations_publish(const struct maps *m, const struct config *c, const str
 	_cleanup_(map_rows_free) struct map_rows rows = {.id = MAP_oneshot};
 	int err = 0;
 
+	assert(p->pool_count == c->pool_count);
 	for (size_t i = 0; !err && i < c->pool_count; i++)
 		err = add_destinations(&rows, &c->pools[i], &p->pools[i].ref);
 	return err ? err : map_rows_put(m, &rows);

@@ -68,7 +68,7 @@ int frontends_wanted(const struct config *c, const struct publication *p, struct
 	_cleanup_(frontends_free) struct frontends f = {0};
 	int err = 0;
 
-	assert(!out->rows && !out->n);
+	assert(!out->rows && !out->n && p->pool_count == c->pool_count);
 	for (size_t i = 0; i < c->pool_count; i++) {
 		for (size_t j = 0; !err && j < c->pools[i].frontend_count; j++) {
 			struct frontend_row row = {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "members.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "../../base/util.h"
@@ -54,6 +55,7 @@ int members_publish(const struct maps *m, const struct config *c, const struct p
 	_cleanup_(map_rows_free) struct map_rows spared = {.id = MAP_spared};
 	int err = 0;
 
+	assert(p->pool_count == c->pool_count);
 	for (size_t i = 0; !err && i < c->pool_count; i++) {
 		if (hook_has(c->pools[i].decided_by, PINTLE_TRAIT_AT_SERVERS))
 			continue;

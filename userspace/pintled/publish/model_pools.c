@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model_pools.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../../base/log.h"
@@ -136,6 +137,7 @@ int model_pools_publish(const struct maps *m, const struct config *c, const stru
 {
 	int err = 0;
 
+	assert(p->pool_count == c->pool_count);
 	for (size_t i = 0; !err && i < c->pool_count; i++)
 		if (c->pools[i].model_count)
 			err = put_models(m, c, p, i);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "order.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "../../base/hash.h"
@@ -200,6 +201,7 @@ static void orders_bar(struct orders *o, const struct pintle_ref *pool)
 
 bool orders_barred(const struct orders *o, uint32_t endpoint)
 {
+	assert(endpoint < PINTLE_MAX_ENDPOINTS);
 	return o->barred[endpoint];
 }
 

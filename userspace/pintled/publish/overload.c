@@ -529,6 +529,7 @@ void overload_look(struct overload *o, const struct orders *orders)
 	uint64_t now = monotonic_ns();
 	double seconds = o->looked_ns ? (double)(now - o->looked_ns) / 1e9 : 0;
 
+	assert(o->config);
 	o->looked_ns = now;
 	if (!o->config)
 		return;
@@ -614,6 +615,7 @@ void overload_configure(struct overload *o, const struct config *c, const struct
 {
 	int err;
 
+	assert(p->pool_count == c->pool_count);
 	o->config = c;
 	o->published = p;
 	find_addresses(o, c);

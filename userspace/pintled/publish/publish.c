@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "publish.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <limits.h>
 #include <math.h>
@@ -235,6 +236,7 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 	_cleanup_free_ struct pintle_pool *v = calloc(1, sizeof(*v)), *now = malloc(sizeof(*now));
 	int err;
 
+	assert(c->class_count <= PINTLE_MAX_CLASSES && c->fallback_count <= PINTLE_MAX_FALLBACKS);
 	if (!v || !now)
 		return log_err_r(ENOMEM, "publish");
 	err = maps_value(m, MAP_pools, p->ref.id, now);
@@ -549,6 +551,7 @@ int publish(const struct maps *m, int netns_fd, const struct config *c,
 	_cleanup_(ids_freep) struct ids *ids = NULL;
 	int err = p ? ids_load(m, &ids) : log_err_r(ENOMEM, "publish");
 
+	assert(m->writable);
 	/* First comes whatever is likely to fail. It changes nothing that steers. */
 	if (!err)
 		err = ids_plan(ids, c, p);

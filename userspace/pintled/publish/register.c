@@ -531,6 +531,7 @@ int register_listeners(const struct maps *m, int netns_fd)
 	size_t n = 0;
 	int err = rooms ? rooms_read(rooms, netns_fd, &n) : log_err_r(ENOMEM, "listeners");
 
+	assert(m->writable);
 	if (err)
 		return err;
 	claims = calloc(n + 1, sizeof(*claims));

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rests.h"
 
+#include <assert.h>
+
 #include "../../base/log.h"
 #include "../../base/util.h"
 #include "../../maps/kernel.h"
@@ -78,6 +80,7 @@ void rests_begin(const struct maps *m, int netns_fd, const struct config *c,
 	struct firewall wall;
 	bool read = false;
 
+	assert(p->pool_count == c->pool_count);
 	for (size_t i = 0; i < c->pool_count; i++) {
 		if (!may_hand(&c->pools[i]) || !kernel_hands_over())
 			continue;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tenants.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 
 #include "../../base/log.h"
@@ -48,6 +49,7 @@ int tenants_publish(const struct maps *m, const struct config *c, const struct p
 	_cleanup_(map_rows_free) struct map_rows quotas = {.id = MAP_quotas};
 	int err = 0;
 
+	assert(p->pool_count == c->pool_count);
 	tenants_settle(m);
 	for (size_t i = 0; !err && i < c->pool_count; i++) {
 		if (!c->pools[i].tenants.kind)
@@ -122,6 +124,7 @@ void tenants_settle(const struct maps *m)
 {
 	_cleanup_free_ struct settling *s = calloc(1, sizeof(*s));
 
+	assert(m->writable);
 	if (!s)
 		return;
 	s->m = m;
