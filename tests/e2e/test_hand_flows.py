@@ -100,6 +100,7 @@ def fill(node):
         records.put(struct.pack("=II", 0xffffffff, i).ljust(KEY_SIZE, b"\0"), value)
 
 
+@case(timeout=120)
 def test_all_records_are_taken(node):
     """Connections beyond are steered, counted and bound like the others."""
     daemon = node.steer(node.servers(2), **HANDED)
@@ -126,6 +127,7 @@ def test_all_records_are_taken(node):
 LISTENS = ("127.0.0.1:8001", "0.0.0.0:8002", "8003")
 
 
+@case(timeout=120)
 def test_direct_connections(node):
     """Those to a server's own address are counted apart, although its listener gives them no record. What another server
     accepts, at another address of an endpoint's port, is not the endpoint's."""
@@ -184,6 +186,7 @@ def queue_of(node, port):
     return sock, lambda name: {"name": name, "listen": f"127.0.0.1:{port}", "metrics": "http://127.0.0.1:8009/metrics"}
 
 
+@case(timeout=120)
 def test_a_listener_of_another_pool(node):
     """A reload gives the addresses of two endpoints to other pools': each listener is that one's, however the pool is
     decided."""
@@ -271,6 +274,7 @@ def test_evicted_while_the_hand_off_rests(node):
     wait_for(lambda: not any(node.in_flight().values()))
 
 
+@case(timeout=120)
 def test_by_connection_and_back(node):
     """A reload that changes how the pool is decided: every connection counts, by whichever way it came. Those to the
     server's own address count at once, although no recount has moved the listener yet."""

@@ -188,7 +188,7 @@ def test_bodies_arrive(node, family):
     assert did(cluster) == {"asked": count}
 
 
-@case(each=FAMILIES)
+@case(each=FAMILIES, timeout=120)
 def test_in_xdp(node, family):
     """Where the device answers handshakes in XDP, too: pods' connections begin, go on and end by TC, also from the port
     of a former one."""
@@ -280,6 +280,7 @@ def test_clients_behind_a_bridge(node):
     assert did(cluster) == {"asked": count}
 
 
+@case(timeout=120)
 def test_the_same_port_again(node):
     """A connection from the port of one that the server has closed, and whose TIME-WAIT its pod has."""
     cluster, servers, clients, _ = handed(node, 2, hashing=True)
@@ -796,6 +797,7 @@ def strangers_get_nothing(node, cluster, server, client):
         pass
 
 
+@case(timeout=120)
 def test_other_pods(node):
     cluster, (server,), clients, _ = handed(node, 1)
     a_neighbour(cluster, server, clients["remote"])

@@ -88,6 +88,7 @@ LIES = {
 }
 
 
+@case(timeout=120)
 def test_lying_page(node):
     """An impossible page changes nothing: the sick server does not look idle."""
     sick, _ = servers = node.servers(2)
@@ -346,6 +347,7 @@ WARM = {
 }
 
 
+@case(timeout=120)
 def test_before_the_first_request(node):
     """A server whose page has no gauges yet is idle, and takes the clients of one that is not; once it has
     worked, a page without gauges is a fault."""
