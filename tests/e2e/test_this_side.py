@@ -169,9 +169,15 @@ def maximum(node, family, mss):
     route(node, family, "change", "default", "via", NODE_ADDRESS[family], "advmss", str(mss), netns=node.client_netns)
 
 
-def sent_size(node, port):
-    """The largest segment that the server sends to that port."""
-    text = node.run("ss", "-tinHO", f"dport = :{port}", netns=node.netns).stdout
+def server_socket(node, host, port):
+    """What ss says of the server's socket; other sockets of the node may have a peer with the same port."""
+    host = f"[{host}]" if ":" in host else host
+    return node.run("ss", "-tinHO", f"dst {host}:{port}", netns=node.netns).stdout
+
+
+def sent_size(node, host, port):
+    """The largest segment that the server sends there."""
+    text = server_socket(node, host, port)
     return int(text.split(" mss:")[1].split()[0]) if " mss:" in text else None
 
 
@@ -182,7 +188,7 @@ def small_segments(node):
         for mss in (least, least - 1, 300):
             maximum(node, family, mss)
             c = Client(node, family).connect().send(post(BODY) + BODY[:-1])
-            size = sent_size(node, c.sock.getsockname()[1])
+            size = sent_size(node, *c.sock.getsockname()[:2])
             assert size == mss - 12, (family, mss, size)
             c.send(BODY[-1:]).answered(BODY)
             want["asked" if mss >= least else "by_connection"] += 1
@@ -388,8 +394,7 @@ def of_the_socket(node, family):
     """Whether the server's socket has congestion control by Reno, and its first window, before it has sent anything."""
     with node.connect(FRONTEND[family], source(7, family, remote=True), remote=True) as c:
         c.sock.sendall(post(BODY) + BODY[:-1])
-        port = c.sock.getsockname()[1]
-        text = wait_for(lambda: node.run("ss", "-tinHO", f"dport = :{port}", netns=node.netns).stdout)
+        text = wait_for(lambda: server_socket(node, *c.sock.getsockname()[:2]))
     return " reno " in text, int(text.split(" cwnd:")[1].split()[0])
 
 
