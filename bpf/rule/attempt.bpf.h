@@ -59,8 +59,7 @@ static __always_inline void attempt_all(struct placing *p, struct terms *t,
 	__u32 attempt;
 
 	for (attempt = 0; attempt < ATTEMPTS; attempt++) {
-		tier_choose(t, r);
-		if (!r->generation && tier_next(t, asked, r)) {
+		if (tier_ask(t, asked, r)) {
 			attempt_keys(p, t);
 			continue;
 		}
@@ -108,9 +107,8 @@ static __always_inline void decide_connection(struct placing *p, struct terms *t
 {
 	struct pintle_pool *pool = pool_of(t);
 
-	tier_begin(t);
 	trace_start(t, asked);
-	t->would = t->mode == PINTLE_MODE_SHADOW;
+	tier_begin(t);
 	if (pool && pool->canary_share && tier_canary(t, asked, attempt_draw(p)))
 		attempt_keys(p, t);
 	attempt_all(p, t, asked, r, places);

@@ -8,6 +8,7 @@
 
 #include "choose.bpf.h"
 #include "common.bpf.h"
+#include "tiers.bpf.h"
 #include "trace.bpf.h"
 
 /* Notes that the connection is told no. */
@@ -84,6 +85,48 @@ static __always_inline void count_outcome(__u32 pool, __u32 outcome)
 
 	if (n)
 		__sync_fetch_and_add(n, 1); /* connect() may be interrupted by a segment */
+}
+
+/* The pool in whose `stats` the decision counts: each counts once. */
+static __always_inline __u32 tier_counted(const struct terms *t, const struct pintle_ref *asked)
+{
+	return t->tier >= TIER_FALLBACK ? asked->id : t->key.pool;
+}
+
+/* Counts the decision in its class, if that pool has classes. */
+__weak __noinline int tier_count_class(const struct terms *t, const struct pintle_ref *asked,
+				       __u32 outcome)
+{
+	struct pintle_class_sums *sums;
+	struct pintle_pool *pool;
+	bool spilled;
+	__u32 at;
+
+	if (!t || !asked)
+		return 0;
+	spilled = t->tier >= TIER_FALLBACK;
+	pool = spilled ? pool_find(asked->id, asked->generation) : pool_of(t);
+	if (!pool || !pool->class_count)
+		return 0;
+	at = tier_counted(t, asked) * PINTLE_MAX_CLASSES +
+	     (spilled ? t->asked_class : t->class_id & (PINTLE_MAX_CLASSES - 1));
+	sums = bpf_map_lookup_elem(&class_sums, &at);
+	hide(outcome);
+	if (!sums || outcome >= PINTLE_MAX_OUTCOMES)
+		return 0;
+	__sync_fetch_and_add(t->would ? &sums->would[outcome] : &sums->decided[outcome], 1);
+	return 0;
+}
+
+/* Counts the decision, in its pool and its class. */
+static __always_inline void tier_count(const struct terms *t, const struct pintle_ref *asked,
+				       __u32 outcome)
+{
+	struct pintle_pool *pool = pool_of(t);
+
+	count_outcome(tier_counted(t, asked), outcome);
+	if (t->tier >= TIER_FALLBACK || (pool && pool->class_count))
+		tier_count_class(t, asked, outcome);
 }
 
 /* Reports a rare decision as an event; tuple->local is the frontend. `cgroup` is the client's, 0:

@@ -10,7 +10,7 @@
 #ifndef PINTLE_SHADOW_BPF_H
 #define PINTLE_SHADOW_BPF_H
 
-#include "tiers.bpf.h"
+#include "decided.bpf.h"
 
 /* Counts the decision that was made with t->would, and remembers the binding that it would leave.
  * The real hooks bind once the connection is established; here nobody learns whether one would have

@@ -55,12 +55,13 @@ static __always_inline bool tier_mode_takes(__u32 mode, bool would)
 	       (would && mode == PINTLE_MODE_SHADOW);
 }
 
-#ifdef __bpf__
-#include "decided.bpf.h"
+#if defined(__bpf__) || defined(world_find) /* the world (world.bpf.h) is there */
+#include "choose.bpf.h"
 
 /* Remembers in *t what it is in the pool that is asked, to which *t is a question. */
 static __always_inline void tier_begin(struct terms *t)
 {
+	t->would = t->mode == PINTLE_MODE_SHADOW;
 	t->asked_mode = t->mode;
 	t->asked_class = t->class_id;
 	t->tier = TIER_OWN;
@@ -82,7 +83,7 @@ static __always_inline void tier_return(struct terms *t, const struct pintle_ref
 
 /* Makes *t a question to the pool of this tier. Returns 0, and leaves *t alone, if that pool takes
  * no connections of the one that is asked now. */
-__weak __noinline int tier_enter(struct terms *t, const struct pintle_ref *asked, __u32 tier)
+DECIDE_STEP tier_enter(struct terms *t, const struct pintle_ref *asked, __u32 tier)
 {
 	const struct pintle_other *other;
 	struct pintle_pool *pool;
@@ -119,7 +120,7 @@ __weak __noinline int tier_enter(struct terms *t, const struct pintle_ref *asked
 }
 
 /* Enters the canary, if the connection belongs to its share. Returns 1 if it did. */
-__weak __noinline int tier_canary(struct terms *t, const struct pintle_ref *asked, __u64 otherwise)
+DECIDE_STEP tier_canary(struct terms *t, const struct pintle_ref *asked, __u64 otherwise)
 {
 	struct pintle_pool *pool;
 
@@ -134,8 +135,7 @@ __weak __noinline int tier_canary(struct terms *t, const struct pintle_ref *aske
 
 /* The pool to which *t was a question did not place the connection. Returns 1 if *t is a question
  * to the next pool now; else 0, and *t is a question to the pool that is asked again. */
-__weak __noinline int tier_next(struct terms *t, const struct pintle_ref *asked,
-				struct decide_result *r)
+DECIDE_STEP tier_next(struct terms *t, const struct pintle_ref *asked, struct decide_result *r)
 {
 	__u32 tier;
 
@@ -175,46 +175,13 @@ static __always_inline void tier_choose(struct terms *t, struct decide_result *r
 		r->outcome = PINTLE_OUTCOME_SPILLED;
 }
 
-/* The pool in whose `stats` the decision counts: each counts once. */
-static __always_inline __u32 tier_counted(const struct terms *t, const struct pintle_ref *asked)
+/* Asks the pool to which *t is a question. Returns true if that pool does not place the connection,
+ * and *t is a question to the next one now. */
+static __always_inline bool tier_ask(struct terms *t, const struct pintle_ref *asked,
+				     struct decide_result *r)
 {
-	return t->tier >= TIER_FALLBACK ? asked->id : t->key.pool;
-}
-
-/* Counts the decision in its class, if that pool has classes. */
-__weak __noinline int tier_count_class(const struct terms *t, const struct pintle_ref *asked,
-				       __u32 outcome)
-{
-	struct pintle_class_sums *sums;
-	struct pintle_pool *pool;
-	bool spilled;
-	__u32 at;
-
-	if (!t || !asked)
-		return 0;
-	spilled = t->tier >= TIER_FALLBACK;
-	pool = spilled ? pool_find(asked->id, asked->generation) : pool_of(t);
-	if (!pool || !pool->class_count)
-		return 0;
-	at = tier_counted(t, asked) * PINTLE_MAX_CLASSES +
-	     (spilled ? t->asked_class : t->class_id & (PINTLE_MAX_CLASSES - 1));
-	sums = bpf_map_lookup_elem(&class_sums, &at);
-	hide(outcome);
-	if (!sums || outcome >= PINTLE_MAX_OUTCOMES)
-		return 0;
-	__sync_fetch_and_add(t->would ? &sums->would[outcome] : &sums->decided[outcome], 1);
-	return 0;
-}
-
-/* Counts the decision, in its pool and its class. */
-static __always_inline void tier_count(const struct terms *t, const struct pintle_ref *asked,
-				       __u32 outcome)
-{
-	struct pintle_pool *pool = pool_of(t);
-
-	count_outcome(tier_counted(t, asked), outcome);
-	if (t->tier >= TIER_FALLBACK || (pool && pool->class_count))
-		tier_count_class(t, asked, outcome);
+	tier_choose(t, r);
+	return !r->generation && tier_next(t, asked, r);
 }
 #endif
 

@@ -10,6 +10,7 @@
 #include "../../userspace/maps/maps.h"
 #include "../../userspace/maps/state.h"
 #include "../../userspace/maps/state_explain.h"
+#include "rule/tiers.bpf.h"
 
 #define FILLS      60 /* of all endpoints each */
 #define POOLS      50 /* of each fill's endpoints */
@@ -261,18 +262,19 @@ static void state_make(struct explain_asked *asked, struct choose_case *k,
 	prompt_make(p, prompt);
 	asked->prompt = p->prompt_weight ? prompt : NULL;
 	if (!states_one_in(&states, 8))
-		asked->session = (struct pintle_session_key){.kind = PINTLE_KEY_MARK, .id = {7}};
+		asked->keys[TIER_OWN].session =
+			(struct pintle_session_key){.kind = PINTLE_KEY_MARK, .id = {7}};
 	if (!states_one_in(&states, 2)) {
-		asked->group.kind = PINTLE_KEY_NAMESPACE;
-		memcpy(asked->group.id, group, sizeof(group));
+		asked->keys[TIER_OWN].group.kind = PINTLE_KEY_NAMESPACE;
+		memcpy(asked->keys[TIER_OWN].group.id, group, sizeof(group));
 	}
 	*k = (struct choose_case){
 		.now = NOW,
-		.key = {STATES_POOL, STATES_POOL_GEN, asked->session},
+		.key = {STATES_POOL, STATES_POOL_GEN, asked->keys[TIER_OWN].session},
 		.family = asked->family,
 		.daemonless = eligible_daemonless(p, node.heartbeat_ns, NOW),
 		.mode = o.generation == STATES_POOL_GEN ? o.mode : p->mode,
-		.home = asked->group.kind ? 1 + decide_home(group[0], group[1]) : 0,
+		.home = asked->keys[TIER_OWN].group.kind ? 1 + decide_home(group[0], group[1]) : 0,
 		.count = 1,
 		.class_id = asked->class_id,
 		.over_quota = asked->over_quota,
@@ -331,13 +333,17 @@ static void kernel_notes(struct choose_case *k, struct pintle_trace *note)
 static void assert_no_other(const struct explain *x, const struct choose_case *k)
 {
 	const struct decide_result *r;
+	uint32_t outcome;
 
 	if (x->sample || x->outcomes[x->outcome] < x->tries ||
 	    (x->likeliest && x->likeliest->chosen < x->tries))
 		return;
 	seen.certain++;
 	r = kernel_chooses(k);
-	if (r->outcome == x->outcome &&
+	/* The pool has no fallback. */
+	outcome = !r->generation && r->outcome == PINTLE_OUTCOME_SPILLED ? PINTLE_OUTCOME_REFUSED
+									 : r->outcome;
+	if (outcome == x->outcome &&
 	    (!x->likeliest || (x->likeliest->endpoint.id == r->endpoint &&
 			       x->likeliest->endpoint.generation == r->generation)))
 		return;

@@ -2,7 +2,7 @@
 /*
  * state_explain.c - a decision, and why it is made.
  *
- * The kernel's own text (bpf/rule/choose.bpf.h) decides, here on copies of the maps (world.h), and
+ * The kernel's own text (bpf/rule/tiers.bpf.h) decides, here on copies of the maps (world.h), and
  * notes what it looked at in a struct pintle_trace, as the kernel does for `pintle trace`. The
  * explanation follows from that note, whoever made it; of a decision that would be made now, all
  * members are candidates, and it is made many times.
@@ -14,7 +14,7 @@
 
 #include "world.h"
 
-#include "rule/choose.bpf.h"
+#include "rule/tiers.bpf.h"
 #include "state_internal.h"
 
 const char *explain_preference_name(enum explain_preference p)
@@ -39,6 +39,13 @@ const char *explain_full_name(enum explain_full full)
 	return names[full];
 }
 
+/* A decision that was tried. */
+struct tried {
+	uint32_t generation; /* 0: no endpoint */
+	uint16_t endpoint;
+	uint8_t outcome, tier;
+};
+
 /* What is explained. */
 struct question {
 	const struct pintle_pool *pool;
@@ -50,7 +57,8 @@ struct question {
 	/* of a decision that would be made: */
 	const struct explain_asked *asked;
 	struct world *world;
-	struct terms terms;
+	struct terms terms;  /* in the pool that decides */
+	struct tried *tried; /* x->tries of them */
 };
 
 static uint64_t max_extra(const struct question *q)
@@ -389,27 +397,42 @@ static void state_explain_pool_take(struct question *q, const struct pintle_pool
 
 /* ---- a decision that would be made ------------------------------------------------------ */
 
-/* What a hook finds before it chooses. */
-static void terms_make(struct question *q)
+/* Makes the keys for the pool to which *t is a question, and finds what counts there of the
+ * request. */
+static void keys_take(const struct question *q, struct terms *t)
 {
 	const struct explain_asked *asked = q->asked;
-	struct terms *t = &q->terms;
+	const struct explain_keys *keys = &asked->keys[t->tier];
+	const struct pintle_pool *pool = pool_of(t);
+	struct pintle_affinity *a = NULL;
+
+	t->key.session = keys->session;
+	t->home = (__u16)home_of(&keys->group);
+	t->prompted = t->tier == TIER_OWN && asked->prompt;
+	t->adapted = t->tier == TIER_OWN && asked->adapter && pool && pool->adapter_weight;
+	if (asked->has_context && keys->session.kind != PINTLE_KEY_NONE)
+		a = t->would ? world_find(shadow_bindings, &t->key) : binding_find(&t->key);
+	if (a)
+		a->context_bytes = asked->context_bytes;
+}
+
+/* What a hook finds before it chooses. */
+static void terms_make(const struct question *q, const struct pintle_pool *pool, struct terms *t)
+{
+	const struct explain_asked *asked = q->asked;
 
 	*t = (struct terms){
 		.now = asked->now_ns,
-		.key = {asked->pool.id, asked->pool.generation, asked->session},
+		.key = {.pool = asked->pool.id, .pool_generation = asked->pool.generation},
 		.family = asked->family & 3,
-		.daemonless = daemon_silent(q->pool, asked->now_ns),
-		.mode = pool_mode(asked->pool.id, q->pool, asked->now_ns) & 3,
+		.daemonless = daemon_silent(pool, asked->now_ns),
+		.mode = pool_mode(asked->pool.id, pool, asked->now_ns) & 3,
 		.forbidden = asked->forbidden,
 		.over_quota = asked->over_quota,
 		.class_id = asked->class_id % PINTLE_MAX_CLASSES,
-		.home = (__u16)home_of(&asked->group),
-		.prompted = !!asked->prompt,
-		.adapted = asked->adapter && q->pool->adapter_weight,
 	};
-	t->would = t->mode == PINTLE_MODE_SHADOW;
-	share_judge(t);
+	tier_begin(t);
+	keys_take(q, t);
 }
 
 static void state_explain_request_take(struct question *q)
@@ -422,17 +445,6 @@ static void state_explain_request_take(struct question *q)
 	a->prompt = q->asked->prompt->prompt;
 	a->known = q->asked->prompt->known;
 	a->home = q->asked->prompt->home;
-}
-
-/* Replaces what is known of the session's context. */
-static void context_take(struct question *q)
-{
-	struct pintle_affinity_key *key = &q->terms.key;
-	struct pintle_affinity *a =
-		q->terms.would ? world_find(shadow_bindings, key) : binding_find(key);
-
-	if (a)
-		a->context_bytes = q->asked->context_bytes;
 }
 
 /* What the class's sessions share, and what is bounded in the whole pool. */
@@ -449,7 +461,7 @@ static void sums_take(struct question *q)
 	x->places = q->class->places;
 	if (!x->places || q->terms.would || x->mode == PINTLE_MODE_BASELINE)
 		return;
-	sessions = sharing_of(q->asked->pool.id, q->terms.class_id);
+	sessions = sharing_of(q->terms.key.pool, q->terms.class_id);
 	x->sessions = sessions ? *sessions : 0;
 	a = q->has_session ? binding_find(&q->terms.key) : NULL;
 	x->open = a ? a->open : 0;
@@ -509,19 +521,67 @@ static int members_read(struct question *q)
 	return 0;
 }
 
-static void decide_often(struct question *q)
+/* Whether the canary is asked first. Without a session chance decides that: then a connection that
+ * is not drawn is explained. */
+static bool is_canarys(struct question *q, const struct pintle_pool *pool, struct terms *t)
+{
+	const struct pintle_ref *asked = &q->asked->pool;
+	struct terms drawn = *t;
+
+	if (t->key.session.kind != PINTLE_KEY_NONE || pool->canary_share >= PINTLE_SHARE_WHOLE)
+		return tier_canary(t, asked, 0);
+	q->out->canary_drawn = pool->canary_share && tier_enter(&drawn, asked, TIER_CANARY);
+	return false;
+}
+
+/* Asks one pool after the other, from that of *first on. An endpoint that is chosen takes the
+ * connection, so no attempt is made anew (bpf/rule/attempt.bpf.h). Leaves in q->terms the question
+ * to the pool that decided. */
+static struct decide_result pools_ask(struct question *q, const struct terms *first)
+{
+	struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
+
+	q->terms = *first;
+	while (tier_ask(&q->terms, &q->asked->pool, &r))
+		keys_take(q, &q->terms);
+	return r;
+}
+
+static void decide_often(struct question *q, const struct terms *first)
+{
+	struct explain *x = q->out;
+	uint32_t tiers[TIER_COUNT] = {0};
+	struct terms decided[TIER_COUNT];
+
+	for (uint32_t i = 0; i < x->tries; i++) {
+		struct decide_result r;
+
+		world_set_seed(q->world, mix(mix(i) + 1));
+		r = pools_ask(q, first);
+		q->tried[i] = (struct tried){r.generation, (uint16_t)r.endpoint, (uint8_t)r.outcome,
+					     q->terms.tier};
+		x->outcomes[r.outcome]++;
+		decided[q->terms.tier] = q->terms;
+		tiers[q->terms.tier]++;
+	}
+	for (uint32_t i = 0; i < TIER_COUNT; i++)
+		if (tiers[i] > tiers[x->tier])
+			x->tier = i;
+	q->terms = decided[x->tier];
+	keys_take(q, &q->terms);
+}
+
+/* Counts how often each candidate was chosen, and finds the likeliest outcome. */
+static void tried_count(struct question *q)
 {
 	struct explain *x = q->out;
 
-	q->terms.note = 0;
-	for (uint32_t i = 0; i < x->tries; i++) {
-		struct decide_result r = {.outcome = PINTLE_OUTCOME_NO_ENDPOINT};
-		struct explain_candidate *c;
+	for (uint32_t i = 0; i < x->tries && !x->passes; i++) {
+		const struct tried *did = &q->tried[i];
+		struct explain_candidate *c = NULL;
 
-		world_set_seed(q->world, mix(mix(i) + 1));
-		choose(&q->terms, &r);
-		x->outcomes[r.outcome]++;
-		c = r.generation ? candidate_find(x, r.endpoint, r.generation) : NULL;
+		if (did->generation && did->tier == x->tier)
+			c = candidate_find(x, did->endpoint, did->generation);
 		if (c)
 			c->chosen++;
 	}
@@ -534,7 +594,7 @@ static void decide_often(struct question *q)
 			x->likeliest = &x->candidates[i];
 }
 
-/* Lets the rule note what it looks at. */
+/* Lets the rule note what it looks at in the pool that decides. */
 static void decide_noted(struct question *q)
 {
 	struct pintle_trace *n = world_note(q->world);
@@ -542,17 +602,36 @@ static void decide_noted(struct question *q)
 
 	q->terms.note = WORLD_NOTE;
 	world_set_seed(q->world, q->asked->seed);
-	choose(&q->terms, &r);
+	tier_choose(&q->terms, &r);
+	q->terms.note = 0;
 	n->chosen = (struct pintle_ref){r.endpoint, r.generation};
 	n->outcome = (__u8)r.outcome;
 	q->note = n;
 }
 
-static bool is_left(const struct question *q)
+static bool is_left(const struct question *q, const struct pintle_pool *pool)
 {
 	return q->terms.mode == PINTLE_MODE_OFF ||
-	       (hook_has(q->pool->decided_by, PINTLE_TRAIT_DAEMONLESS) &&
-		daemon_left(q->pool, q->asked->now_ns));
+	       (hook_has(pool->decided_by, PINTLE_TRAIT_DAEMONLESS) &&
+		daemon_left(pool, q->asked->now_ns));
+}
+
+/* Finds which pool decides: q->terms is the question to it then. */
+static void pool_find_deciding(struct question *q, const struct pintle_pool *pool)
+{
+	struct explain *x = q->out;
+	struct terms first;
+
+	terms_make(q, pool, &q->terms);
+	x->passes = is_left(q, pool);
+	if (x->passes) {
+		x->outcomes[PINTLE_OUTCOME_PASSED] = x->tries;
+		return;
+	}
+	first = q->terms;
+	if (is_canarys(q, pool, &first))
+		keys_take(q, &first);
+	decide_often(q, &first);
 }
 
 static int question_answer(struct question *q)
@@ -564,24 +643,19 @@ static int question_answer(struct question *q)
 
 	if (!pool)
 		return world_error(q->world) ?: -ESTALE;
-	state_explain_pool_take(q, pool, q->asked->class_id);
-	q->has_session = q->asked->session.kind != PINTLE_KEY_NONE;
-	q->has_group = q->asked->group.kind != PINTLE_KEY_NONE;
-	terms_make(q);
 	state_explain_request_take(q);
-	if (q->asked->has_context && q->has_session)
-		context_take(q);
+	pool_find_deciding(q, pool);
+	x->pool = (struct pintle_ref){q->terms.key.pool, q->terms.key.pool_generation};
+	x->class_id = q->terms.class_id;
+	x->session = q->terms.key.session;
+	q->has_session = x->session.kind != PINTLE_KEY_NONE;
+	q->has_group = q->terms.home;
+	state_explain_pool_take(q, pool_of(&q->terms), x->class_id);
 	decide_noted(q);
 	err = members_read(q);
 	if (err)
 		return err;
-	x->passes = is_left(q);
-	if (!x->passes) {
-		decide_often(q);
-	} else {
-		x->outcome = PINTLE_OUTCOME_PASSED;
-		x->outcomes[x->outcome] = x->tries;
-	}
+	tried_count(q);
 	sums_take(q);
 	err = note_explain(q);
 	return err ?: world_error(q->world);
@@ -594,8 +668,11 @@ int explain_read(const struct maps *m, const struct explain_asked *asked, struct
 	int err;
 
 	assert(asked->tries && asked->pool.id < PINTLE_MAX_POOLS);
-	if (!x || world_new(m, &q.world))
+	q.tried = calloc(asked->tries, sizeof(*q.tried));
+	if (!x || !q.tried || world_new(m, &q.world)) {
+		free(q.tried);
 		return -ENOMEM;
+	}
 	x->tries = asked->tries;
 	world_enter(q.world);
 	err = question_answer(&q);
@@ -603,6 +680,7 @@ int explain_read(const struct maps *m, const struct explain_asked *asked, struct
 	if (!err && asked->note)
 		*asked->note = *q.note;
 	free(q.candidates);
+	free(q.tried);
 	world_free(q.world);
 	if (err)
 		return err;
@@ -652,6 +730,10 @@ int explain_traced(const struct maps *m, const struct pintle_trace *t, struct ex
 	if (!pool->generation || pool->generation != t->key.pool_generation)
 		return -ESTALE;
 	x->tries = 1;
+	x->pool = (struct pintle_ref){t->key.pool, t->key.pool_generation};
+	x->tier = t->tier;
+	x->class_id = t->class_id;
+	x->session = t->key.session;
 	state_explain_pool_take(&q, pool, t->class_id);
 	q.has_session = t->key.session.kind != PINTLE_KEY_NONE;
 	q.has_group = pool->group_kind != PINTLE_KEY_NONE;

@@ -19,19 +19,24 @@
 /* So many decisions that what has a chance of 1 in 1,000 is missing once in 20,000 explanations. */
 #define EXPLAIN_TRIES 10000
 
+/* What a pool makes of the connection. */
+struct explain_keys {
+	struct pintle_session_key session; /* kind NONE: it has none */
+	struct pintle_session_key group;   /* likewise */
+};
+
 /* The connection. */
 struct explain_asked {
 	struct pintle_ref pool;
-	struct pintle_session_key session; /* kind NONE: it has none */
-	struct pintle_session_key group;   /* likewise */
-	uint32_t family;                   /* PINTLE_FAMILY_*: one of these */
-	uint32_t class_id;                 /* of the pool's classes */
-	bool forbidden;                    /* the client may not connect */
-	bool over_quota;                   /* of the pool, which is asked first */
-	uint32_t adapter;                  /* that the request names: its number; 0: none */
+	struct explain_keys keys[1 + PINTLE_MAX_OTHERS]; /* by enum tier */
+	uint32_t family;                                 /* PINTLE_FAMILY_*: one of these */
+	uint32_t class_id;                               /* of the pool's classes */
+	bool forbidden;                                  /* the client may not connect */
+	bool over_quota;                                 /* of the pool, which is asked first */
+	uint32_t adapter; /* that the request names: its number; 0: none */
 	bool has_context;
 	uint32_t context_bytes;            /* with has_context: in place of the binding's */
-	const struct state_prompt *prompt; /* of the request, to this pool; NULL: not known */
+	const struct state_prompt *prompt; /* of the request, to `pool`; NULL: not known */
 	uint64_t now_ns;
 	uint32_t tries; /* decisions to make, at least 1: EXPLAIN_TRIES */
 	/* For tests: the random number that the decision begins with that is noted, and where the
@@ -132,6 +137,15 @@ struct explain_candidate {
 };
 
 struct explain {
+	/* The pool that decides, most often: that which is asked, its canary or a fallback (enum
+	 * tier); the session and the class of the connection there. All below is of that pool, but
+	 * for the outcomes. */
+	struct pintle_ref pool;
+	uint32_t tier;
+	uint32_t class_id;
+	struct pintle_session_key session;
+	/* Connections without a session are drawn for the canary: this is one that is not. */
+	bool canary_drawn;
 	uint32_t mode;   /* enum pintle_mode that holds */
 	bool daemonless; /* no daemon scrapes: readiness is not known, and does not count */
 	bool passes;     /* the hook leaves the connection alone: mode off, or no daemon for long */
@@ -140,7 +154,7 @@ struct explain {
 	struct explain_candidate *candidates; /* the members; what is preferred and is none, last */
 	size_t count;
 	uint32_t tries;
-	uint32_t outcomes[PINTLE_OUTCOME_COUNT];   /* in so many of the tries */
+	uint32_t outcomes[PINTLE_OUTCOME_COUNT];   /* as hooks count them, in so many tries */
 	const struct explain_candidate *likeliest; /* NULL: no endpoint is chosen */
 	uint32_t outcome;                          /* the likeliest enum pintle_outcome */
 	/* Milli-requests. Without a sample: the least load, and how far ahead of it the preferred
@@ -168,8 +182,8 @@ struct explain {
 };
 
 /** Returns 0 with *out, which the caller frees (explain_free()); -ESTALE if the pool is gone;
- * -EPERM if it has homes, which only root may read; or another -errno. *out is untouched on
- * failure. Does not log. */
+ * -EPERM if it, or one of its others, has homes, which only root may read; or another -errno. *out
+ * is untouched on failure. Does not log. */
 int explain_read(const struct maps *m, const struct explain_asked *asked, struct explain **out);
 /** Explains a decision that the kernel made and traced: with one try, and the candidates that the
  * rule looked at. The policy is the one that holds now. Returns as explain_read(). */

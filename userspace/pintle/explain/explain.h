@@ -29,16 +29,10 @@ struct explanation {
 	bool left_alone;   /* the client's connections go on as they came */
 	bool is_pod;       /* the client is a pod of the cluster */
 	bool forbidden;
-	uint32_t class_id;
 	struct state_tenant tenant; /* of the pool that is asked; kind NONE: none, or not known */
 	enum state_giver by;        /* of the class; nobody: --class was given */
 	const struct state_pool *asked; /* the pool whose frontend the client asks for */
-	uint32_t tier;                  /* enum tier: what `pool` is to it */
-	/* The canary is asked first for a part of the connections without a session, as this one
-	 * is; the rest is explained. */
-	bool canary_drawn;
 	uint32_t adapter; /* that the request names: its number; 0: none that counts */
-	bool diverts;     /* a fallback that is full would send it to the overload responder */
 };
 
 /* Rows are struct explain_candidate, the argument is a struct explanation. */

@@ -23,20 +23,6 @@
 #define MILLI   1000.0
 #define MILLION 1000000.0
 
-/* The outcome as the hooks count it (bpf/rule/tiers.bpf.h). */
-static uint32_t outcome_counted(const struct explanation *e, uint32_t outcome)
-{
-	if (e->made)
-		return outcome;
-	if (e->diverts && outcome_has(outcome, PINTLE_SPILLS))
-		return PINTLE_OUTCOME_DIVERTED;
-	if (outcome == PINTLE_OUTCOME_SPILLED)
-		return PINTLE_OUTCOME_REFUSED; /* no fallback takes it */
-	return e->tier >= TIER_FALLBACK && outcome_has(outcome, PINTLE_PLACED)
-		       ? PINTLE_OUTCOME_SPILLED
-		       : outcome;
-}
-
 /* ---- candidates ------------------------------------------------------------------- */
 
 /* Why an endpoint may not be chosen, by enum ineligible. */
@@ -175,7 +161,7 @@ GET(fresh)
 
 static bool knows_prompt(const struct explanation *e)
 {
-	return e->has_prompt && (e->made || e->tier == TIER_OWN);
+	return e->has_prompt && (e->made || e->x->tier == TIER_OWN);
 }
 
 #define GET_LOAD(name, there)                                                                      \
@@ -732,7 +718,7 @@ static void print_chances(const struct explanation *e)
 	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++) {
 		if (!e->x->outcomes[i])
 			continue;
-		printf("%s%s %.1f %%", gap, outcome_name(outcome_counted(e, i)),
+		printf("%s%s %.1f %%", gap, outcome_name(i),
 		       100 * verb_explain_share_of(e, e->x->outcomes[i]));
 		gap = ", ";
 	}
@@ -742,14 +728,22 @@ static void print_chances(const struct explanation *e)
 		printf("; equal loads\n");
 }
 
+static bool none_is_eligible(const struct explain *x)
+{
+	for (size_t i = 0; i < x->count; i++)
+		if (!x->candidates[i].ineligible)
+			return false;
+	return true;
+}
+
 /* Why nobody of the class is let in. */
 static void print_told_no(const struct explanation *e, const char *who)
 {
 	const struct explain *x = e->x;
-	bool diverted = outcome_counted(e, x->outcome) == PINTLE_OUTCOME_DIVERTED;
 
 	printf("%s: %s would be %s: ", e->pool->name, who,
-	       diverted ? "answered by the overload responder" : "refused");
+	       x->outcome == PINTLE_OUTCOME_DIVERTED ? "answered by the overload responder"
+						     : "refused");
 	if (x->over_quota) {
 		printf("its tenant has all that it may have\n");
 		return;
@@ -758,7 +752,7 @@ static void print_told_no(const struct explanation *e, const char *who)
 		printf("it comes back without a pause, and has its share\n");
 		return;
 	}
-	if (x->outcome == PINTLE_OUTCOME_NO_ENDPOINT) {
+	if (none_is_eligible(x)) {
 		printf("no endpoint is ready, and the fallbacks are full\n");
 		return;
 	}
@@ -799,7 +793,7 @@ static void print_choice(const struct explanation *e)
 		printf("%s: %s would be refused: no rule of the pool's access lets this client "
 		       "in\n",
 		       e->pool->name, who);
-	else if (outcome_has(outcome_counted(e, x->outcome), PINTLE_TURNED_AWAY))
+	else if (outcome_has(x->outcome, PINTLE_TURNED_AWAY))
 		print_told_no(e, who);
 	else if (!x->likeliest)
 		printf("%s: no endpoint may be chosen for %s: connections %s\n", e->pool->name, who,
@@ -807,7 +801,7 @@ static void print_choice(const struct explanation *e)
 	else if (is_certain(x))
 		printf("%s: %s would go to %s (%s)\n", e->pool->name, who,
 		       verb_explain_name_of(e, &x->likeliest->endpoint),
-		       outcome_name(outcome_counted(e, x->outcome)));
+		       outcome_name(x->outcome));
 	else
 		printf("%s: %s would most likely go to %s (%.1f %%)\n", e->pool->name, who,
 		       verb_explain_name_of(e, &x->likeliest->endpoint),
@@ -877,14 +871,14 @@ static void print_class(const struct explanation *e)
 		[STATE_GIVER_CLASSIFIER] = ", by what the session does",
 	};
 
-	if (e->class_id >= e->pool->class_count)
+	if (e->x->class_id >= e->pool->class_count)
 		return;
-	if (e->tier != TIER_OWN) {
+	if (e->x->tier != TIER_OWN) {
 		printf("  class: %s, by its class in the pool that is asked\n",
-		       e->pool->classes[e->class_id].name);
+		       e->pool->classes[e->x->class_id].name);
 		return;
 	}
-	printf("  class: %s%s%s\n", e->pool->classes[e->class_id].name,
+	printf("  class: %s%s%s\n", e->pool->classes[e->x->class_id].name,
 	       e->cli->class ? "" : by[e->by],
 	       !e->cli->class && hook_sees(e->pool->decided_by, PINTLE_KEY_HINT)
 		       ? "; a hint or DSCP may change it"
@@ -1081,13 +1075,13 @@ static void print_model(const struct explanation *e)
 /* Why another pool decides than the one that is asked. */
 static void print_tier(const struct explanation *e)
 {
-	if (e->tier == TIER_CANARY)
+	if (e->x->tier == TIER_CANARY)
 		printf("%s: %s belongs to the %.2f %% of the sessions that go to its canary\n",
 		       e->asked->name, e->client ?: "a client", 100 * e->asked->canary_share);
-	else if (e->tier >= TIER_FALLBACK)
+	else if (e->x->tier >= TIER_FALLBACK)
 		printf("%s: has no place for it, so it goes to the first fallback that takes it\n",
 		       e->asked->name);
-	if (e->canary_drawn)
+	if (e->x->canary_drawn)
 		printf("%s: of the connections without a session %.2f %% are drawn for its canary; of "
 		       "the others:\n",
 		       e->asked->name, 100 * e->asked->canary_share);
@@ -1163,15 +1157,13 @@ static cJSON *preferred_json(const struct explanation *e, const struct explain_p
 
 static cJSON *verb_explain_outcomes_json(const struct explanation *e)
 {
-	uint32_t counted[PINTLE_OUTCOME_COUNT] = {0};
+	const uint32_t *outcomes = e->x->outcomes;
 	cJSON *o = cJSON_CreateObject();
 
 	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++)
-		counted[outcome_counted(e, i)] += e->x->outcomes[i];
-	for (uint32_t i = 0; i < PINTLE_OUTCOME_COUNT; i++)
-		if (counted[i])
+		if (outcomes[i])
 			cJSON_AddItemToObject(o, outcome_name(i),
-					      json_number(verb_explain_share_of(e, counted[i])));
+					      json_number(verb_explain_share_of(e, outcomes[i])));
 	return o;
 }
 
@@ -1210,15 +1202,15 @@ cJSON *explain_object(const struct explanation *e)
 			      e->has_prompt ? json_count(prefix_bytes(e->prompt.known.longest))
 					    : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "class",
-			      verb_explain_text_or_null(e->class_id < e->pool->class_count
-								? e->pool->classes[e->class_id].name
+			      verb_explain_text_or_null(e->x->class_id < e->pool->class_count
+								? e->pool->classes[e->x->class_id].name
 								: NULL));
 	cJSON_AddItemToObject(o, "may_connect",
 			      e->access_known || !e->pool->allow_count
 				      ? cJSON_CreateBool(!e->forbidden)
 				      : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "class_by",
-			      verb_explain_text_or_null(e->class_id < e->pool->class_count &&
+			      verb_explain_text_or_null(e->x->class_id < e->pool->class_count &&
 									!e->cli->class && !e->made
 								? state_giver_name(e->by)
 								: NULL));
@@ -1226,12 +1218,12 @@ cJSON *explain_object(const struct explanation *e)
 		o, "chosen",
 		verb_explain_text_or_null(
 			x->likeliest ? verb_explain_name_of(e, &x->likeliest->endpoint) : NULL));
-	cJSON_AddStringToObject(o, "outcome", outcome_name(outcome_counted(e, x->outcome)));
-	cJSON_AddBoolToObject(o, "certain", is_certain(x) && !e->canary_drawn);
+	cJSON_AddStringToObject(o, "outcome", outcome_name(x->outcome));
+	cJSON_AddBoolToObject(o, "certain", is_certain(x) && !e->x->canary_drawn);
 	cJSON_AddItemToObject(o, "outcomes", verb_explain_outcomes_json(e));
 	cJSON_AddItemToObject(o, "sample", x->sample ? json_count(x->sample) : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "canary_share",
-			      e->canary_drawn ? json_number(e->asked->canary_share)
+			      e->x->canary_drawn ? json_number(e->asked->canary_share)
 					      : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "bound", preferred_json(e, &x->bound, true));
 	cJSON_AddItemToObject(o, "home", preferred_json(e, &x->home, false));
@@ -1314,74 +1306,49 @@ static const struct json_key keys[] = {
 
 /* ---- the verb ---------------------------------------------------------------------------- */
 
-/* Whether a pool that is asked for `from` sends connections to the pool of this tier: *to. */
-static bool tier_find(const struct explanation *e, uint32_t tier, const struct state_pool **to)
+/* Makes the keys of the client's session and group for the pool of each tier. */
+static void keys_make(const struct explanation *e, const struct state_client *c,
+		      struct explain_asked *asked)
 {
-	const struct state_pool *from = e->asked;
-	const struct pintle_other *o = &from->others[tier - 1];
-	const struct state_pool *p = state_pool_find(e->state, &o->pool);
+	for (uint32_t tier = TIER_OWN; tier < TIER_COUNT; tier++) {
+		struct explain_keys *to = &asked->keys[tier];
+		const struct state_pool *p = e->asked;
 
-	if (!p || !o->checked || !tier_mode_takes(p->mode, from->mode == PINTLE_MODE_SHADOW))
-		return false;
-	*to = p;
-	return true;
+		if (tier != TIER_OWN) {
+			p = state_pool_find(e->state, &e->asked->others[tier - 1].pool);
+			if (!p)
+				continue;
+			state_client_session(p, c, &to->session);
+		}
+		state_client_group(p, c, &to->group);
+	}
 }
 
-/* Runs the rule of e->pool. Returns 0 with *out, or an exit status after logging. */
-static int explain_tier(struct explanation *e, const struct maps *m, const struct state_client *c,
-			struct explain_asked *asked, struct explain **out)
+/* Runs the rule. Returns 0 with e->x, which the caller frees, and e->pool, which decides; or an
+ * exit status after logging. */
+static int rule_run(struct explanation *e, const struct maps *m, const struct state_client *c,
+		    const struct explain_asked *asked, struct explain **out)
 {
-	int err;
+	struct pintle_session_key group;
+	int err = explain_read(m, asked, out);
 
-	asked->pool = (struct pintle_ref){e->pool->id, e->pool->generation};
-	e->adapter = asked->adapter;
-	asked->class_id = e->class_id;
-	e->group_known = state_client_group(e->pool, c, &asked->group);
-	e->session[0] = '\0';
-	if (asked->session.kind != PINTLE_KEY_NONE)
-		state_session_format(&asked->session, e->session);
-	err = explain_read(m, asked, out);
+	if (!err)
+		e->pool = state_pool_find(e->state, &(*out)->pool);
+	if (!err && !e->pool)
+		err = -ESTALE;
 	if (err == -EPERM) {
-		log_error("the homes of %s's groups may be read by root only", e->pool->name);
+		log_error("the homes of %s's groups may be read by root only", e->asked->name);
 		return EXIT_FAILED;
 	}
 	if (err) {
-		log_err_r(err, "cannot read the maps of %s", e->pool->name);
+		log_err_r(err, "cannot read the maps of %s", e->asked->name);
 		return EXIT_FAILED;
 	}
-	return 0;
-}
-
-/* Goes on to the pool of this tier, if it places the connection: *x is its explanation then. */
-static int explain_other(struct explanation *e, const struct maps *m, const struct state_client *c,
-			 const struct explain_asked *asked, uint32_t tier, struct explain **x)
-{
-	_cleanup_(explain_freep) struct explain *there = NULL;
-	struct explanation to = *e;
-	struct explain_asked question = *asked;
-	int status;
-
-	question.prompt = NULL; /* the other pool decides without it */
-
-	if (!tier_find(e, tier, &to.pool))
-		return 0;
-	to.tier = tier;
-	question.over_quota = asked->over_quota && tier < TIER_FALLBACK;
-	question.adapter = 0; /* of the pool that is asked */
-	to.class_id = e->asked->others[tier - 1].class_of[e->class_id % PINTLE_MAX_CLASSES];
-	if (!state_client_session(to.pool, c, &question.session))
-		question.session = (struct pintle_session_key){0};
-	status = explain_tier(&to, m, c, &question, &there);
-	if (status)
-		return status;
-	if (!there->likeliest) {
-		e->diverts |= tier >= TIER_FALLBACK && there->outcome == PINTLE_OUTCOME_DIVERTED;
-		return 0;
-	}
-	*e = to;
-	e->diverts = false;
-	explain_free(*x);
-	*x = TAKE_PTR(there);
+	e->x = *out;
+	e->adapter = e->x->tier == TIER_OWN ? asked->adapter : 0;
+	e->group_known = state_client_group(e->pool, c, &group);
+	if (e->x->session.kind != PINTLE_KEY_NONE)
+		state_session_format(&e->x->session, e->session);
 	return 0;
 }
 
@@ -1398,35 +1365,19 @@ static void tenant_judge(struct explanation *e, const struct maps *m, const stru
 	asked->over_quota = state_tenant_full(m, &key, asked->now_ns, &e->tenant);
 }
 
-/* Whether the canary is asked first; sets e->canary_drawn where chance decides that. */
-static bool canary_takes(struct explanation *e, const struct pintle_session_key *session)
-{
-	uint32_t share = (uint32_t)(e->asked->canary_share * PINTLE_SHARE_WHOLE + 0.5);
-	const struct state_pool *canary;
-
-	if (e->pool->mode == PINTLE_MODE_OFF || e->pool->passes || !share ||
-	    !tier_find(e, TIER_CANARY, &canary))
-		return false;
-	e->canary_drawn = session->kind == PINTLE_KEY_NONE && share < PINTLE_SHARE_WHOLE;
-	return !e->canary_drawn &&
-	       (share == PINTLE_SHARE_WHOLE || tier_canary_takes(session, share, 0));
-}
-
-/* Runs the rule of the pool that is asked, and of the others to which the connection may go, as
- * tier_next() in bpf/rule/tiers.bpf.h. */
 static int explain_pool(struct explanation *e, const struct maps *m, const struct state_client *c,
 			struct explain_asked *asked)
 {
 	_cleanup_(explain_freep) struct explain *x = NULL;
-	int status = 0;
+	int status;
 
+	asked->pool = (struct pintle_ref){e->pool->id, e->pool->generation};
 	asked->family = family_of(e->pool, c);
 	asked->now_ns = e->now_ns = monotonic_ns();
 	asked->tries = EXPLAIN_TRIES;
 	if (!e->cli->class)
-		asked->class_id = state_client_class(m, e->pool, c, &asked->session, asked->family,
-						     port_of(e->pool), &e->by);
-	e->class_id = asked->class_id;
+		asked->class_id = state_client_class(m, e->pool, c, &asked->keys[TIER_OWN].session,
+						     asked->family, port_of(e->pool), &e->by);
 	e->access_known = c->has_ip || c->cgroup || c->id;
 	e->left_alone = c->left_alone && e->pool->decided_by == PINTLE_HOOK_CONNECT;
 	e->is_pod = c->space_id;
@@ -1434,21 +1385,14 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 		       state_client_forbidden(m, e->pool, c, asked->family, port_of(e->pool));
 	asked->forbidden = e->forbidden;
 	tenant_judge(e, m, c, asked);
-	if (canary_takes(e, &asked->session))
-		status = explain_other(e, m, c, asked, TIER_CANARY, &x);
-	if (!status && !x)
-		status = explain_tier(e, m, c, asked, &x);
-	for (uint32_t tier = TIER_FALLBACK; !status && tier < TIER_COUNT && e->tier == TIER_OWN &&
-					    !x->passes && outcome_has(x->outcome, PINTLE_SPILLS);
-	     tier++)
-		status = explain_other(e, m, c, asked, tier, &x);
+	keys_make(e, c, asked);
+	status = rule_run(e, m, c, asked, &x);
 	if (status)
 		return status;
 	if (asked->has_context && !x->by_context)
 		log_warn("--bytes changes nothing: %s", !x->bound.endpoint.generation
 								? "the session is not bound"
 								: "contexts do not count there");
-	e->x = x;
 	return e->cli->json ? output_json(explain_object(e)) : explain_text(e);
 }
 
@@ -1518,7 +1462,7 @@ static int run_explain(struct cli *cli)
 	if (!status)
 		status = prompt_take(cli, m, &e, &asked);
 	if (!status)
-		status = session_find(cli, m, &e, &c, &asked.session);
+		status = session_find(cli, m, &e, &c, &asked.keys[TIER_OWN].session);
 	if (!status)
 		status = verb_explain_class_take(cli, e.pool, &asked);
 	e.own_source = !status && is_own_source(&e, &c);

@@ -368,8 +368,8 @@ static void print_decision(const struct trace_row *r)
 	if (e->has_prompt)
 		printf("  prompt %u B, cached %u", e->prompt.prompt.bytes,
 		       x->likeliest ? x->likeliest->have : 0);
-	if (e->class_id < e->pool->class_count)
-		printf("  class %s", e->pool->classes[e->class_id].name);
+	if (e->x->class_id < e->pool->class_count)
+		printf("  class %s", e->pool->classes[e->x->class_id].name);
 	if (e->session[0])
 		printf("  session %s", e->session);
 	if (r->t->flags & PINTLE_TRACE_WOULD)
@@ -463,8 +463,6 @@ static bool record_explain(const struct tracer *x, const struct trace_row *r, st
 		.group_known = t->home.generation,
 		.access_known = true,
 		.forbidden = t->outcome == PINTLE_OUTCOME_FORBIDDEN,
-		.class_id = t->class_id,
-		.tier = t->tier,
 		.adapter = t->adapter,
 		.has_prompt = t->prompt_bytes,
 	};
