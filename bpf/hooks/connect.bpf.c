@@ -716,7 +716,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	if (r.outcome == PINTLE_OUTCOME_DIVERTED)
 		return c;
 	if (!r.generation) {
-		if (attempt_refuses(&t, &r))
+		if (attempt_refuses(&ref, &r))
 			*verdict = refuse();
 		return NULL;
 	}

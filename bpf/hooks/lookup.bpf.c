@@ -412,7 +412,7 @@ static __always_inline int decide_anew(struct bpf_sk_lookup *ctx, const struct p
 		oneshot_expect(tuple, asked);
 	if (r.generation || r.outcome == PINTLE_OUTCOME_DIVERTED)
 		return SK_PASS;
-	return attempt_refuses(t, &r) ? SK_DROP : SK_PASS;
+	return attempt_refuses(asked, &r) ? SK_DROP : SK_PASS;
 }
 
 /* Gives this segment to where an earlier decision sent the connection; false if that is not

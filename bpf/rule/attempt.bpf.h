@@ -123,10 +123,12 @@ static __always_inline void decide_connection(struct placing *p, struct terms *t
 		report_decision(tuple, t, r, hook, attempt_client(p));
 }
 
-/* Whether a connection that went nowhere is refused. */
-static __always_inline bool attempt_refuses(const struct terms *t, const struct decide_result *r)
+/* Whether a connection that went nowhere is refused: as the pool that is asked says, also where *t
+ * is a question to another one still. */
+static __always_inline bool attempt_refuses(const struct pintle_ref *asked,
+					    const struct decide_result *r)
 {
-	struct pintle_pool *pool = pool_of(t); /* anew, because of the stack */
+	struct pintle_pool *pool = pool_find(asked->id, asked->generation);
 
 	return pool && is_refused(pool, r);
 }

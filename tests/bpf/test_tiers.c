@@ -119,7 +119,8 @@ static void test_a_full_pool_refuses_when_all_attempts_are_used(void **state)
 	assert_refused();
 }
 
-/* The same where no endpoint was ready: the connection passes. */
+/* The same where no endpoint was ready: the connection passes, as the failure mode of the pool that
+ * is asked says. */
 static void test_fail_open_passes_when_all_attempts_are_used(void **state)
 {
 	struct pintle_pool fallback;
@@ -129,10 +130,12 @@ static void test_fail_open_passes_when_all_attempts_are_used(void **state)
 	make_unready(0);
 	w.pool.failure_mode = PINTLE_FAIL_OPEN;
 	fallback = other_pool();
+	fallback.failure_mode = PINTLE_FAIL_CLOSE;
 	for (uint32_t e = 1; e <= 32; e++)
 		put_gone(&fallback, e);
 	put_other(PINTLE_OTHER_FALLBACK, &fallback);
 	assert_int_equal(visit("192.0.2.1").verdict, SK_PASS);
+	assert_int_equal(outcomes(POOL, PINTLE_OUTCOME_NO_ENDPOINT), 1);
 	assert_int_equal(decisions(), 1);
 }
 
