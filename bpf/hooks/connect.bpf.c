@@ -266,11 +266,8 @@ static __always_inline void class_know_pod(struct class_client *c, __u32 family)
 {
 	struct pintle_pod *p = pod_of(c->cgroup);
 
-	if (!p)
-		return;
-	c->space = p->space;
-	c->account = p->account;
-	__builtin_memcpy(c->address, class_pod_address(p, family), sizeof(c->address));
+	if (p)
+		class_take_pod(c, p, family);
 }
 
 /* Fills in who the caller is. One that is apart may claim any address, so its address and its pod

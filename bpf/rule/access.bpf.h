@@ -20,8 +20,7 @@ struct access_search {
 };
 
 /* Whether the i-th rule lets the client in. */
-__weak __noinline int access_rule(const struct terms *t, const struct class_client *c, __u32 i,
-				  __u32 port)
+DECIDE_STEP access_rule(const struct terms *t, const struct class_client *c, __u32 i, __u32 port)
 {
 	struct pintle_pool *pool;
 
@@ -45,7 +44,7 @@ static long access_step(__u32 i, void *arg)
 }
 
 /* Sets t->forbidden. `port` is the frontend's. */
-__weak __noinline int access_judge(struct terms *t, const struct class_client *c, __u32 port)
+DECIDE_STEP access_judge(struct terms *t, const struct class_client *c, __u32 port)
 {
 	struct access_search s = {.terms = t, .client = c, .port = port};
 	struct pintle_pool *pool;
@@ -55,7 +54,7 @@ __weak __noinline int access_judge(struct terms *t, const struct class_client *c
 	pool = pool_of(t);
 	if (!pool || !pool->allow_count)
 		return 0;
-	bpf_loop(PINTLE_MAX_RULES, access_step, &s, 0);
+	world_loop(PINTLE_MAX_RULES, access_step, &s);
 	t->forbidden = !s.allowed;
 	return 0;
 }

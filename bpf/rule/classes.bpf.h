@@ -42,6 +42,15 @@ static __always_inline const __u8 *class_pod_address(const struct pintle_pod *p,
 	return p->addresses[second];
 }
 
+/* Fills in what the client's pod says of it. */
+static __always_inline void class_take_pod(struct class_client *c, const struct pintle_pod *p,
+					   __u32 family)
+{
+	c->space = p->space;
+	c->account = p->account;
+	__builtin_memcpy(c->address, class_pod_address(p, family), sizeof(c->address));
+}
+
 /* An address that is not known is in no prefix, and an IPv4 address in none of IPv6: not in ::/0,
  * although that has the form of every address here. */
 static __always_inline bool class_address_matches(const struct pintle_class_rule *r,
@@ -55,8 +64,7 @@ static __always_inline bool class_address_matches(const struct pintle_class_rule
 	       (address[0] & mask[0]) == prefix[0] && (address[1] & mask[1]) == prefix[1];
 }
 
-/* Whether all that the rule says matches, but for the cgroup: the hook and host programs look for
- * that in server_cgroups. */
+/* Whether all that the rule says matches, but for the cgroup. */
 static __always_inline bool class_rule_matches(const struct pintle_class_rule *r,
 					       const struct class_client *c, __u16 port)
 {
@@ -99,7 +107,7 @@ struct class_case {
 	} of[CLASS_CASE_MAX];
 };
 
-#ifdef __bpf__
+#if defined(__bpf__) || defined(world_find) /* the world (world.bpf.h) is there */
 #include "choose.bpf.h"
 
 struct class_search {
@@ -113,7 +121,7 @@ static __always_inline bool class_cgroup_matches(__u64 cgroup, __u64 pattern)
 {
 	struct pintle_server_cgroup key = {.cgroup = cgroup, .pattern = pattern};
 
-	return bpf_map_lookup_elem(&server_cgroups, &key);
+	return world_find(server_cgroups, &key);
 }
 
 /* Whether the client is one of those that the rule names. */
@@ -125,8 +133,8 @@ static __always_inline bool class_rule_holds(const struct pintle_class_rule *r,
 }
 
 /* What the i-th rule says of the client. Returns 1 when no further rule counts. */
-__weak __noinline int class_rule(const struct terms *t, const struct class_client *c,
-				 struct class_found *f, __u32 i, __u32 port)
+DECIDE_STEP class_rule(const struct terms *t, const struct class_client *c, struct class_found *f,
+		       __u32 i, __u32 port)
 {
 	const struct pintle_class_rule *r;
 	struct pintle_pool *pool;
@@ -163,7 +171,7 @@ static long class_step(__u32 i, void *arg)
 
 /* 1 + the class that the session has by an operator (`judged` 0), or by the classifier (1); 0:
  * none, or one that the pool lacks. */
-__weak __noinline int class_of_session(const struct terms *t, __u32 judged)
+DECIDE_STEP class_of_session(const struct terms *t, __u32 judged)
 {
 	struct pintle_affinity_key key; /* Linux 6.1 takes keys only from the stack */
 	struct pintle_session_class *s;
@@ -172,15 +180,15 @@ __weak __noinline int class_of_session(const struct terms *t, __u32 judged)
 	if (!t || t->key.session.kind == PINTLE_KEY_NONE)
 		return 0;
 	key = t->key;
-	s = judged ? bpf_map_lookup_elem(&sessions, &key) : bpf_map_lookup_elem(&classified, &key);
+	s = judged ? world_find(sessions, &key) : world_find(classified, &key);
 	pool = s ? pool_of(t) : NULL;
 	return pool ? class_named(pool, s->name) : 0;
 }
 
 /* Sets t->class_id; the session's key is in *t. f->asked is the client's hint; `port` is the
  * frontend's. */
-__weak __noinline int class_find(struct terms *t, const struct class_client *c,
-				 struct class_found *f, __u32 port)
+DECIDE_STEP class_find(struct terms *t, const struct class_client *c, struct class_found *f,
+		       __u32 port)
 {
 	struct class_search s = {.terms = t, .client = c, .found = f, .port = port};
 	struct pintle_pool *pool;
@@ -193,7 +201,7 @@ __weak __noinline int class_find(struct terms *t, const struct class_client *c,
 		return 0;
 	if (f->asked > pool->class_count)
 		f->asked = 0;
-	bpf_loop(PINTLE_MAX_RULES, class_step, &s, 0);
+	world_loop(PINTLE_MAX_RULES, class_step, &s);
 	given = class_of_session(t, 0) ?: f->given;
 	if (!given && pool->classify)
 		given = class_of_session(t, 1);

@@ -549,16 +549,19 @@ int state_classified_walk(const struct maps *m, state_key_fn each, void *arg);
 void state_session_class(const struct maps *m, const struct state_pool *p,
 			 const struct pintle_affinity_key *key, struct state_classified *out);
 
-/** Finds the class of the pool that a connection of the client, and of this session, has, and who
- * gave it; of a hint and of DSCP nothing is known. `port` is the frontend's, 0: not known; `family`
- * is PINTLE_FAMILY_*. */
-uint32_t state_client_class(const struct maps *m, const struct state_pool *p,
-			    const struct state_client *c, const struct pintle_session_key *session,
-			    uint32_t family, uint16_t port, enum state_giver *by);
+/** What the hooks find of a connection before they decide it. */
+struct state_judged {
+	uint32_t class_id; /* of a hint and of DSCP nothing is known */
+	enum state_giver by;
+	bool forbidden; /* the pool's access keeps the client out */
+};
 
-/** Returns whether the pool's access keeps the client out. Arguments as above. */
-bool state_client_forbidden(const struct maps *m, const struct state_pool *p,
-			    const struct state_client *c, uint32_t family, uint16_t port);
+/** Judges a connection of the client, and of this session, to the pool of the key. `port` is the
+ * frontend's, 0: not known; `family` is PINTLE_FAMILY_*. Returns 0 or -errno with *out in any
+ * state. */
+int state_client_judge(const struct maps *m, const struct pintle_affinity_key *key,
+		       const struct state_client *c, uint32_t family, uint16_t port,
+		       struct state_judged *out);
 
 /** Copies `from`, a text of at most `size` bytes from a map, perhaps without a NUL, into `to` as
  * printable ASCII: terminated, cut to `to_size` (at least 1), other bytes as '?'. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* state_class.c - which class a session, or a client's connections, have, and whether the client
- * may connect, as the hooks find it (bpf/rule/classes.bpf.h, bpf/rule/access.bpf.h). */
+ * may connect, by the text that the hooks run, on copies of the maps (world.h). */
 #include "state.h"
 
 #include <bpf/bpf.h>
@@ -8,29 +8,10 @@
 #include <string.h>
 
 #include "../base/util.h"
+#include "world.h"
+
+#include "rule/access.bpf.h"
 #include "rule/classes.bpf.h"
-
-/* As class_know_pod() in bpf/hooks/connect.bpf.c. */
-static void know_pod(const struct maps *m, const struct state_client *from, uint32_t family,
-		     struct class_client *c)
-{
-	struct pintle_pod pod;
-
-	c->space = from->space_id;
-	c->account = from->account_id;
-	if (from->id && !bpf_map_lookup_elem(m->fd[MAP_pods], &from->id, &pod))
-		memcpy(c->address, class_pod_address(&pod, family), sizeof(c->address));
-}
-
-static bool rule_matches(const struct maps *m, const struct pintle_class_rule *r,
-			 const struct class_client *c, uint16_t port)
-{
-	const struct pintle_server_cgroup key = {.cgroup = c->cgroup, .pattern = r->pattern};
-	uint32_t value;
-
-	return !r->dscp && class_rule_matches(r, c, port) &&
-	       (!r->pattern || !bpf_map_lookup_elem(m->fd[MAP_server_cgroups], &key, &value));
-}
 
 const char *state_giver_name(enum state_giver g)
 {
@@ -93,56 +74,49 @@ int state_classified_walk(const struct maps *m, state_key_fn each, void *arg)
 	return err;
 }
 
-static uint32_t class_by_rules(const struct maps *m, const struct state_pool *p,
-			       const struct class_client *c, uint16_t port, enum state_giver *by)
+static void client_take(struct class_client *c, const struct state_client *from, uint32_t family)
 {
-	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
+	const struct pintle_pod *pod = from->id ? world_find(pods, &from->id) : NULL;
 
-	if (!pool || maps_value(m, MAP_pools, p->id, pool) || pool->generation != p->generation)
-		return 0;
-	for (uint32_t i = 0; i < pool->rule_count && i < PINTLE_MAX_RULES; i++)
-		if (rule_matches(m, &pool->rules[i], c, port)) {
-			*by = STATE_GIVER_RULE;
-			return pool->rules[i].class_id % PINTLE_MAX_CLASSES;
-		}
-	return 0;
+	*c = (struct class_client){
+		.cgroup = from->cgroup, .space = from->space_id, .account = from->account_id};
+	if (from->has_ip)
+		memcpy(c->address, from->ip.bytes, sizeof(c->address));
+	if (pod)
+		class_take_pod(c, pod, family);
 }
 
-uint32_t state_client_class(const struct maps *m, const struct state_pool *p,
-			    const struct state_client *from,
-			    const struct pintle_session_key *session, uint32_t family,
-			    uint16_t port, enum state_giver *by)
+static enum state_giver giver_of(const struct terms *t, const struct class_found *f)
 {
-	const struct pintle_affinity_key key = {p->id, p->generation, *session};
-	struct class_client c = {.cgroup = from->cgroup};
-	struct state_classified said;
-	uint32_t class;
+	const struct pintle_pool *pool = pool_of(t);
 
-	state_session_class(m, p, &key, &said);
-	*by = said.known ? said.by : STATE_GIVER_NOBODY;
-	if (*by == STATE_GIVER_OPERATOR)
-		return said.class_id;
-	if (from->has_ip)
-		memcpy(c.address, from->ip.bytes, sizeof(c.address));
-	know_pod(m, from, family, &c);
-	class = class_by_rules(m, p, &c, port, by);
-	return *by == STATE_GIVER_CLASSIFIER ? said.class_id : class;
+	if (class_of_session(t, 0))
+		return STATE_GIVER_OPERATOR;
+	if (f->given)
+		return STATE_GIVER_RULE;
+	return pool && pool->classify && class_of_session(t, 1) ? STATE_GIVER_CLASSIFIER
+								: STATE_GIVER_NOBODY;
 }
 
-bool state_client_forbidden(const struct maps *m, const struct state_pool *p,
-			    const struct state_client *from, uint32_t family, uint16_t port)
+int state_client_judge(const struct maps *m, const struct pintle_affinity_key *key,
+		       const struct state_client *from, uint32_t family, uint16_t port,
+		       struct state_judged *out)
 {
-	_cleanup_free_ struct pintle_pool *pool = malloc(sizeof(*pool));
-	struct class_client c = {.cgroup = from->cgroup};
-	bool forbidden;
+	_cleanup_(world_freep) struct world *world = NULL;
+	struct terms t = {.key = *key};
+	struct class_found found = {0};
+	struct class_client c;
+	int err = world_new(m, &world);
 
-	if (!pool || maps_value(m, MAP_pools, p->id, pool) || pool->generation != p->generation)
-		return false;
-	if (from->has_ip)
-		memcpy(c.address, from->ip.bytes, sizeof(c.address));
-	know_pod(m, from, family, &c);
-	forbidden = pool->allow_count;
-	for (uint32_t i = 0; forbidden && i < pool->allow_count && i < PINTLE_MAX_RULES; i++)
-		forbidden = !rule_matches(m, &pool->allowed[i], &c, port);
-	return forbidden;
+	if (err)
+		return err;
+	world_enter(world);
+	client_take(&c, from, family);
+	access_judge(&t, &c, port);
+	class_find(&t, &c, &found, port);
+	out->class_id = t.class_id;
+	out->by = giver_of(&t, &found);
+	out->forbidden = t.forbidden;
+	world_enter(NULL);
+	return world_error(world);
 }

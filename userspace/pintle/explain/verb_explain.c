@@ -800,8 +800,7 @@ static void print_choice(const struct explanation *e)
 		       without_endpoints(e->pool));
 	else if (is_certain(x))
 		printf("%s: %s would go to %s (%s)\n", e->pool->name, who,
-		       verb_explain_name_of(e, &x->likeliest->endpoint),
-		       outcome_name(x->outcome));
+		       verb_explain_name_of(e, &x->likeliest->endpoint), outcome_name(x->outcome));
 	else
 		printf("%s: %s would most likely go to %s (%.1f %%)\n", e->pool->name, who,
 		       verb_explain_name_of(e, &x->likeliest->endpoint),
@@ -1201,10 +1200,11 @@ cJSON *explain_object(const struct explanation *e)
 	cJSON_AddItemToObject(o, "prompt_known_bytes",
 			      e->has_prompt ? json_count(prefix_bytes(e->prompt.known.longest))
 					    : cJSON_CreateNull());
-	cJSON_AddItemToObject(o, "class",
-			      verb_explain_text_or_null(e->x->class_id < e->pool->class_count
-								? e->pool->classes[e->x->class_id].name
-								: NULL));
+	cJSON_AddItemToObject(
+		o, "class",
+		verb_explain_text_or_null(e->x->class_id < e->pool->class_count
+						  ? e->pool->classes[e->x->class_id].name
+						  : NULL));
 	cJSON_AddItemToObject(o, "may_connect",
 			      e->access_known || !e->pool->allow_count
 				      ? cJSON_CreateBool(!e->forbidden)
@@ -1224,7 +1224,7 @@ cJSON *explain_object(const struct explanation *e)
 	cJSON_AddItemToObject(o, "sample", x->sample ? json_count(x->sample) : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "canary_share",
 			      e->x->canary_drawn ? json_number(e->asked->canary_share)
-					      : cJSON_CreateNull());
+						 : cJSON_CreateNull());
 	cJSON_AddItemToObject(o, "bound", preferred_json(e, &x->bound, true));
 	cJSON_AddItemToObject(o, "home", preferred_json(e, &x->home, false));
 	cJSON_AddBoolToObject(o, "group_known", e->group_known);
@@ -1369,20 +1369,28 @@ static int explain_pool(struct explanation *e, const struct maps *m, const struc
 			struct explain_asked *asked)
 {
 	_cleanup_(explain_freep) struct explain *x = NULL;
+	struct pintle_affinity_key key = {e->pool->id, e->pool->generation,
+					  asked->keys[TIER_OWN].session};
+	struct state_judged judged;
 	int status;
 
 	asked->pool = (struct pintle_ref){e->pool->id, e->pool->generation};
 	asked->family = family_of(e->pool, c);
 	asked->now_ns = e->now_ns = monotonic_ns();
 	asked->tries = EXPLAIN_TRIES;
-	if (!e->cli->class)
-		asked->class_id = state_client_class(m, e->pool, c, &asked->keys[TIER_OWN].session,
-						     asked->family, port_of(e->pool), &e->by);
+	status = state_client_judge(m, &key, c, asked->family, port_of(e->pool), &judged);
+	if (status) {
+		log_err_r(status, "cannot read the maps of %s", e->pool->name);
+		return EXIT_FAILED;
+	}
+	if (!e->cli->class) {
+		asked->class_id = judged.class_id;
+		e->by = judged.by;
+	}
 	e->access_known = c->has_ip || c->cgroup || c->id;
 	e->left_alone = c->left_alone && e->pool->decided_by == PINTLE_HOOK_CONNECT;
 	e->is_pod = c->space_id;
-	e->forbidden = e->access_known &&
-		       state_client_forbidden(m, e->pool, c, asked->family, port_of(e->pool));
+	e->forbidden = e->access_known && judged.forbidden;
 	asked->forbidden = e->forbidden;
 	tenant_judge(e, m, c, asked);
 	keys_make(e, c, asked);
