@@ -56,11 +56,7 @@ int state_read_endpoints(const struct maps *m, struct state *s, struct state_poo
  * filled in any case. */
 bool state_read_score(const struct maps *m, uint32_t id, struct pintle_score *score);
 
-/** Reads a pool's table of homes, of which no pin is: *out, which the caller frees; untouched where
- * it has none. Returns 0; -EPERM: only root may open it; or another -errno. */
-int state_read_homes(const struct maps *m, uint32_t pool, struct pintle_homes **out);
-
-/** Returns the key that the kernel makes of a client's address, of which so many bits count. */
+/** The key that the kernel makes of a client's address, of which so many bits count. */
 struct pintle_session_key state_source_key(const struct addr *ip, uint32_t bits_v4,
 					   uint32_t bits_v6);
 

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state_prompt.c - what of a prompt is cached where, by the text that the hand-off runs. */
+/* state_prompt.c - what of a prompt is cached where, by the text that the hand-off runs. The body
+ * is in memory here, and in a packet there: only the loops over its bytes differ
+ * (bpf/handoff/learn.bpf.h). */
 #include <bpf/bpf.h>
 
-#include "rule/chunk.bpf.h"
+#include "world.h"
+
 #include "handoff/request_model.bpf.h"
+#include "rule/choose.bpf.h"
+#include "rule/chunk.bpf.h"
 #include "state_internal.h"
 
 /* The table is an inner map without a pin, which only root may open by its id. */
@@ -30,8 +35,7 @@ static int table_open(const struct maps *m)
 	return bpf_map_get_fd_by_id(id);
 }
 
-/* As model_seek_prompt() in bpf/handoff/request_model.bpf.h: where the prompt begins in the body.
- */
+/* Returns the offset in the body at which the prompt begins; 0: it does not begin near. */
 static size_t prompt_seek(struct model_scan *scan, const char *body, size_t size)
 {
 	size_t end = MIN(size, (size_t)MODEL_PROMPT_WITHIN);
@@ -47,7 +51,7 @@ static size_t prompt_seek(struct model_scan *scan, const char *body, size_t size
 	return scan->state == MODEL_FOUND ? scan->length : 0;
 }
 
-/* As prompt_read() in bpf/handoff/learn.bpf.h. */
+/* Hashes the prompt, from the pool's seed and the name of the model that stands before it. */
 static void prompt_hash(const struct pintle_chunk_key *k, uint64_t seed, const char *body,
 			size_t size, struct pintle_prompt *out)
 {
@@ -69,48 +73,46 @@ static void prompt_hash(const struct pintle_chunk_key *k, uint64_t seed, const c
 	}
 }
 
-/* As prompt_find_home() in bpf/handoff/learn.bpf.h. */
-static int home_find(const struct maps *m, const struct pintle_ref *pool,
-		     const struct pintle_pool *row, struct state_prompt *p)
+/* Searches the prompt of this body, in the world of the maps. */
+static int prompt_search(const struct maps *m, const struct pintle_ref *of, const char *body,
+			 size_t size, uint64_t now_ns, struct state_prompt *out)
 {
-	_cleanup_free_ struct pintle_homes *homes = NULL;
-	int err;
+	const struct pintle_pool *pool = pool_find(of->id, of->generation);
+	const uint32_t zero = 0;
+	const struct pintle_chunk_key *key = world_find(prefix_key, &zero);
+	const struct pintle_ref *home = NULL;
+	struct looking l;
 
-	if (!prefix_seeks_home(&p->prompt, &p->known, row->tie))
-		return 0;
-	err = state_read_homes(m, pool->id, &homes);
-	if (!err && homes && homes->pool_generation == pool->generation)
-		p->home = homes->home[prefix_home(&p->prompt)];
-	return err;
-}
-
-int state_prompt_read(const struct maps *m, const struct pintle_ref *pool, const char *body,
-		      size_t size, uint64_t now_ns, struct state_prompt *out)
-{
-	_cleanup_free_ struct pintle_pool *row = malloc(sizeof(*row));
-	struct looking l = {.fd = -1};
-	struct pintle_chunk_key key;
-	int err;
-
-	*out = (struct state_prompt){0};
-	if (!row)
-		return -ENOMEM;
-	err = maps_value(m, MAP_pools, pool->id, row);
-	if (!err)
-		err = maps_value(m, MAP_prefix_key, 0, &key);
-	if (err)
-		return err;
-	if (row->generation != pool->generation)
+	if (!pool || !key)
 		return -ESTALE;
-	if (!row->prompt_weight)
+	if (!pool->prompt_weight)
 		return -EOPNOTSUPP;
-	prompt_hash(&key, row->prompt_seed, body, size, &out->prompt);
+	prompt_hash(key, pool->prompt_seed, body, size, &out->prompt);
 	if (!out->prompt.steps)
 		return -ENODATA;
 	l.fd = table_open(m);
 	if (l.fd < 0)
 		return l.fd;
-	prefix_search(&out->known, &out->prompt, prompt_entry_find, &l, now_ns, row->ttl_ns);
+	prefix_search(&out->known, &out->prompt, prompt_entry_find, &l, now_ns, pool->ttl_ns);
 	close(l.fd);
-	return home_find(m, pool, row, out);
+	if (prefix_seeks_home(&out->prompt, &out->known, pool->tie))
+		home = home_at(of->id, of->generation, prefix_home(&out->prompt));
+	if (home)
+		out->home = *home;
+	return 0;
+}
+
+int state_prompt_read(const struct maps *m, const struct pintle_ref *pool, const char *body,
+		      size_t size, uint64_t now_ns, struct state_prompt *out)
+{
+	_cleanup_(world_freep) struct world *world = NULL;
+	int err = world_new(m, &world);
+
+	if (err)
+		return err;
+	*out = (struct state_prompt){0};
+	world_enter(world);
+	err = prompt_search(m, pool, body, size, now_ns, out);
+	world_enter(NULL);
+	return world_error(world) ?: err;
 }

@@ -220,7 +220,9 @@ uint64_t world_seed(void)
 	return seed;
 }
 
-int state_read_homes(const struct maps *m, uint32_t pool, struct pintle_homes **out)
+/* Reads a pool's table of homes, which has no pin: *out, which the caller frees; untouched where it
+ * has none. Returns 0; -EPERM: only root may open it; or another -errno. */
+static int homes_read(const struct maps *m, uint32_t pool, struct pintle_homes **out)
 {
 	_cleanup_free_ struct pintle_homes *homes = malloc(sizeof(*homes));
 	_cleanup_close_ int fd = -1;
@@ -247,7 +249,7 @@ struct pintle_homes *world_homes(uint32_t pool)
 
 	if (e)
 		return e->value;
-	err = state_read_homes(here->maps, pool, &homes);
+	err = homes_read(here->maps, pool, &homes);
 	if (err)
 		failed(err);
 	return entry_add(MAP_homes, &pool, sizeof(pool), homes);
