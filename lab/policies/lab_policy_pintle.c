@@ -2,7 +2,18 @@
 /*
  * lab_policy_pintle.c - Pintle on each node: the rule of bpf/rule/decide.bpf.h with the facts of
  * bpf/rule/eligible.bpf.h, the load formulas of policy/score.h and policy/work.h and the homes of
- * policy/maglev.h, called in the order of bpf/rule/choose.bpf.h.
+ * policy/maglev.h.
+ *
+ * The sequence is the lab's own, and differs from that of choose() (bpf/rule/choose.bpf.h):
+ *
+ *   - Keys of experiments leave out or replace parts of the formulas: `correction`, `ends`,
+ *     `placed`, `exponent`, `crowd`, `follow`.
+ *   - The lab's generator draws the sample, and the holders of a prompt's beginning are considered
+ *     also where all endpoints are compared. So ties fall otherwise.
+ *   - All endpoints are eligible. There are no shares, quotas and adapters, and no pools beside.
+ *
+ * On choose() each node would need its own rows of every map, these keys would need ways into the
+ * kernel's text, and every figure in lab/docs would change.
  *
  * A node counts only its own connections, and sees those of other nodes in the scrapes. Handshakes
  * take no time in the lab, so no connection is ever pending.
