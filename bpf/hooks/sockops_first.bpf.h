@@ -105,7 +105,8 @@ static __always_inline void first_begin(struct bpf_sock_ops *ctx, __u32 pool, __
 		callback_arm(ctx, flag);
 }
 
-/* As bucket_of(): its search is gone through once, not for each state in which it is asked. */
+/* Returns bucket_of(), whose search the verifier goes through once here, not for each state in
+ * which it is asked. */
 __weak __noinline int bucket_find(__u32 us)
 {
 	return bucket_of(us);

@@ -32,7 +32,7 @@ static bool daemon_alive(const struct pintle_node *n, uint64_t now)
 	return n->heartbeat_ns && (int64_t)(now - n->heartbeat_ns) <= (int64_t)STATE_HEARTBEAT_NS;
 }
 
-/* As state_text(), for a text of lines. */
+/* Copies a text of lines, all else printable, as state_text() makes it. */
 static void lines_read(char *to, size_t size, const char *from)
 {
 	snprintf(to, size, "%.*s", (int)size - 1, from);

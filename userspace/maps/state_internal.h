@@ -56,7 +56,7 @@ int state_read_endpoints(const struct maps *m, struct state *s, struct state_poo
  * filled in any case. */
 bool state_read_score(const struct maps *m, uint32_t id, struct pintle_score *score);
 
-/** The key that the kernel makes of a client's address, of which so many bits count. */
+/** Returns the key that the kernel makes of a client's address, of which so many bits count. */
 struct pintle_session_key state_source_key(const struct addr *ip, uint32_t bits_v4,
 					   uint32_t bits_v6);
 

@@ -730,7 +730,8 @@ static bool key_named(uint32_t kind, uint64_t id, struct pintle_session_key *key
 	return id;
 }
 
-/* As key_of_tuple() and key_of_caller() in bpf/. */
+/* Makes the key that key_of_tuple() or key_of_caller() makes in the kernel, of what is known of the
+ * client; false: that is not enough. */
 static bool key_of_client(const struct state_client *c, uint32_t kind, uint32_t bits_v4,
 			  uint32_t bits_v6, struct pintle_session_key *key)
 {
@@ -766,7 +767,7 @@ bool state_client_session(const struct state_pool *p, const struct state_client 
 	const struct pintle_session_key *asked = &c->session;
 	struct pintle_session_key one;
 
-	/* As asking_session() in bpf/handoff/asking.bpf.h. */
+	/* A session that the request names comes before the client's (asking_session()). */
 	if (asked->kind == PINTLE_KEY_REQUEST && p->decide == PINTLE_DECIDE_REQUEST) {
 		*key = *asked;
 		return true;

@@ -31,7 +31,7 @@ static int frontends_by_key(const void *left, const void *right)
 	return memcmp(&a->key, &b->key, sizeof(a->key));
 }
 
-/* As frontends_find_row() wants them. */
+/* Sorts the rows for frontends_find_row(). */
 static void frontends_rows_sort(struct frontends *f)
 {
 	if (f->n)
