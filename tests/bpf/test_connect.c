@@ -5,7 +5,7 @@
 #define PROGRAMS                                                                                   \
 	"pintle_clients", "pintle_servers", "pintle_hint", "pintle_release",                       \
 		"pintle_getpeername4", "pintle_getpeername6", "pintle_connect4",                   \
-		"pintle_connect6", "pintle_recount_connects", "pintle_lookup"
+		"pintle_connect6", "pintle_recount_connects"
 #include "support_attached.h"
 
 #include <netinet/tcp.h>
