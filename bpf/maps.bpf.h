@@ -662,6 +662,41 @@ struct {
 	__type(value, __u64);
 } MAP(hold_stats);
 
+/* Connections that are spliced. Each takes memory only while it is there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_SPLICES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_tuple);
+	__type(value, struct pintle_splice);
+} MAP(splices);
+
+/* The same, by what their servers see. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * PINTLE_MAX_SPLICES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pintle_tuple);
+	__type(value, struct pintle_splice_back);
+} MAP(splice_backs);
+
+/* How many spliced connections a client has. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINTLE_MAX_SPLICES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u64);
+} MAP(splice_shares);
+
+/* The pods whose segments are seen both ways. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PINTLE_MAX_SPACES);
+	__type(key, __u64);
+	__type(value, struct pintle_space);
+} MAP(splice_spaces);
+
 /* Requests that are held. Their bytes are acknowledged, and nowhere else: so nothing
  * may be evicted. Each takes memory only while it is there. */
 struct {
@@ -683,7 +718,7 @@ _Static_assert(sizeof(struct sweeper_value) == sizeof(struct pintle_sweeper), "t
 /* Pinned, because a timer ends with the last reference to its map. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, struct sweeper_value);
 } MAP(sweeper);

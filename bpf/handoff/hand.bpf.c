@@ -358,7 +358,6 @@ static __always_inline int request_ask(struct __sk_buff *skb, const struct hand 
 	if (!h->read)
 		headers_read(skb, h, &of);
 	model_choose(skb, &h->s, &of, &x->scan);
-	a->connection = connection_of(h, a);
 	if (a->no_model)
 		return PINTLE_HAND_NO_MODEL;
 	if (a->pool.generation && a->pool.id != of.id) {
@@ -691,8 +690,13 @@ __noinline int close_behind(struct __sk_buff *skb, const struct hand *h)
 __noinline int ask(struct __sk_buff *skb, const struct hand *h)
 {
 	struct pintle_asking *a = asking_find();
+	int how;
 
-	return a && h ? request_ask(skb, h, a) : PINTLE_HAND_NOT_HTTP;
+	if (!a || !h)
+		return PINTLE_HAND_NOT_HTTP;
+	how = request_ask(skb, h, a);
+	a->connection = connection_of(h, a);
+	return how;
 }
 
 /* ---- without a socket
@@ -956,5 +960,6 @@ int pintle_hand3(struct __sk_buff *skb)
 }
 
 #include "hand_pod.bpf.h"
+#include "splice.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

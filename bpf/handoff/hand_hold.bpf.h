@@ -371,7 +371,9 @@ static __always_inline int hold_end(struct __sk_buff *skb, struct hand *h, struc
 				    __u32 size, __u32 how)
 {
 	if (!e->decided) {
-		hold_count(h->pool.id, how);
+		/* A request in one segment is kept only until its server has it. */
+		if (!h->spliced || ((struct request_scan *)e->scan)->size)
+			hold_count(h->pool.id, how);
 		if (h->part.rest)
 			come_again(skb);
 	}
@@ -543,6 +545,7 @@ static __always_inline int hold_more(struct __sk_buff *skb, struct hand *h,
 	}
 	h->acknowledged = e->acknowledged;
 	h->kept = e->kept;
+	h->first = e->first;
 	h->marked = e->marked;
 	if (h->flags & FLAG_RST)
 		return hold_reset(skb, h, next);

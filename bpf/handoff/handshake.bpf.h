@@ -54,18 +54,19 @@ struct hand {
 	__u32 hash;            /* of s.tuple */
 	__u8 flags;
 	__u8 v4;
-	__u8 partial;    /* 1: the checksum is to be completed where the packet leaves */
-	__u8 redirect;   /* how an answer leaves in XDP; see way_leave() */
-	__u8 held;       /* 1: what was held is in the packet, too */
-	__u8 in_pods;    /* 1: the pool's servers are in pods */
-	__u8 marked : 1; /* segments that are held met congestion */
-	__u8 unsure : 1; /* the reset that ends a connection before may be lost */
-	__u8 read : 1;   /* hand_scratch has the headers, read for the names of this pool */
-	__u8 placed;     /* enum hand_placed */
-	__u8 fits;       /* enum hand_fits, after fits_read() */
-	__u8 kept;       /* what the cookie keeps of the SYN's options */
-	__u8 timed;      /* 1: it has a timestamp */
-	__u32 first;     /* where `fits` is not HAND_FITS_NOTHING: the connection's first byte */
+	__u8 partial;     /* 1: the checksum is to be completed where the packet leaves */
+	__u8 redirect;    /* how an answer leaves in XDP; see way_leave() */
+	__u8 held;        /* 1: what was held is in the packet, too */
+	__u8 in_pods;     /* 1: the pool's servers are in pods */
+	__u8 marked : 1;  /* segments that are held met congestion */
+	__u8 unsure : 1;  /* the reset that ends a connection before may be lost */
+	__u8 spliced : 1; /* 1: the pool's servers are anywhere; with in_pods */
+	__u8 read : 1;    /* hand_scratch has the headers, read for the names of this pool */
+	__u8 placed;      /* enum hand_placed */
+	__u8 fits;        /* enum hand_fits, after fits_read() */
+	__u8 kept;        /* what the cookie keeps of the SYN's options */
+	__u8 timed;       /* 1: it has a timestamp */
+	__u32 first;      /* where `fits` is not HAND_FITS_NOTHING: the connection's first byte */
 };
 
 static __always_inline void hand_count(const struct hand *h, __u32 hand)
@@ -353,6 +354,24 @@ static __always_inline int answer_reset(frame *f, const struct hand *h)
 	return answer(f, h, &a);
 }
 
+/* A spliced connection has a window as large as what can be held of it: all that the client sends
+ * before the server answers is kept. Smaller steps than HAND_SCALE's, since the server's windows
+ * are told in them. */
+#define HAND_SPLICE_WINDOW 15360
+#define HAND_SPLICE_SCALE  8
+
+/* The window of an answer that acknowledges all before `sequence`. */
+static __always_inline __be16 hand_window(const struct hand *h, bool scaled, __u32 sequence)
+{
+	__u32 left;
+
+	if (!h->spliced)
+		return bpf_htons(scaled ? 64240 >> HAND_SCALE : 64240);
+	left = sequence - h->first;
+	left = left < HAND_SPLICE_WINDOW ? HAND_SPLICE_WINDOW - left : 0;
+	return bpf_htons(scaled ? left >> HAND_SPLICE_SCALE : left);
+}
+
 /* Acknowledges all before `sequence`; with `end`, the client's end besides, by one of the server's.
  * The time is the one that the client saw last: the server's clock, which begins there, must not be
  * behind it. */
@@ -372,7 +391,7 @@ FRAME_STEP answer_until(frame *f, const struct hand *h, __u32 sequence, bool end
 	a.tcp.ack_seq = bpf_htonl(sequence + end);
 	hand_unpack(&o, h->kept);
 	a.tcp.ece = h->marked && o.has_ecn;
-	a.tcp.window = bpf_htons(o.has_scale ? 64240 >> HAND_SCALE : 64240);
+	a.tcp.window = hand_window(h, o.has_scale, sequence);
 	if (o.has_time) {
 		a.options[0] = bpf_htonl(0x0101080a);
 		a.options[1] = bpf_htonl(o.echo);
@@ -595,7 +614,7 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 	a.tcp.syn = 1;
 	a.tcp.ack = 1;
 	a.tcp.ece = o.has_ecn;
-	a.tcp.window = bpf_htons(64240);
+	a.tcp.window = bpf_htons(h->spliced ? HAND_SPLICE_WINDOW : 64240);
 	a.options[0] = bpf_htonl(0x02040000 | way_mss(h));
 	if (o.has_sack)
 		a.options[1] = bpf_htonl(0x01010402);
@@ -605,7 +624,8 @@ FRAME_STEP answer_syn(frame *f, const struct hand *h)
 		a.options[3] = bpf_htonl(o.value);
 	}
 	if (o.has_scale)
-		a.options[4] = bpf_htonl(0x01030300 | HAND_SCALE);
+		a.options[4] =
+			bpf_htonl(0x01030300 | (h->spliced ? HAND_SPLICE_SCALE : HAND_SCALE));
 	return answer(f, h, &a);
 }
 

@@ -60,6 +60,7 @@ struct xdp_buff {
 
 struct sk_buff {
 	struct net_device *dev;
+	__u8 tc_at_ingress : 1;
 };
 #pragma clang attribute pop
 

@@ -113,8 +113,6 @@ static __always_inline int way_set(frame *f, struct way *w, enum way_kind kind, 
 	return 0;
 }
 
-#ifdef FRAME_XDP
-
 /* The index of the bond or bridge of which the device is a port; 0: none. That is the first of the
  * devices above it. */
 static __always_inline __u32 way_master(const struct net_device *dev)
@@ -135,6 +133,8 @@ static __always_inline __u32 way_master(const struct net_device *dev)
 		BPF_CORE_READ_INTO(&index, master, ifindex);
 	return index;
 }
+
+#ifdef FRAME_XDP
 
 /* Whether the route leads to where the frame came from: then that has the addresses of the answer,
  * swapped. */

@@ -15,6 +15,7 @@
 #define PINTLE_CLIENT_BPF_H
 
 #include "common.bpf.h"
+#include "rule/choose.bpf.h"
 #include "seats.bpf.h"
 
 /* The counters in which this record counts; NULL once its endpoint is gone. */
@@ -57,6 +58,40 @@ static __always_inline void disown(struct pintle_connect *c)
 static __always_inline struct pintle_connect *connect_find(struct bpf_sock *sk)
 {
 	return bpf_sk_storage_get(&connects, sk, NULL, 0);
+}
+
+/* Enters the decision into the socket's record, and counts it as placed. */
+static __noinline __attribute__((unused)) void
+connect_place(struct pintle_connect *c, const struct terms *t, const struct decide_result *r,
+	      const struct pintle_tuple *tuple, bool apart)
+{
+	__u32 id = r->endpoint;
+	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
+	struct pintle_counters *n = counters_find(id, c->class_id);
+
+	if (!e || !n)
+		return;
+	c->endpoint = r->endpoint;
+	c->generation = r->generation;
+	c->pool = t->key.pool;
+	c->pool_generation = t->key.pool_generation;
+	c->outcome = r->outcome;
+	c->port = e->port;
+	c->frontend_port = tuple->local_port;
+	__builtin_memcpy(c->address, e->address, sizeof(c->address));
+	__builtin_memcpy(c->frontend, tuple->local, sizeof(c->frontend));
+	c->session = t->key.session;
+	c->opened_ns = 0;
+	c->first_step = PINTLE_FIRST_NONE;
+	c->first_in = 0;
+	c->before_in = 0;
+	c->before_out = 0;
+	c->flags = (c->flags & PINTLE_CONNECT_SEAT) | (apart ? PINTLE_CONNECT_APART : 0);
+	if (apart)
+		return;
+	/* Counted before the next decision is made, so that a burst of connections spreads. */
+	__sync_fetch_and_add(&n->placed, 1);
+	c->placed = 1;
 }
 
 #endif

@@ -11,6 +11,7 @@
 #include "rule/classes.bpf.h"
 #include "client.bpf.h"
 #include "rule/decided.bpf.h"
+#include "handoff/splice_flow.bpf.h"
 
 #include <linux/in6.h>
 
@@ -365,40 +366,6 @@ static __noinline int is_left_alone(const struct caller *caller)
 	return p && p->left_alone;
 }
 
-/* Enters the decision into the socket's record, and counts it as placed. */
-static __noinline void connect_place(struct pintle_connect *c, const struct terms *t,
-				     const struct decide_result *r,
-				     const struct pintle_tuple *tuple, bool apart)
-{
-	__u32 id = r->endpoint;
-	struct pintle_endpoint *e = bpf_map_lookup_elem(&endpoints, &id);
-	struct pintle_counters *n = counters_find(id, c->class_id);
-
-	if (!e || !n)
-		return;
-	c->endpoint = r->endpoint;
-	c->generation = r->generation;
-	c->pool = t->key.pool;
-	c->pool_generation = t->key.pool_generation;
-	c->outcome = r->outcome;
-	c->port = e->port;
-	c->frontend_port = tuple->local_port;
-	__builtin_memcpy(c->address, e->address, sizeof(c->address));
-	__builtin_memcpy(c->frontend, tuple->local, sizeof(c->frontend));
-	c->session = t->key.session;
-	c->opened_ns = 0;
-	c->first_step = PINTLE_FIRST_NONE;
-	c->first_in = 0;
-	c->before_in = 0;
-	c->before_out = 0;
-	c->flags = (c->flags & PINTLE_CONNECT_SEAT) | (apart ? PINTLE_CONNECT_APART : 0);
-	if (apart)
-		return;
-	/* Counted before the next decision is made, so that a burst of connections spreads. */
-	__sync_fetch_and_add(&n->placed, 1);
-	c->placed = 1;
-}
-
 /* Judges the caller by the pool's access. Returns 1 if connect() fails, and has counted that. */
 __noinline int connect_forbidden(struct terms *t, const struct pintle_tuple *tuple,
 				 const struct caller *caller)
@@ -542,6 +509,46 @@ static __noinline bool connect_seat(struct bpf_sock *sk, struct pintle_connect *
 		return key.session.kind == PINTLE_KEY_NONE; /* shared, and so without a quota */
 	__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_SEAT);
 	return true;
+}
+
+/* Whether the connection is left to the program at its pod's device, which decides it by its first
+ * request (handoff/splice.bpf.h): where that program sees what the pod sends and gets, and the
+ * client may have a further one there. */
+__noinline int connect_waits(const struct terms *t, const struct caller *caller)
+{
+	struct pintle_pool *pool;
+	struct pintle_space *s;
+	__u64 space;
+
+	if (!t || !caller)
+		return 0;
+	pool = pool_of(t);
+	if (!pool || pool->decide != PINTLE_DECIDE_REQUEST || t->mode != PINTLE_MODE_ENFORCE ||
+	    t->over_quota || caller->apart)
+		return 0;
+	space = caller->netns; /* Linux 6.1 takes keys only from the stack */
+	s = bpf_map_lookup_elem(&splice_spaces, &space);
+	return s && splice_share_left(space);
+}
+
+/* Enters into the socket's record what the program at the device needs. Not inlined, because of its
+ * stack. */
+static __noinline void connect_leave(struct pintle_connect *c, const struct terms *t,
+				     const struct pintle_tuple *tuple)
+{
+	c->generation = 0;
+	c->pool = t->key.pool;
+	c->pool_generation = t->key.pool_generation;
+	c->class_id = t->class_id;
+	c->frontend_port = tuple->local_port;
+	__builtin_memcpy(c->frontend, tuple->local, sizeof(c->frontend));
+	c->session = t->key.session;
+	c->opened_ns = 0;
+	c->first_step = PINTLE_FIRST_NONE;
+	c->first_in = 0;
+	c->before_in = 0;
+	c->before_out = 0;
+	c->flags = (c->flags & PINTLE_CONNECT_SEAT) | PINTLE_CONNECT_SPLICED;
 }
 
 /* Tells of a traced decision, and keeps it with the socket. Not inlined, because of its stack. */
@@ -701,6 +708,10 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
 		return NULL;
 	}
+	if (connect_waits(&t, caller) > 0) {
+		connect_leave(c, &t, tuple);
+		return NULL;
+	}
 	p.connect = c;
 	decide_connection(&p, &t, &ref, tuple, &r, PINTLE_HOOK_CONNECT, false);
 	if (t.asked_mode == PINTLE_MODE_SHADOW) {
@@ -849,7 +860,7 @@ int pintle_release(struct bpf_sock *sk)
 {
 	struct pintle_connect *c = connect_find(sk);
 
-	if (!c || !c->generation)
+	if (!c || !(c->generation || c->flags & PINTLE_CONNECT_SPLICED))
 		return 1;
 	__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_RELEASED);
 	count_end(c);

@@ -19,6 +19,7 @@
 #define PINTLE_SOCKOPS_CLIENT_BPF_H
 
 #include "client.bpf.h"
+#include "handoff/splice_flow.bpf.h"
 #include "rule/daemon.bpf.h"
 #include "sockops_first.bpf.h"
 
@@ -319,6 +320,13 @@ static __always_inline void client_connecting(struct bpf_sock_ops *ctx)
 			disown(c);
 		return;
 	}
+	if (c && c->flags & PINTLE_CONNECT_SPLICED) {
+		watch_end(ctx);
+		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
+						       BPF_SOCK_OPS_STATE_CB_FLAG |
+						       BPF_SOCK_OPS_RTO_CB_FLAG);
+		return;
+	}
 	if (!c || !c->generation)
 		return;
 	addresses_read(ctx, &t);
@@ -338,21 +346,15 @@ static __always_inline void client_connecting(struct bpf_sock_ops *ctx)
 					       BPF_SOCK_OPS_RTO_CB_FLAG);
 }
 
-static __always_inline void client_established(struct bpf_sock_ops *ctx)
+/* The server has answered: a success, and the session is bound. */
+static __always_inline void client_met(struct bpf_sock_ops *ctx, struct pintle_connect *c)
 {
-	struct pintle_connect *c = client_find(ctx);
 	struct pintle_affinity_key key = {};
 	struct pintle_affinity *a;
 	struct pintle_pool *pool;
 	struct pintle_turn *t;
 	__u64 client;
 
-	if (!c)
-		return;
-	/* Another program may have replaced the flags since the SYN. */
-	if (!(ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_STATE_CB_FLAG))
-		watch_end(ctx);
-	first_begin(ctx, c->pool, c->pool_generation, BPF_SOCK_OPS_RTT_CB_FLAG);
 	endpoint_answered(c, 0);
 	pool = pool_find(c->pool, c->pool_generation);
 	if (!pool || !outcome_binds(pool, c->outcome))
@@ -372,6 +374,47 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	t = pool->classify ? turn_make(ctx, c->opened_ns) : NULL;
 	if (t)
 		evidence_begin(&key, a, t);
+}
+
+/* The connection is spliced: a program at the pod's device has answered the SYN. That its server
+ * has answered is seen when the request is acknowledged. */
+static __always_inline bool client_spliced(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_connect *c = sk ? connect_find(sk) : NULL;
+
+	if (!c || !(c->flags & PINTLE_CONNECT_SPLICED))
+		return false;
+	if (!(ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_STATE_CB_FLAG))
+		watch_end(ctx);
+	callback_arm(ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
+	return true;
+}
+
+static __always_inline void client_established(struct bpf_sock_ops *ctx)
+{
+	struct pintle_connect *c = client_find(ctx);
+
+	if (client_spliced(ctx) || !c)
+		return;
+	/* Another program may have replaced the flags since the SYN. */
+	if (!(ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_STATE_CB_FLAG))
+		watch_end(ctx);
+	first_begin(ctx, c->pool, c->pool_generation, BPF_SOCK_OPS_RTT_CB_FLAG);
+	client_met(ctx, c);
+}
+
+/* Of a spliced connection, whose server has acknowledged the request. Not inlined, because of its
+ * stack. */
+static __noinline void client_met_late(struct bpf_sock_ops *ctx, struct pintle_connect *c)
+{
+	struct pintle_pool *pool = pool_find(c->pool, c->pool_generation);
+
+	if (__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_MET) & PINTLE_CONNECT_MET)
+		return;
+	if (!pool || !pool->follow)
+		callback_disarm(ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
+	client_met(ctx, c);
 }
 
 static __always_inline void client_unbind(struct bpf_sock_ops *ctx, struct pintle_connect *c,
@@ -394,9 +437,18 @@ static __always_inline void client_unbind(struct bpf_sock_ops *ctx, struct pintl
 static __always_inline void client_acknowledged(struct bpf_sock_ops *ctx)
 {
 	struct pintle_connect *c = client_find(ctx);
+	struct pintle_pool *pool;
 
-	if (c)
-		client_asked(ctx, c);
+	if (!c)
+		return;
+	if (c->flags & PINTLE_CONNECT_SPLICED) {
+		if (!(c->flags & PINTLE_CONNECT_MET))
+			client_met_late(ctx, c);
+		pool = pool_find(c->pool, c->pool_generation);
+		if (!pool || !pool->follow)
+			return;
+	}
+	client_asked(ctx, c);
 }
 
 static __always_inline void client_sends(struct bpf_sock_ops *ctx)
@@ -407,10 +459,25 @@ static __always_inline void client_sends(struct bpf_sock_ops *ctx)
 		callback_disarm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
+/* Nobody has answered a SYN that was to be answered at the pod's device: from now on the pod's
+ * connections are decided as they come. */
+static __always_inline void client_unspliced(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_connect *c = sk ? connect_find(sk) : NULL;
+	__u64 space;
+
+	if (!c || !(c->flags & PINTLE_CONNECT_SPLICED) || ctx->state != BPF_TCP_SYN_SENT)
+		return;
+	space = c->client; /* Linux 6.1 takes keys only from the stack */
+	bpf_map_delete_elem(&splice_spaces, &space);
+}
+
 static __always_inline void client_unanswered(struct bpf_sock_ops *ctx)
 {
 	struct pintle_connect *c = client_find(ctx);
 
+	client_unspliced(ctx);
 	if (!c || ctx->state != BPF_TCP_SYN_SENT)
 		return;
 	if (!(__sync_fetch_and_or(&c->flags, PINTLE_CONNECT_UNANSWERED) &
@@ -457,6 +524,21 @@ static __always_inline void report_client(struct bpf_sock_ops *ctx, const struct
 	event_end(e, readers);
 }
 
+/* The flow of a spliced connection ends with its socket. */
+static __noinline void client_flow_closed(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pintle_connect *c = sk ? connect_find(sk) : NULL;
+	struct pintle_tuple t;
+
+	if (!c || !(c->flags & PINTLE_CONNECT_SPLICED))
+		return;
+	addresses_read(ctx, &t);
+	splice_client_closed(c, &t);
+	if (!c->generation)
+		seat_end(sk, c);
+}
+
 static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 {
 	struct pintle_connect *c = client_find(ctx);
@@ -464,6 +546,7 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx)
 	struct end end = {};
 	__u32 failure, readers;
 
+	client_flow_closed(ctx);
 	if (!c)
 		return;
 	count_end(c);

@@ -101,12 +101,15 @@ static __always_inline bool hand_flow_there(const struct pintle_hand_flow *f,
 /* Whether the socket is connected, or is being connected, to the record's address. */
 static __always_inline bool is_there(const struct pintle_connect *c, struct sock *sk)
 {
-	const __u32 *address = (const __u32 *)c->address;
+	/* A spliced socket's peer is the frontend. */
+	bool spliced = c->flags & PINTLE_CONNECT_SPLICED;
+	const __u32 *address = (const __u32 *)(spliced ? c->frontend : c->address);
 	const struct sock_common *s = &sk->__sk_common;
 
-	if (s->skc_state == BPF_TCP_CLOSE || s->skc_dport != bpf_htons(c->port))
+	if (s->skc_state == BPF_TCP_CLOSE ||
+	    s->skc_dport != bpf_htons(spliced ? c->frontend_port : c->port))
 		return false;
-	if (address_is_v4(c->address))
+	if (address_is_v4((const __u8 *)address))
 		return s->skc_daddr == address[3];
 	return s->skc_v6_daddr.word[0] == address[0] && s->skc_v6_daddr.word[1] == address[1] &&
 	       s->skc_v6_daddr.word[2] == address[2] && s->skc_v6_daddr.word[3] == address[3];

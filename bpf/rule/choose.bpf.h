@@ -37,6 +37,7 @@ struct terms {
 	__u8 prompted : 1;   /* the request's prompt is known: see prompt.bpf.h */
 	__u8 adapted : 1;    /* the request names a LoRA adapter: see asked_adapter.bpf.h */
 	__u8 handed : 1;     /* the hand-off asks: it has the connection's first request */
+	__u8 again : 1;      /* endpoints have refused it: asking.tried has them */
 	__u8 note;           /* while somebody follows: see trace.bpf.h; 0: none */
 	__u16 home : 14;     /* 1 + the index of its group in the table of homes; 0: no group */
 	__u16 lost : 1;      /* another CPU took its place at the same time */
@@ -84,6 +85,19 @@ static __always_inline void read_barrier(void)
 #endif
 }
 
+/* Whether the endpoint has refused the connection of which *t says what it is. */
+static __always_inline bool endpoint_tried(const struct terms *t, __u32 id, __u32 generation)
+{
+	const struct pintle_asking *a;
+	__u32 zero = 0;
+
+	if (!t->again)
+		return false;
+	a = world_find(asking, &zero);
+	return a && ((a->tried[0].id == id && a->tried[0].generation == generation) ||
+		     (a->tried[1].id == id && a->tried[1].generation == generation));
+}
+
 /* Looks up everything about an endpoint except its score. Returns false if the id is no longer that
  * of one of the pool's endpoints. Look-ups in this order take the least stack. */
 static __always_inline bool endpoint_query(struct eligible_query *q, const struct terms *t,
@@ -95,7 +109,8 @@ static __always_inline bool endpoint_query(struct eligible_query *q, const struc
 		return false;
 	q->endpoint = world_find(endpoints, &id);
 	if (!q->endpoint ||
-	    !eligible_member(q->endpoint, generation, t->key.pool, t->key.pool_generation))
+	    !eligible_member(q->endpoint, generation, t->key.pool, t->key.pool_generation) ||
+	    endpoint_tried(t, id, generation))
 		return false;
 	q->pool = pool;
 	q->override = endpoint_override(id);

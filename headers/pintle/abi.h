@@ -429,6 +429,11 @@ struct pintle_node {
 	/* 1: some pool was decided by request, for servers of this node: `hand_flows` may have
 	 * connections. */
 	__u32 handed;
+	__u32 splice_devices; /* attachments of the program that splices */
+	/* As the daemon counted them last: pods whose requests are decided at their devices, and
+	 * connections that are spliced, or ended a minute ago. */
+	__u32 splice_spaces, spliced;
+	__u32 zero2;
 	__u64 layout; /* hash of all maps' layouts, in the build that made them */
 };
 
@@ -1635,6 +1640,8 @@ enum pintle_asking_state {
 	PINTLE_ASKING_WHERE,   /* for a decision, by `session` unless its kind is NONE */
 };
 
+#define PINTLE_MAX_TRIED 2 /* and a third one, which is the last */
+
 struct pintle_asking {
 	__u32 state;      /* enum pintle_asking_state */
 	__u32 no_model;   /* 1: the request names no model that there is */
@@ -1647,6 +1654,8 @@ struct pintle_asking {
 	struct pintle_known known;
 	struct pintle_ref home; /* of the prompt, where that is believed to have it; generation 0:
 				 * none */
+	/* Endpoints that have refused the connection; ids beside which generation 0 is. */
+	struct pintle_ref tried[PINTLE_MAX_TRIED];
 };
 
 /* ---- named: LRU hash, 4-tuple -> what its request said. Writer: kernel. ------------------- */
@@ -1789,6 +1798,75 @@ struct pintle_held {
 	__u64 names; /* a hash of the headers' names that they are read for */
 };
 
+/* ---- splices: hash, a client's connection to a frontend -> its flow. splice_backs: hash, the same
+ * connection as its server sees it -> the former. Writer: kernel. ---- */
+
+#define PINTLE_MAX_SPLICES  65536
+#define PINTLE_SPLICE_SHARE (PINTLE_MAX_SPLICES / 8) /* of one client */
+
+/* The server sees the client's address and a port of these, which no client draws by itself: so
+ * the connection meets neither one that the client has made to that server, nor what is left of a
+ * former one. */
+#define PINTLE_SPLICE_PORT  16384
+#define PINTLE_SPLICE_PORTS 16384
+
+enum pintle_splice_state {
+	PINTLE_SPLICE_CALLS,   /* the server has not answered the SYN */
+	PINTLE_SPLICE_REFUSED, /* it has, by a reset */
+	PINTLE_SPLICE_OPEN,
+	PINTLE_SPLICE_GONE, /* no server took it, and the client was reset */
+};
+
+#define PINTLE_SPLICE_OFFERED 0x1 /* the client scales windows */
+#define PINTLE_SPLICE_SCALES  0x2 /* both sides scale windows */
+
+/* Sequence numbers are the client's own, also at the server. */
+struct pintle_splice {
+	__u64 began_ns; /* when the SYN went to this server first */
+	__u64 ended_ns; /* 0: it is open */
+	__u64 sent_ns; /* when held bytes were sent again last, because the server asked for them */
+	__u64 client;  /* as in struct pintle_connect: in whose share it counts */
+	struct pintle_ref pool;
+	struct pintle_ref endpoint;
+	struct pintle_ref tried[PINTLE_MAX_TRIED]; /* that did not take it */
+	__u8 address[16];                          /* the endpoint's */
+	__u16 port;                                /* the endpoint's */
+	__u16 own_port;                            /* the client's, as the server sees it */
+	__u32 device;                              /* by which the client's segments come */
+	__u32 first;                               /* the client's first byte */
+	__u32 end;                                 /* behind the last byte that is in `held` */
+	__u32 acked;        /* behind the last of these that the server has */
+	__u32 acknowledged; /* what the client acknowledges before the server has said something */
+	__u32 shift;        /* what the client sees is the server's number and this */
+	__u32 time;         /* the same of timestamps */
+	__u32 value;        /* the client's newest timestamp, while something is held */
+	__u32 flags;        /* PINTLE_SPLICE_* */
+	__u16 window;       /* the client's, with its request, as it wrote it */
+	__u16 mss;          /* of what is in `held` */
+	__u8 state;         /* enum pintle_splice_state */
+	__u8 scale;         /* of the client's windows; 0, too, where it has none */
+	__u8 scale_back;    /* of the server's */
+	__u8 times;         /* servers that it was tried at */
+};
+
+struct pintle_splice_back {
+	struct pintle_tuple tuple; /* the key in `splices` */
+	__u32 acknowledged;        /* as there */
+	__u32 zero;
+};
+
+/* ---- splice_shares: hash, client -> its flows. Writer: kernel. ---- */
+/* ---- splice_spaces: LRU hash, cookie of a pod's network namespace -> its device. Writer: kernel;
+ * the daemon deletes those of devices without the programs. ---- */
+
+/* Segments of the pod were seen both ways at the device, so its requests can be decided there. */
+#define PINTLE_MAX_SPACES 4096
+struct pintle_space {
+	__u32 device;
+	__u32 zero;
+	__u64 since_ns;
+};
+
 /* ---- sweeper: array of 1: the kernel's timer that forgets held connections. Writer: kernel. */
 
 #define PINTLE_SWEEPER_RUNS   1 /* it will look again */
@@ -1854,6 +1932,11 @@ struct pintle_conn {
 #define PINTLE_CONNECT_DIVERTED   0x20 /* `address` is the overload responder's; no generation */
 #define PINTLE_CONNECT_SEAT       0x40 /* the socket has an entry in `seats` */
 #define PINTLE_CONNECT_OTHER      0x80 /* speaks no HTTP/1: see bpf/hooks/sockops_first.bpf.h */
+/* Goes to the frontend: its first request is decided at its pod's device. See
+ * bpf/handoff/splice.bpf.h.
+ */
+#define PINTLE_CONNECT_SPLICED 0x100
+#define PINTLE_CONNECT_MET     0x200 /* and its server has answered */
 
 struct pintle_hint {
 	__u8 session[16]; /* hash of the session's hint; 0: none */
@@ -2267,7 +2350,7 @@ struct pintle_trace {
 
 #define PINTLE_ASSERT_SIZE(type, size)                                                             \
 	_Static_assert(sizeof(type) == (size), #type " changed its size: new PINTLE_ABI_VERSION")
-PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 24 + 8);
+PINTLE_ASSERT_SIZE(struct pintle_node, 720 + 24 + 16 + 2 * 768 + 2 * 20 + 24 + 16 + 8);
 PINTLE_ASSERT_SIZE(struct pintle_name, 336);
 PINTLE_ASSERT_SIZE(struct pintle_hand_seen, 16);
 PINTLE_ASSERT_SIZE(struct pintle_way_key, 36);
@@ -2330,10 +2413,13 @@ PINTLE_ASSERT_SIZE(struct pintle_tenant_error, 48);
 PINTLE_ASSERT_SIZE(struct pintle_majority, 40);
 PINTLE_ASSERT_SIZE(struct pintle_tuple, 40);
 PINTLE_ASSERT_SIZE(struct pintle_decision, 40);
-PINTLE_ASSERT_SIZE(struct pintle_asking, 56 + 616 + 80 + 8);
+PINTLE_ASSERT_SIZE(struct pintle_asking, 56 + 616 + 80 + 8 + 16);
 PINTLE_ASSERT_SIZE(struct pintle_held_key, 16);
 PINTLE_ASSERT_SIZE(struct pintle_held, 72 + 17 * 1024);
 PINTLE_ASSERT_SIZE(struct pintle_sweeper, 24);
+PINTLE_ASSERT_SIZE(struct pintle_splice, 128);
+PINTLE_ASSERT_SIZE(struct pintle_splice_back, 48);
+PINTLE_ASSERT_SIZE(struct pintle_space, 16);
 PINTLE_ASSERT_SIZE(struct pintle_asked, 256);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, 184);

@@ -30,7 +30,8 @@ static void test_work_of_the_verifier(void **state)
 		uint32_t most;
 	} programs[] = {
 		{"pintle_connect4", 200000}, {"pintle_lookup", 200000}, {"pintle_hand", 150000},
-		{"pintle_hand_pod", 15000},  {"pintle_xdp", 65000},     {"pintle_xdp_veth", 65000},
+		{"pintle_hand_pod", 15000},  {"pintle_splice", 400000}, {"pintle_xdp", 65000},
+		{"pintle_xdp_veth", 65000},
 	};
 
 	(void)state;

@@ -802,6 +802,15 @@ static const struct refusal refusals[] = {
 	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n  daemonless: 30s\n",
 	 "7:15: daemonless is for endpoints with address: listeners of this node are known without "
 	 "pintled; remove daemonless\n"},
+	{"spliced, by connection", CONNECT_POOL "  splice: true\n",
+	 "8:11: splice is for connections that are decided by their first request; write decide: "
+	 "request, or remove splice\n"},
+	{"spliced, where servers listen",
+	 HEAD "pools:\n- name: a\n" FRONTEND
+	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n  decide: request\n"
+	      "  stickiness: {key: header/x-a}\n  splice: true\n",
+	 "9:11: splice is for servers anywhere, with address; the listeners of this node get "
+	 "connections without it: remove splice\n"},
 	{"intercepted, where servers listen",
 	 HEAD "pools:\n- name: a\n" FRONTEND
 	      "  endpoints: [{name: e, listen: \"127.0.0.1:8001\"}]\n  intercept: endpoints\n",

@@ -294,7 +294,8 @@ struct config_pool {
 	double canary_percent;
 	uint32_t requests; /* enum pintle_requests */
 	uint32_t decide;   /* enum pintle_decide */
-	bool follow;       /* the requests on its connections */
+	bool splice; /* with `request`: its servers are anywhere, its clients pods of this node */
+	bool follow; /* the requests on its connections */
 	bool http10;
 	struct pintle_header spare_headers[PINTLE_MAX_HEADERS];
 	char *dcgm_url; /* DCGM exporter's page; NULL: none */

@@ -82,8 +82,9 @@ static void derive_pool(struct config_pool *p, const struct yaml_node *n)
 	 * check_empty() reports. */
 	if (!p->reach)
 		p->reach = p->line > 0 ? PINTLE_REACH_LISTENER : PINTLE_REACH_ADDRESS;
-	/* Only the node that has the servers can hand a connection to one of them. */
-	if (p->reach == PINTLE_REACH_ADDRESS && p->decide == PINTLE_DECIDE_REQUEST) {
+	/* Only the node that has the servers can hand a connection to one of them; a connection is
+	 * spliced to any. */
+	if (p->reach == PINTLE_REACH_ADDRESS && p->decide == PINTLE_DECIDE_REQUEST && !p->splice) {
 		p->in_pods = true;
 		p->reach = PINTLE_REACH_LISTENER;
 	}
@@ -408,6 +409,25 @@ static void check_ejection(const struct config_pool *p, const struct yaml_node *
 			"longer");
 }
 
+static void check_splice(const struct config_pool *p, const struct yaml_node *n,
+			 struct yaml_report *r)
+{
+	const struct yaml_node *place = yaml_node_towards(n, "splice", NULL);
+
+	if (!p->splice)
+		return;
+	if (p->decide != PINTLE_DECIDE_REQUEST)
+		yaml_report_error(
+			r, place->line, place->column,
+			"splice is for connections that are decided by their first request; "
+			"write decide: request, or remove splice");
+	else if (p->reach != PINTLE_REACH_ADDRESS)
+		yaml_report_error(
+			r, place->line, place->column,
+			"splice is for servers anywhere, with address; the listeners of this "
+			"node get connections without it: remove splice");
+}
+
 static void check_intercept(const struct config_pool *p, const struct yaml_node *n,
 			    struct yaml_report *r)
 {
@@ -456,6 +476,7 @@ static void config_hooks_check_pool(const struct config *c, const struct config_
 	check_rests(p, n, r);
 	config_hooks_check_prefix(p, n, r);
 	check_ejection(p, n, r);
+	check_splice(p, n, r);
 	check_intercept(p, n, r);
 	check_daemonless_pool(p, n, r);
 }

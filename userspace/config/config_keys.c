@@ -389,7 +389,10 @@ static const struct yaml_key config_keys[] = {
 		 "addresses; where it is written or set, what `stickiness` says of requests rests. "
 		 "`request`: when its first request is there, by the session that it names; needs "
 		 "Linux 6.9, see docs/handoff.md. With `address`, `request` is for pods of this "
-		 "node."},
+		 "node, or, with `splice`, for servers anywhere."},
+	{"pools[].splice", &yaml_bool, .policy = POLICY_NEVER, .preset = "false", POOL(splice),
+	 .help = "With `decide: request` and `address`: the servers are anywhere, on other nodes, too, "
+		 "and the clients are pods of this node; see docs/handoff.md, Splice."},
 	{"pools[].follow", &yaml_bool, .set = SET_BY_DAEMON, .preset = "true", POOL(follow),
 	 .help = "Whether pintled follows the requests on the pool's connections: which wait, which "
 		 "are answered, and how large they are. Otherwise the rule counts connections."},

@@ -281,9 +281,24 @@
 	X(held, HASH, struct pintle_held_key, struct pintle_held, ANY, COPIED, .write_only = true, \
 	  .carry = CARRY_CHANGES, .key = "client, place",                                          \
 	  .holds = "a request that is held, and bytes of it that came", .writer = "kernel")        \
-	X(sweeper, ARRAY, __u32, struct pintle_sweeper, 1, COPIED, .write_only = true,             \
-	  .carry = CARRY_NOT, .key = "0",                                                          \
-	  .holds = "the timer that forgets held requests of which nothing more came",              \
+	X(splices, HASH, struct pintle_tuple, struct pintle_splice, ANY, COPIED,                   \
+	  .carry = CARRY_CHANGES, .key = "scope, addresses, ports",                                \
+	  .holds = "a client's connection to a frontend that is spliced: its server, and how "     \
+		   "numbers are translated",                                                       \
+	  .writer = "kernel; the daemon deletes those of devices that are gone")                   \
+	X(splice_backs, HASH, struct pintle_tuple, struct pintle_splice_back, ANY, COPIED,         \
+	  .carry = CARRY_CHANGES, .key = "scope, addresses, ports, as the server sees them",       \
+	  .holds = "the key of such a connection in `splices`",                                    \
+	  .writer = "kernel; daemon as in `splices`")                                              \
+	X(splice_shares, HASH, __u64, __u64, ANY, COPIED, .carry = CARRY_CHANGES, .key = "client", \
+	  .holds = "number of its entries in `splices`", .writer = "kernel; daemon likewise")      \
+	X(splice_spaces, LRU_HASH, __u64, struct pintle_space, ANY, COPIED, .carry = CARRY_NOT,    \
+	  .key = "cookie of a pod's network namespace",                                            \
+	  .holds = "the device where its segments are seen both ways",                             \
+	  .writer = "kernel; the daemon deletes those of devices without the programs")            \
+	X(sweeper, ARRAY, __u32, struct pintle_sweeper, 2, COPIED, .write_only = true,             \
+	  .carry = CARRY_NOT, .key = "0: requests; 1: flows",                                      \
+	  .holds = "the timers that forget held requests and spliced connections",                 \
 	  .writer = "kernel")                                                                      \
 	X(stats, PERCPU_ARRAY, __u32, __u64, PINTLE_STAT_COUNT, COPIED,                            \
 	  .cleared_of = MAP_OF_POOLS, .key = "16 x pool + outcome", .holds = "decisions",          \

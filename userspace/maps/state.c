@@ -201,6 +201,8 @@ static void state_pool_take(struct state_pool *p, uint32_t id, const struct pint
 		.decided_by = from->decided_by,
 		.reach = pool_reach(from),
 		.in_pods = from->in_pods,
+		.spliced = from->decide == PINTLE_DECIDE_REQUEST &&
+			   pool_reach(from) == PINTLE_REACH_ADDRESS,
 		.allow_count = from->allow_count,
 		.intercepts = from->intercept,
 		.failure_mode = from->failure_mode,

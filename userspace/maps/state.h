@@ -168,8 +168,9 @@ struct state_pool {
 	uint64_t prompts[PINTLE_PROMPTED_COUNT]; /* what was found out about prompts, ever */
 	uint32_t decided_by;                     /* enum pintle_hook */
 	uint32_t reach;                          /* enum pintle_reach */
-	bool in_pods;                            /* its servers listen in pods of this node */
-	bool intercepts;                         /* connections to members' own addresses, too */
+	bool spliced;                 /* its servers are anywhere, and decided by request */
+	bool in_pods;                 /* its servers listen in pods of this node */
+	bool intercepts;              /* connections to members' own addresses, too */
 	struct pintle_spared *spared; /* clients whose connections it does not intercept */
 	size_t spared_count;
 	char *keys; /* a cluster's pool's, by its SteeringPolicy: a JSON object; NULL: none */

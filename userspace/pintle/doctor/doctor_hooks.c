@@ -252,8 +252,36 @@ static void say_xdp(struct doctor *d)
 	}
 }
 
+/* The first pod that connects shows whether the program sees both directions there. */
+static void say_splice(struct doctor *d)
+{
+	const struct pintle_node *n = &d->s->node;
+
+	say_devices(
+		d, n->splice_devices, "splice",
+		"a pool has splice, and its program is attached nowhere: the connections of pods "
+		"are decided by their addresses");
+	if (n->splice_devices && !n->splice_spaces)
+		doctor_say(d, VERDICT_WARN, "a pod's first connection is decided by its addresses",
+			   "splice: no pod was seen yet whose segments pass in both directions: a "
+			   "program of others may take them first (tcx, tc), or answers take "
+			   "another way, as with eBPF host routing");
+}
+
 static void say_handoff(struct doctor *d)
 {
+	bool handed = false, spliced = false;
+
+	for (size_t i = 0; i < d->s->pool_count; i++) {
+		const struct state_pool *p = &d->s->pools[i];
+
+		spliced |= p->spliced;
+		handed |= p->decide == PINTLE_DECIDE_REQUEST && !p->spliced;
+	}
+	if (spliced)
+		say_splice(d);
+	if (!handed)
+		return;
 	say_devices(d, d->s->node.hand_devices, "decide: request",
 		    "a pool has decide: request, and the hand-off is attached nowhere: its "
 		    "connections are decided by their addresses");
@@ -264,10 +292,14 @@ static void say_handoff(struct doctor *d)
 /* Speaks of what the kernel can do also where no pool asks for it, because somebody may want to. */
 void doctor_hand(struct doctor *d)
 {
-	bool wanted = false;
+	bool wanted = false, handed = false;
 
-	for (size_t i = 0; d->s && i < d->s->pool_count; i++)
-		wanted |= d->s->pools[i].decide == PINTLE_DECIDE_REQUEST;
+	for (size_t i = 0; d->s && i < d->s->pool_count; i++) {
+		const struct state_pool *p = &d->s->pools[i];
+
+		wanted |= p->decide == PINTLE_DECIDE_REQUEST;
+		handed |= p->decide == PINTLE_DECIDE_REQUEST && !p->spliced;
+	}
 	if (access(KERNEL_BTF, R_OK))
 		doctor_say(d, VERDICT_WARN, "see btf",
 			   "whether this kernel can decide by request cannot be told without BTF");
@@ -281,7 +313,7 @@ void doctor_hand(struct doctor *d)
 			wanted ? "" : "; no pool wants it");
 	else if (!wanted)
 		doctor_say(d, VERDICT_OK, NULL, "this kernel can decide by request");
-	else if (doctor_cookies_off(d))
+	else if (handed && doctor_cookies_off(d))
 		doctor_say(d, VERDICT_FAIL, "sysctl net.ipv4.tcp_syncookies=1",
 			   "a pool has decide: request, and net.ipv4.tcp_syncookies is 0: the "
 			   "hand-off rests, and connections are decided by their addresses");

@@ -266,7 +266,8 @@ static void print_pools(const struct status *t)
 		       : p->overridden ? ", set"
 				       : "");
 		if (p->decide != PINTLE_DECIDE_CONNECTION)
-			printf("  decide    %s\n", decide_name(p->decide));
+			printf("  decide    %s%s\n", decide_name(p->decide),
+			       p->spliced ? ", spliced" : "");
 		if (p->requests != PINTLE_REQUESTS_AS_THEY_COME)
 			printf("  requests  %s%s\n", requests_name(p->requests),
 			       p->requests_overridden ? ", set" : "");
@@ -387,6 +388,17 @@ static void print_handoff(const struct status *t)
 		       PINTLE_MAX_PREFIXES);
 }
 
+static void print_splice(const struct status *t)
+{
+	const struct pintle_node *n = &t->s->node;
+
+	if (!n->splice_devices && !n->spliced)
+		return;
+	printf("          splice on %u direction%s of devices: %u pod%s, %u connection%s\n",
+	       n->splice_devices, plural(n->splice_devices), n->splice_spaces,
+	       plural(n->splice_spaces), n->spliced, plural(n->spliced));
+}
+
 /* Where the overload responder is. */
 static cJSON *status_overload_new(const struct pintle_node *n)
 {
@@ -432,6 +444,7 @@ static void print_node(const struct status *t)
 		print_sockops(t);
 		print_connect(t);
 		print_handoff(t);
+		print_splice(t);
 	} else {
 		printf("attached  no\n");
 	}
@@ -601,6 +614,9 @@ GET_NODE_COUNT(oneshot_devices, devices)
 GET_NODE_COUNT(handoff_devices, hand_devices)
 GET_NODE_COUNT(handoff_held, held)
 GET_NODE_COUNT(prefix_entries, prefix_entries)
+GET_NODE_COUNT(splice_devices, splice_devices)
+GET_NODE_COUNT(splice_pods, splice_spaces)
+GET_NODE_COUNT(spliced, spliced)
 GET_TEXT(config)
 GET_TEXT(metrics)
 GET(overload)
@@ -669,6 +685,17 @@ static const struct column columns[] = {
 	 COLUMN(prefix_entries),
 	 .help = "beginnings of prompts that were known when pintled looked last, a minute ago; of "
 		 "262,144"},
+	{.key = "splice_devices",
+	 COLUMN(splice_devices),
+	 .help = "devices of pods that have the program which splices, for pools with `splice`; each "
+		 "direction of a device counts as one"},
+	{.key = "splice_pods",
+	 COLUMN(splice_pods),
+	 .help = "network namespaces of pods whose requests it can decide, since it sees both "
+		 "directions of what they send"},
+	{.key = "spliced",
+	 COLUMN(spliced),
+	 .help = "connections that are spliced, or ended less than a minute ago; of 65,536"},
 	{.key = "config", COLUMN(config), .help = "text: path of the configuration, or null"},
 	{.key = "metrics", COLUMN(metrics), .help = "text: address of /metrics; null: not served"},
 	{.key = "overload",

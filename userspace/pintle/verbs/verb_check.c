@@ -45,7 +45,11 @@ static void tell_needs(const struct config_pool *p)
 	       p->requests == PINTLE_REQUESTS_ONE_PER_CONNECTION
 		       ? ""
 		       : ", on the first request of each connection",
-	       p->in_pods ? "; not of this node's own processes; pintled needs CAP_SYS_ADMIN" : "");
+	       p->in_pods ? "; not of this node's own processes; pintled needs CAP_SYS_ADMIN"
+	       : p->splice
+		       ? "; in pods of this node: all others, and a pod's first connection, are "
+			 "decided by their addresses"
+		       : "");
 }
 
 /* A file that another user may not read says nothing of what pintled finds. */

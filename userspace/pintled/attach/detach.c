@@ -13,6 +13,7 @@
 #include "../../net/tc.h"
 #include "../devices/devices.h"
 #include "../devices/in_pods.h"
+#include "../devices/splice.h"
 #include "../devices/xdp.h"
 #include "linking.h"
 #include "pins.h"
@@ -141,6 +142,100 @@ static int detach_filters(const char *dir)
 	return err ? log_err_r(err, "failed to detach the hand-off from its devices") : 0;
 }
 
+/* ---- spliced connections ---------------------------------------------------------------- */
+
+/* A program of ours translates each packet of a spliced connection. So where such are open, the
+ * links of that program are not detached with the rest. Nobody is spliced anew: the connect hook,
+ * without which that program lets everything pass, is gone. A later detach removes them. */
+#define SPLICED      "spliced" /* BPFFS/spliced0, 1, ...: those links, and the map `splices` */
+#define SPLICED_DIRS 10
+
+static bool is_of_splices(const char *pin)
+{
+	return !strncmp(pin, "tcx_pintle_splice_", strlen("tcx_pintle_splice_")) ||
+	       !strcmp(pin, map_names[MAP_splices]);
+}
+
+static size_t open_splices(const char *dir)
+{
+	_cleanup_close_ int fd = detach_open_map(dir, MAP_splices, sizeof(struct pintle_tuple),
+						 sizeof(struct pintle_splice));
+
+	return fd < 0 ? 0 : splice_open(fd);
+}
+
+static void move_splices(const char *dir, const char *to)
+{
+	char from[PIN_PATH_SIZE], into[PIN_PATH_SIZE];
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (is_of_splices(e->d_name) &&
+		    rename(pin_path(dir, e->d_name, from), pin_path(to, e->d_name, into)))
+			log_err_r(errno, "failed to move %s to %s", from, to);
+	if (d)
+		closedir(d);
+}
+
+/* Takes the links out of `dir`, if they are needed. */
+static void keep_splices(const char *dir)
+{
+	char to[PIN_PATH_SIZE];
+	size_t open = is_staging(dir) ? 0 : open_splices(dir);
+	int i;
+
+	if (!open)
+		return;
+	for (i = 0; i < SPLICED_DIRS; i++) {
+		snprintf(to, sizeof(to), "%.*s/" SPLICED "%d", (int)(strrchr(dir, '/') - dir), dir,
+			 i);
+		if (!mkdir(to, PINS_DIR_MODE))
+			break;
+	}
+	if (i == SPLICED_DIRS) {
+		log_warn("%zu spliced connections end now: there is no place for what they need",
+			 open);
+		return;
+	}
+	move_splices(dir, to);
+	log_warn("%zu spliced connection%s open: the program that translates them stays, pinned "
+		 "in %s, until `pintled --detach` is called after their end",
+		 open, open == 1 ? " is" : "s are", to);
+}
+
+/* Removes what keep_splices() has kept there, unless it is needed still. Returns whether it is. */
+static bool drop_splices(const char *dir)
+{
+	char path[PIN_PATH_SIZE];
+	size_t open = open_splices(dir);
+	struct dirent *e;
+	DIR *d;
+
+	if (open) {
+		log_warn("%zu spliced connection%s open still: %s stays", open,
+			 open == 1 ? " is" : "s are", dir);
+		return true;
+	}
+	devices_detach_all(dir);
+	d = opendir(dir);
+	while (d && (e = readdir(d)))
+		if (is_of_splices(e->d_name))
+			unlink(pin_path(dir, e->d_name, path));
+	if (d)
+		closedir(d);
+	rmdir(dir);
+	return false;
+}
+
+static bool is_kept_splices(const char *name)
+{
+	unsigned int number;
+	char end;
+
+	return sscanf(name, SPLICED "%1u%c", &number, &end) == 1;
+}
+
 int detach_pins(const char *dir)
 {
 	bool gone;
@@ -149,6 +244,7 @@ int detach_pins(const char *dir)
 	/* There is no `dir`, or an empty one, as a killed detach may leave it. */
 	if (access(dir, F_OK) || !rmdir(dir))
 		return 0;
+	keep_splices(dir);
 	/* XDP begins handshakes that the hand-off ends in TC. */
 	xdp_detach_all(dir);
 	devices_detach_all(dir);
@@ -183,6 +279,8 @@ static int undo_all(const char *bpffs, unsigned int *undone)
 	while ((e = readdir(d))) {
 		char dir[PIN_PATH_SIZE];
 
+		if (is_kept_splices(e->d_name))
+			drop_splices(pin_path(bpffs, e->d_name, dir));
 		if (!detach_is_ours(e->d_name))
 			continue;
 		err = detach_pins(pin_path(bpffs, e->d_name, dir)) ?: err;

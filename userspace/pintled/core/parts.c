@@ -8,6 +8,7 @@
 #include "../../maps/follow.h"
 #include "../devices/hand.h"
 #include "../devices/in_pods.h"
+#include "../devices/splice.h"
 #include "../devices/oneshot.h"
 #include "../observe/audit.h"
 #include "../observe/bindings.h"
@@ -53,6 +54,7 @@ BEGIN(overload)
 BEGIN(judge)
 BEGIN(oneshot)
 BEGIN(hand)
+BEGIN(splice)
 BEGIN_WITH(same_model, poller_adapters(p->poller))
 BEGIN_WITH(pass, p->poller)
 BEGIN_WITH(keeper, p->poller)
@@ -109,6 +111,12 @@ static int overload_learn(struct parts *p)
 	return 0;
 }
 
+static int splice_learn(struct parts *p)
+{
+	splice_configure(p->splice, p->config);
+	return 0;
+}
+
 static int hand_learn(struct parts *p)
 {
 	hand_configure(p->hand, p->config);
@@ -132,6 +140,8 @@ LOOK(oneshot_refresh, p->oneshot)
 LOOK(hand_look, p->hand)
 LOOK(hand_refresh, p->hand)
 LOOK(in_pods_look, p->in_pods)
+LOOK(splice_look, p->splice)
+LOOK(splice_refresh, p->splice)
 LOOK(tenants_settle, p->ground->maps)
 LOOK(follow_tend, p->ground->maps)
 LOOK(bindings_walk, p->bindings)
@@ -192,6 +202,7 @@ END(exporter)
 END(oneshot)
 END(hand)
 END(in_pods)
+END(splice)
 #undef END
 
 /* ---- the table ----------------------------------------------------------------------------- */
@@ -248,6 +259,8 @@ static const struct part parts[] = {
 	{LEARNING(hand), .stage = PARTS_ATTACHED,
 	 .ticks = {EVERY(PARTS_HOUSE, 1, hand_look), EVERY(PARTS_HOUSE, 15, hand_refresh)}},
 	{LEARNING(in_pods), .stage = PARTS_ATTACHED, .ticks = {EVERY(PARTS_HOUSE, 1, in_pods_look)}},
+	{LEARNING(splice), .stage = PARTS_ATTACHED,
+	 .ticks = {EVERY(PARTS_HOUSE, 1, splice_look), EVERY(PARTS_HOUSE, 15, splice_refresh)}},
 	{.name = "listeners", .ticks = {EVERY(PARTS_HOUSE, 1, listeners_look)}},
 	{.name = "counts", .ticks = {EVERY(PARTS_HOUSE, 5, parts_recount),
 				     EVERY(PARTS_HOUSE, 5, bindings_walk)}},

@@ -49,6 +49,7 @@ struct parts {
 	struct oneshot *oneshot;
 	struct hand *hand;
 	struct in_pods *in_pods;
+	struct splice *splice;
 	uint64_t rounds[PARTS_CLOCKS];
 	bool recounting; /* after a takeover, until a recount finds nothing wrong */
 	/* The daemon, and what it is called for. */

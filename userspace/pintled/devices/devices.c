@@ -24,6 +24,9 @@
 #define FIRST_MS 500
 #define TURN_MS  100
 
+/* Behind most filters of others. */
+#define PRIORITY_LAST 4096
+
 struct devices {
 	uv_timer_t burst;
 	uv_poll_t watch;
@@ -45,6 +48,8 @@ struct devices {
 
 static bool devices_wanted(const struct devices *d)
 {
+	if (d->use.stays && d->use.stays(d->use.arg))
+		return true;
 	for (size_t i = 0; i < d->config->pool_count; i++)
 		if (d->wanted[i])
 			return true;
@@ -112,6 +117,17 @@ static void device_set_add_endpoint(struct device_set *s, int netns_fd,
 		device_set_add_out(s, r.device);
 }
 
+/* A pair of devices, whose other end is in another namespace. */
+static void device_set_add_pods(struct device_set *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->all[i].kind != TC_VETH || !s->all[i].peer)
+			continue;
+		device_set_add(s, i, TC_OUT);
+		device_set_add(s, i, TC_IN);
+	}
+}
+
 static int device_set_read(const struct devices *d, struct device_set *s)
 {
 	int err = tc_devices(d->netns_fd, &s->all, &s->n);
@@ -121,10 +137,12 @@ static int device_set_read(const struct devices *d, struct device_set *s)
 	s->on = calloc(MAX(s->n, (size_t)1), 1);
 	if (!s->on)
 		return -ENOMEM;
+	if (d->use.of_pods && devices_wanted(d))
+		device_set_add_pods(s);
 	for (size_t i = 0; i < d->config->pool_count; i++) {
 		const struct config_pool *p = &d->config->pools[i];
 
-		if (!d->wanted[i])
+		if (!d->wanted[i] || d->use.of_pods)
 			continue;
 		if (hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS)) {
 			device_set_add_all_in(s);
@@ -175,7 +193,9 @@ static bool is_late(struct devices *d)
 /* `filtered`: our filter is there. Returns -EAGAIN where there is no time left for that. */
 static int point_attach(struct devices *d, struct tc_point at, int prog_fd, bool filtered)
 {
-	const struct tc_ours ours = {d->use.program, d->handle, d->use.priority};
+	const uint32_t priority =
+		d->use.of_pods && at.direction == TC_OUT ? PRIORITY_LAST : d->use.priority;
+	const struct tc_ours ours = {d->use.program, d->handle, priority};
 	struct device_links *links = &d->links[at.direction];
 
 	if (!device_links_of(links, at.device) && is_late(d))

@@ -32,7 +32,12 @@ struct devices_use {
 	enum map_id map;            /* used by these programs alone: its id marks their filters */
 	uint32_t priority;          /* of the filters, at least; the lower ones run first. In tcx 1
 				     * is before, and another behind, the programs of others */
-	uint32_t *count;            /* written: how many directions of devices it is attached to */
+	/* At the devices of pods, in both directions: in front of others' programs for what a pod
+	 * sends, and behind them for what it gets. */
+	bool of_pods;
+	/* NULL, or tells whether the program stays, though no pool wants it. */
+	bool (*stays)(void *arg);
+	uint32_t *count; /* written: how many directions of devices it is attached to */
 	/* NULL, or called after each look at the devices, with those that have it for what comes
 	 * in. */
 	void (*arranged)(void *arg, const struct tc_device *devices, const bool *in, size_t n);

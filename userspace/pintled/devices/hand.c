@@ -49,9 +49,9 @@ void hand_configure(struct hand *h, const struct config *c)
 	for (size_t i = 0; i < c->pool_count; i++) {
 		const struct config_pool *p = &c->pools[i];
 
-		h->wanted[i] = p->decide == PINTLE_DECIDE_REQUEST ||
+		h->wanted[i] = (p->decide == PINTLE_DECIDE_REQUEST && !p->splice) ||
 			       (config_rests(p) && kernel_hands_over());
-		h->to_node |= p->decide == PINTLE_DECIDE_REQUEST && !p->in_pods;
+		h->to_node |= p->decide == PINTLE_DECIDE_REQUEST && !p->in_pods && !p->splice;
 	}
 	xdp_configure(h->xdp, c->xdp);
 	devices_see(h->devices, c, h->wanted);

@@ -124,6 +124,8 @@ NODE_VALUE(value_drift, p->state->node.drift, true)
 NODE_VALUE(value_oneshot_devices, p->state->node.devices, true)
 NODE_VALUE(value_hand_devices, p->state->node.hand_devices, true)
 NODE_VALUE(value_hand_rests, p->state->node.hand_rests, true)
+NODE_VALUE(value_splice_devices, p->state->node.splice_devices, true)
+NODE_VALUE(value_spliced, p->state->node.spliced, true)
 NODE_VALUE(value_held, p->state->node.held, true)
 NODE_VALUE(value_prefix_entries, p->state->node.prefix_entries, true)
 NODE_VALUE(value_passes, pass_figures(p->from->pass).passes, true)
@@ -736,6 +738,14 @@ static const struct row {
 	{NODE(GAUGE, "pintle_handoff_devices", value_hand_devices),
 	 .family.help = "Devices that the hand-off is attached to.",
 	 .family.more = "0: no pool has `decide: request`, or pintled's log says what is wrong."},
+	{NODE(GAUGE, "pintle_splice_devices", value_splice_devices),
+	 .family.help = "Directions of pods' devices that have the program which splices.",
+	 .family.more = "0: no pool has `splice`, or pintled's log says what is wrong."},
+	{NODE(GAUGE, "pintle_spliced_connections", value_spliced),
+	 .family.help = "Connections that are spliced, or ended less than a minute ago.",
+	 .family.more =
+		 "Of 65,536, and 8,192 of one pod: a pod's further ones are decided by their "
+		 "addresses."},
 	{NODE(GAUGE, "pintle_handoff_device_info", value_hand_device, "device", "xdp"),
 	 .family.help =
 		 "1 for each device that the hand-off is attached to, by whether XDP answers.",

@@ -292,7 +292,7 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 	memcpy(v->rewrite.headers, c->spare_headers, sizeof(v->rewrite.headers));
 	v->member_count = (__u32)c->endpoint_count;
 	memcpy(v->members, p->endpoints, c->endpoint_count * sizeof(*v->members));
-	if (v->decide == PINTLE_DECIDE_REQUEST && !c->in_pods && kernel_hands_over())
+	if (v->decide == PINTLE_DECIDE_REQUEST && !c->in_pods && !c->splice && kernel_hands_over())
 		m->node->handed = 1;
 	keep_findings(v, now);
 	tell_moved(v, now, c->name);

@@ -29,7 +29,7 @@ struct rests {
 /* Whether the hand-off is, or by `pintle set` may be, at work for the pool, on the node itself. */
 static bool may_hand(const struct config_pool *p)
 {
-	return !p->in_pods && (p->decide == PINTLE_DECIDE_REQUEST || config_rests(p));
+	return !p->in_pods && !p->splice && (p->decide == PINTLE_DECIDE_REQUEST || config_rests(p));
 }
 
 /* Returns the families of the pool's connections whose sockets nat would take off. Where some rule

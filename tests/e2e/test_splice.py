@@ -1,0 +1,501 @@
+# SPDX-License-Identifier: Apache-2.0
+"""decide: request with splice: a client's pod on one node, servers on others. The program at the client's device answers
+the SYN, reads the request, decides, opens a connection to the server, and translates all that follows."""
+import hashlib
+import json
+import os
+import re
+import socket
+import struct
+import time
+
+import tc
+from clients import split
+from harness import case
+from kernel import wait_for
+from packets import FLAGS, segment
+from pods import CLOSED_BY_RESET, SERVICE, Cluster
+from test_handoff import handed as did
+from test_handoff import post
+from test_in_pods import Hashing
+
+
+def spliced(node, count=2, *, family="v4", hashing=False, bridged=False, **more):
+    """Servers on the second and the third of three nodes, and a client's pod on the first."""
+    cluster = Cluster(node, 3)
+    if bridged:
+        cluster.machines[0].bridge()
+    servers = []
+    for i in range(count):
+        pod = cluster.machines[1 + i % 2].pod(f"s{i}")
+        if hashing:
+            Hashing(pod)
+        else:
+            pod.server()
+        servers.append(pod)
+    client = cluster.pod("client")
+    daemon = cluster.steer(pool_of(cluster, servers, family, **more))
+    learnt(cluster, client, family)
+    return cluster, servers, client, daemon
+
+
+def pool_of(cluster, servers, family="v4", **more):
+    return cluster.pool(servers, family=family, **{
+        "decide": "request", "splice": True, "stickiness": {"key": "header/x-session-id, source"}, **more})
+
+
+def learnt(cluster, client, family="v4"):
+    """A pod's first connection shows that its device sees both directions."""
+    before = sum(did(cluster).values())
+    def is_spliced():
+        exchange(client, [post(b"", session=b"first")], family)
+        return sum(did(cluster).values()) > before
+    wait_for(is_spliced)
+
+
+def ask(client, headers, family="v4"):
+    with client.connect(SERVICE[family]) as c:
+        return c.ask(close=True, headers=headers)
+
+
+def exchange(client, pieces, family="v4", pause=0.01, **more):
+    """The words of the answer: the server's name, and the hash of the body that it got."""
+    with client.connect(SERVICE[family], **more) as c:
+        for i, piece in enumerate(pieces):
+            if i:
+                time.sleep(pause)
+            c.sock.sendall(piece)
+        got = b""
+        while data := c.sock.recv(65536):
+            got += data
+        return got.decode().rsplit("\r\n", 1)[1].split()
+
+
+def since(before, cluster):
+    """What the hand-off did since `before`."""
+    return {k: v - before.get(k, 0) for k, v in did(cluster).items() if v != before.get(k, 0)}
+
+
+def in_flight(cluster):
+    return {e["name"]: e["in_flight"] for e in cluster.cli("endpoints") if e["in_flight"]}
+
+
+@case(each=("v4", "v6"))
+def test_each_session_keeps_its_server(node, family):
+    cluster, _, client, _ = spliced(node, 3, family=family)
+    before, met = did(cluster), {}
+    for _ in range(3):
+        for session in range(12):
+            server = ask(client, {"X-Session-Id": f"s{session}"}, family)
+            met.setdefault(session, set()).add(server)
+    assert all(len(servers) == 1 for servers in met.values()), met
+    assert len(set.union(*met.values())) > 1
+    assert since(before, cluster) == {"asked": 36}
+    wait_for(lambda: not in_flight(cluster))
+
+
+@case(each=("v4", "v6", "v4 bridged", "v6 bridged"))
+def test_bodies_arrive(node, where):
+    """Bodies of all sizes, with their headers and behind them, headers in pieces: as they were sent."""
+    family, *bridged = where.split()
+    cluster, _, client, _ = spliced(node, 2, family=family, hashing=True, bridged=bool(bridged))
+    before, count = did(cluster), 0
+    for size in (0, 100, 1399, 5000, 14000, 70000, 1000000):
+        body = os.urandom(size)
+        head = post(body)
+        for pieces in ([head + body], [head, body], [head[:30], head[30:] + body]):
+            got = exchange(client, [p for p in pieces if p], family)
+            assert got[1] == hashlib.sha256(body).hexdigest(), (size, len(pieces), got)
+            count += 1
+    assert since(before, cluster) == {"asked": count}
+
+
+@case(each=[f"{side} {option}" for side in ("client", "server") for option in ("timestamps", "sack", "window_scaling")])
+def test_options(node, what):
+    """What one side does not have is not used."""
+    side, option = what.split()
+    cluster, servers, client, _ = spliced(node, 2, hashing=True)
+    for pod in servers if side == "server" else [client]:
+        pod.sysctl(f"net.ipv4.tcp_{option}", 0)
+    before = did(cluster)
+    for size in (10, 3000, 200000):
+        body = os.urandom(size)
+        assert exchange(client, [post(body), body])[1] == hashlib.sha256(body).hexdigest()
+    assert since(before, cluster) == {"asked": 3}
+
+
+DROP = """table inet loss {
+	chain in {
+		type filter hook input priority 0
+		%s
+	}
+	chain out {
+		type filter hook output priority 0
+		%s
+	}
+}
+"""
+
+
+@case(each=("v4", "v6"), timeout=120)
+def test_loss(node, family):
+    """With segments lost at the client and in the servers' pods, each request is answered rightly."""
+    cluster, servers, client, _ = spliced(node, 2, family=family, hashing=True)
+    rule = "tcp %s 8000 numgen random mod 100 < 3 drop"
+    client.nft(DROP % (rule % "sport", rule % "dport"))
+    for pod in servers:
+        pod.nft(DROP % (rule % "dport", rule % "sport"))
+    before = did(cluster)
+    for i in range(60):
+        session, body = b"s%d" % (i % 6), os.urandom(4000 * (i % 5))
+        got = exchange(client, [post(body, session=session) + body], family, timeout=40)
+        assert got[1] == hashlib.sha256(body).hexdigest()
+    # Where a SYN or its answer was lost, the next connection is decided by its addresses.
+    assert since(before, cluster)["asked"] > 40
+
+
+@case(each=[f"{where} {n}" for where in ("client sends", "client gets", "server gets", "server sends") for n in range(6)],
+      timeout=120)
+def test_one_segment_is_lost(node, which):
+    """Whichever it is."""
+    who, how, n = which.split()
+    cluster, servers, client, _ = spliced(node, 1, hashing=True)
+    body = os.urandom(9000)
+    at = "dport" if (who == "client") == (how == "sends") else "sport"
+    rule = f"tcp {at} 8000 numgen inc mod 100000 == {n} counter drop"
+    pod = client if who == "client" else servers[0]
+    # pages are read by the node, from another address
+    if who == "server":
+        rule = f"ip {'saddr' if how == 'gets' else 'daddr'} {client.v4} " + rule
+    pod.nft(DROP % ((rule, "") if how == "gets" else ("", rule)))
+    before = did(cluster)
+    head = post(body)
+    assert exchange(client, [head, body[:3000], body[3000:]], timeout=40)[1] == hashlib.sha256(body).hexdigest()
+    assert since(before, cluster) == {"asked": 1}
+    lost = node.run("nft", "list", "table", "inet", "loss", netns=pod.netns).stdout
+    assert "packets 1 " in lost, lost
+
+
+TURN_AWAY = """table inet t {
+	chain c {
+		type filter hook input priority 0;
+		ip saddr %s tcp dport 8000 %s
+	}
+}
+"""
+
+
+def test_a_server_refuses(node):
+    """The rule decides again; the client notices nothing but time. What has refused counts as a failure."""
+    cluster, servers, client, _ = spliced(node, 3)
+    servers[0].nft(TURN_AWAY % (client.v4, "reject with tcp reset"))
+    for i in range(20):
+        assert ask(client, {"X-Session-Id": f"n{i}"}) in ("s1", "s2")
+    wait_for(lambda: not in_flight(cluster))
+    assert cluster.endpoint("s0")["failures"]["refused"] > 0
+
+
+def test_a_server_does_not_answer(node):
+    cluster, servers, client, _ = spliced(node, 2)
+    servers[0].nft(TURN_AWAY % (client.v4, "drop"))
+    began = time.monotonic()
+    for i in range(6):
+        assert ask(client, {"X-Session-Id": f"n{i}"}) == "s1"
+    assert time.monotonic() - began < 40
+    assert cluster.endpoint("s0")["failures"]["unanswered"] > 0
+
+
+def test_no_server_takes_it(node):
+    """Three are asked, and then the client is reset."""
+    cluster, servers, client, _ = spliced(node, 4)
+    for pod in servers:
+        pod.nft(TURN_AWAY % (client.v4, "reject with tcp reset"))
+    before = did(cluster)
+    try:
+        ask(client, {"X-Session-Id": "n"})
+        raise AssertionError("answered")
+    except ConnectionResetError:
+        pass
+    assert since(before, cluster) == {"asked": 1, "nobody": 1}
+    wait_for(lambda: not in_flight(cluster))
+
+
+def test_kept_alive(node):
+    """Many requests on one connection, and a pause between: all by the same server."""
+    cluster, _, client, _ = spliced(node, 2)
+    with client.connect(SERVICE["v4"]) as c:
+        first = c.ask(headers={"X-Session-Id": "k"})
+        wait_for(lambda: sum(in_flight(cluster).values()) == 1)
+        for i in range(100):
+            assert c.ask(headers={"X-Session-Id": f"k{i}"}) == first
+        time.sleep(8)
+        assert sum(in_flight(cluster).values()) == 1
+        assert c.ask() == first
+    wait_for(lambda: not in_flight(cluster))
+
+
+@case(each=("shutdown", "reset", "server closes"))
+def test_ends(node, how):
+    cluster, _, client, _ = spliced(node, 1, hashing=True)
+    body = os.urandom(5000)
+    with client.connect(SERVICE["v4"]) as c:
+        c.sock.sendall((post(body) if how != "reset" else post(body).replace(b"close", b"keep-alive")) + body)
+        if how == "shutdown":
+            c.sock.shutdown(socket.SHUT_WR)
+        got = c.sock.recv(65536)
+        assert hashlib.sha256(body).hexdigest().encode() in got
+        if how == "reset":
+            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSED_BY_RESET)
+        else:
+            assert c.sock.recv(65536) == b""
+    wait_for(lambda: not in_flight(cluster))
+    wait_for(lambda: not [line for line in node.run(
+        "ss", "-Htn", "state", "established", "sport = 8000", netns=cluster.machines[1].pods["s0"].netns).stdout.splitlines()
+        if client.v4 in line])
+
+
+def test_the_same_port_again(node):
+    """A client's port serves one connection after the other, also while the server has the former in TIME-WAIT."""
+    cluster, _, client, _ = spliced(node, 2, hashing=True)
+    before = did(cluster)
+    for i in range(12):
+        with client.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("", 45000))
+            s.settimeout(10)
+            s.connect(split(SERVICE["v4"]))
+            body = os.urandom(100 * i)
+            s.sendall(post(body, session=b"p%d" % i) + body)
+            got = b""
+            while data := s.recv(65536):
+                got += data
+            assert got.decode().endswith(hashlib.sha256(body).hexdigest())
+    assert since(before, cluster) == {"asked": 12}
+
+
+@case(each=("v4", "v6"))
+def test_a_narrow_path(node, family):
+    """What a router says of segments that are too large reaches the client, and counts for what is held."""
+    cluster, _, client, _ = spliced(node, 1, family=family, hashing=True)
+    near, far = cluster.machines[:2]
+    near.batch("link set to-n2 mtu 1400")
+    far.batch("link set to-n1 mtu 1400")
+    before = did(cluster)
+    for size in (9000, 300000):
+        body = os.urandom(size)
+        for pieces in ([post(body) + body], [post(body), body]):
+            assert exchange(client, pieces, family)[1] == hashlib.sha256(body).hexdigest()
+    assert since(before, cluster) == {"asked": 4}
+
+
+STRICT = """table inet strict {
+	chain f {
+		type filter hook forward priority 0; policy drop;
+		ct state invalid counter drop
+		ct state established accept
+		ip saddr %s tcp dport 8000 ct state new tcp flags & (syn|ack) == syn accept
+	}
+	chain n {
+		type nat hook postrouting priority 100;
+		ip saddr %s oifname "to-*" masquerade
+	}
+}
+"""
+
+
+def test_a_strict_node(node):
+    """Connection tracking sees an ordinary connection: default deny, INVALID dropped, nothing taken up in the middle,
+    masquerade, rp_filter."""
+    cluster, _, client, _ = spliced(node, 2, hashing=True)
+    near = cluster.machines[0]
+    node.sysctl("net.netfilter.nf_conntrack_tcp_loose", 0, netns=near.netns)
+    node.sysctl("net.ipv4.conf.all.rp_filter", 1, netns=near.netns)
+    near.nft(STRICT % (client.v4, client.v4))
+    before = did(cluster)
+    for size in (0, 3000, 300000):
+        body = os.urandom(size)
+        for pieces in ([post(body) + body], [post(body), body]):
+            assert exchange(client, [p for p in pieces if p])[1] == hashlib.sha256(body).hexdigest()
+    assert sum(since(before, cluster).values()) == 6
+    assert "invalid counter packets 0 " in node.run("nft", "list", "table", "inet", "strict", netns=near.netns).stdout
+
+
+# -- the daemon's life -------------------------------------------------------------
+
+
+class Kept:
+    """Connections that go on: each asks again and again, and gets the same server."""
+
+    def __init__(self, client, count=4):
+        self.all = [client.connect(SERVICE["v4"]) for _ in range(count)]
+        self.met = [c.ask(headers={"X-Session-Id": f"k{i}"}) for i, c in enumerate(self.all)]
+
+    def check(self):
+        assert [c.ask() for c in self.all] == self.met
+
+    def close(self):
+        for c in self.all:
+            c.close()
+
+
+def test_reload_restart_and_kill(node):
+    """Open connections go on; new ones are decided as before."""
+    cluster, servers, client, daemon = spliced(node, 2)
+    kept = Kept(client)
+    daemon.reload(cluster.config(pool_of(cluster, servers, stickiness={"key": "header/x-other, source"})))
+    wait_for(lambda: "reloaded" in daemon.log())
+    kept.check()
+    daemon.stop()
+    kept.check()
+    before = did(cluster)
+    ask(client, {"X-Other": "a"})
+    assert since(before, cluster) == {"asked": 1}
+    daemon = cluster.steer(pool_of(cluster, servers))
+    kept.check()
+    daemon.kill()
+    kept.check()
+    ask(client, {"X-Session-Id": "a"})
+    cluster.steer(pool_of(cluster, servers))
+    kept.check()
+    kept.close()
+    wait_for(lambda: not in_flight(cluster))
+
+
+def test_a_pool_goes(node):
+    """A reload that takes the pool away, or its splice, ends no connection."""
+    cluster, servers, client, daemon = spliced(node, 2)
+    kept = Kept(client)
+    by_connection = cluster.pool(servers)
+    daemon.reload(cluster.config(by_connection))
+    wait_for(lambda: "reloaded" in daemon.log())
+    kept.check()
+    before = did(cluster)
+    ask(client, {})
+    assert since(before, cluster) == {}
+    time.sleep(2)
+    kept.check()
+    kept.close()
+
+
+def test_detach(node):
+    """Connections outlive it; the program goes with a detach after their end."""
+    cluster, _, client, daemon = spliced(node, 2)
+    kept = Kept(client)
+    daemon.stop()
+    assert "4 spliced connections are open" in cluster.detach().stderr
+    kept.check()
+    assert tc.attached(node, cluster.machines[0].netns, "pintle_splice")
+    try:
+        ask(client, {})
+        raise AssertionError("steered")
+    except OSError:
+        pass
+    kept.check()
+    assert "open still" in cluster.detach().stderr
+    kept.check()
+    kept.close()
+
+
+@case(timeout=150)
+def test_forgotten(node):
+    """A minute after its end a connection has no entry any more, nor its client."""
+    cluster, _, client, _ = spliced(node, 2)
+    for i in range(5):
+        ask(client, {"X-Session-Id": f"s{i}"})
+    assert len(entries(node, cluster, "splices")) >= 5
+    assert len(entries(node, cluster, "splice_shares")) == 1
+    wait_for(lambda: not entries(node, cluster, "splices"), 100)
+    assert not entries(node, cluster, "splice_backs")
+    assert not entries(node, cluster, "splice_shares")
+
+
+@case(timeout=150)
+def test_a_device_goes(node):
+    """What a pod's connections had is forgotten, though its device went with them open."""
+    cluster, _, client, _ = spliced(node, 2)
+    kept = Kept(client)
+    cluster.batch("link del pod2")
+    wait_for(lambda: not entries(node, cluster, "splices"), 110)
+    assert not entries(node, cluster, "splice_spaces")
+    kept.close()
+
+
+def entries(node, cluster, name):
+    (version,) = [p for p in cluster.bpffs.iterdir() if p.name.startswith("v")]
+    return json.loads(node.run("bpftool", "-j", "map", "dump", "pinned", version / name).stdout)
+
+
+# -- misuse --------------------------------------------------------------------------
+
+
+def test_forged_segments(node):
+    """What a neighbour sends in the client's name, or anybody in the server's, changes no connection, and takes none."""
+    cluster, servers, client, _ = spliced(node, 1)
+    neighbour = cluster.pod("neighbour")
+    to = split(SERVICE["v4"])
+    with client.connect(SERVICE["v4"]) as c:
+        assert c.ask(headers={"X-Session-Id": "a"}) == "s0"
+        mine = c.sock.getsockname()[:2]
+        before = did(cluster)
+        flow = [e for e in entries(node, cluster, "splices") if not e["formatted"]["value"]["ended_ns"]]
+        assert len(flow) == 1
+        own = (mine[0], flow[0]["formatted"]["value"]["own_port"])
+        with neighbour.socket(kind=socket.SOCK_RAW, protocol=socket.IPPROTO_RAW) as raw:
+            for flags, data in ((FLAGS["SYN"], b""), (FLAGS["RST"], b""), (FLAGS["FIN"] | FLAGS["ACK"], b""),
+                                (FLAGS["ACK"], b"GET / HTTP/1.1\r\n\r\n")):
+                raw.sendto(segment(mine, to, flags, data), (to[0], 0))
+                raw.sendto(segment((servers[0].v4, 8000), own, flags, data), (own[0], 0))
+            # Nor does it begin one with the client's address.
+            for flags, data in ((FLAGS["SYN"], b""), (FLAGS["ACK"], b"GET / HTTP/1.1\r\n\r\n")):
+                raw.sendto(segment((client.v4, 4444), to, flags, data), (to[0], 0))
+                raw.sendto(segment((neighbour.v4, 4444), to, flags, data), (to[0], 0))
+        assert c.ask() == "s0"
+        assert since(before, cluster) == {}
+        flow = [e for e in entries(node, cluster, "splices") if not e["formatted"]["value"]["ended_ns"]]
+        assert len(flow) == 1
+
+
+def test_a_server_lies(node):
+    """Acknowledgements again and again, of the SYN and of less than was sent, bring no flood."""
+    cluster, servers, client, _ = spliced(node, 1, hashing=True)
+    body = os.urandom(9000)
+    servers[0].nft("table inet t {\n\tchain c {\n\t\ttype filter hook input priority 0\n\t\t"
+                   f"ip saddr {client.v4} tcp dport 8000 tcp flags & syn == 0 counter drop\n\t}}\n}}\n")
+    with client.connect(SERVICE["v4"]) as c:
+        c.sock.sendall(post(body) + body)
+        wait_for(lambda: [e for e in entries(node, cluster, "splices") if e["formatted"]["value"]["state"] == 2
+                          and not e["formatted"]["value"]["ended_ns"]])
+        value = [e["formatted"]["value"] for e in entries(node, cluster, "splices")
+                 if not e["formatted"]["value"]["ended_ns"]][0]
+        count = lambda: int(re.search(r"packets (\d+)", node.run(
+            "nft", "list", "table", "inet", "t", netns=servers[0].netns).stdout)[1])
+        before = count()
+        with servers[0].socket(kind=socket.SOCK_RAW, protocol=socket.IPPROTO_RAW) as raw:
+            for flags in (FLAGS["ACK"], FLAGS["SYN"] | FLAGS["ACK"]):
+                for _ in range(500):
+                    raw.sendto(segment((servers[0].v4, 8000), (client.v4, value["own_port"]), flags,
+                                       acknowledged=value["first"]), (client.v4, 0))
+        time.sleep(0.5)
+        assert count() - before < 200
+
+
+def test_one_clients_share(node):
+    """Beyond its share a client's connections are decided by their addresses; another client has its own."""
+    cluster, _, client, _ = spliced(node, 2)
+    other = cluster.pod("other")
+    learnt(cluster, other)
+    (key,) = [e["key"] for e in entries(node, cluster, "splice_shares") if e["formatted"]["value"]
+              and e["formatted"]["key"] == cookie_of(client)]
+    (version,) = [p for p in cluster.bpffs.iterdir() if p.name.startswith("v")]
+    node.run("bpftool", "map", "update", "pinned", version / "splice_shares", "key", *key,
+             "value", *(str(b) for b in struct.pack("=Q", 65536 // 8)))
+    before = did(cluster)
+    assert ask(client, {"X-Session-Id": "a"})
+    assert since(before, cluster) == {}
+    assert ask(other, {"X-Session-Id": "a"})
+    assert since(before, cluster) == {"asked": 1}
+
+
+def cookie_of(pod):
+    with pod.socket() as s:
+        return struct.unpack("=Q", s.getsockopt(socket.SOL_SOCKET, 71, 8))[0]  # SO_NETNS_COOKIE
