@@ -674,7 +674,7 @@ struct {
 /* The same, by what their servers see. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2 * PINTLE_MAX_SPLICES);
+	__uint(max_entries, PINTLE_MAX_SPLICES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct pintle_tuple);
 	__type(value, struct pintle_splice_back);
@@ -683,7 +683,7 @@ struct {
 /* How many spliced connections a client has. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, PINTLE_MAX_SPLICES);
+	__uint(max_entries, 4 * PINTLE_MAX_SPACES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
 	__type(value, __u64);

@@ -488,7 +488,7 @@ static __noinline void connect_forget(struct bpf_sock *sk)
 		return;
 	disown(c);
 	seat_end(sk, c);
-	__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SEAT);
+	__sync_fetch_and_and(&c->flags, ~(PINTLE_CONNECT_SEAT | PINTLE_CONNECT_SPLICED));
 	if (is_followed(bpf_ktime_get_ns()))
 		bpf_sk_storage_delete(&traces, sk);
 }
@@ -514,17 +514,23 @@ static __noinline bool connect_seat(struct bpf_sock *sk, struct pintle_connect *
 /* Whether the connection is left to the program at its pod's device, which decides it by its first
  * request (handoff/splice.bpf.h): where that program sees what the pod sends and gets, and the
  * client may have a further one there. */
-__noinline int connect_waits(const struct terms *t, const struct caller *caller)
+__noinline int connect_waits(const struct terms *t, const struct pintle_tuple *tuple,
+			     const struct caller *caller)
 {
 	struct pintle_pool *pool;
+	struct pintle_ref asked = {};
 	struct pintle_space *s;
 	__u64 space;
 
-	if (!t || !caller)
+	if (!t || !tuple || !caller)
 		return 0;
 	pool = pool_of(t);
 	if (!pool || pool->decide != PINTLE_DECIDE_REQUEST || t->mode != PINTLE_MODE_ENFORCE ||
 	    t->over_quota || caller->apart)
+		return 0;
+	/* Not so the address of an endpoint, which the pool intercepts. */
+	frontend_of(tuple, PINTLE_HOOK_CONNECT, &asked);
+	if (!asked.generation)
 		return 0;
 	space = caller->netns; /* Linux 6.1 takes keys only from the stack */
 	s = bpf_map_lookup_elem(&splice_spaces, &space);
@@ -708,7 +714,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 		count_outcome(ref.id, PINTLE_OUTCOME_PASSED);
 		return NULL;
 	}
-	if (connect_waits(&t, caller) > 0) {
+	if (connect_waits(&t, tuple, caller) > 0) {
 		connect_leave(c, &t, tuple);
 		return NULL;
 	}

@@ -1860,7 +1860,7 @@ struct pintle_splice_back {
  * the daemon deletes those of devices without the programs. ---- */
 
 /* Segments of the pod were seen both ways at the device, so its requests can be decided there. */
-#define PINTLE_MAX_SPACES 4096
+#define PINTLE_MAX_SPACES 1024
 struct pintle_space {
 	__u32 device;
 	__u32 zero;
