@@ -187,8 +187,10 @@ TURN_AWAY = """table inet t {
 
 def test_a_server_refuses(node):
     """The rule decides again; the client notices nothing but time. What has refused counts as a failure."""
-    cluster, servers, client, _ = spliced(node, 3)
+    cluster, servers, client, _ = spliced(node, 3, ejection={"failures": 0})
+    bound = next(f"b{i}" for i in range(100) if ask(client, {"X-Session-Id": f"b{i}"}) == "s0")
     servers[0].nft(TURN_AWAY % (client.v4, "reject with tcp reset"))
+    assert ask(client, {"X-Session-Id": bound}) in ("s1", "s2")
     for i in range(20):
         assert ask(client, {"X-Session-Id": f"n{i}"}) in ("s1", "s2")
     wait_for(lambda: not in_flight(cluster))
@@ -440,6 +442,8 @@ def test_forged_segments(node):
         flow = [e for e in entries(node, cluster, "splices") if not e["formatted"]["value"]["ended_ns"]]
         assert len(flow) == 1
         own = (mine[0], flow[0]["formatted"]["value"]["own_port"])
+        servers[0].nft("table inet t {\n\tchain c {\n\t\ttype filter hook input priority 0\n\t\t"
+                       f"ip saddr {client.v4} counter\n\t}}\n}}\n")
         with neighbour.socket(kind=socket.SOCK_RAW, protocol=socket.IPPROTO_RAW) as raw:
             for flags, data in ((FLAGS["SYN"], b""), (FLAGS["RST"], b""), (FLAGS["FIN"] | FLAGS["ACK"], b""),
                                 (FLAGS["ACK"], b"GET / HTTP/1.1\r\n\r\n")):
@@ -449,10 +453,18 @@ def test_forged_segments(node):
             for flags, data in ((FLAGS["SYN"], b""), (FLAGS["ACK"], b"GET / HTTP/1.1\r\n\r\n")):
                 raw.sendto(segment((client.v4, 4444), to, flags, data), (to[0], 0))
                 raw.sendto(segment((neighbour.v4, 4444), to, flags, data), (to[0], 0))
+        wait_for(lambda: packets(node, neighbour, "eth0") >= 12)
+        assert "counter packets 0 " in node.run("nft", "list", "table", "inet", "t", netns=servers[0].netns).stdout
         assert c.ask() == "s0"
         assert since(before, cluster) == {}
         flow = [e for e in entries(node, cluster, "splices") if not e["formatted"]["value"]["ended_ns"]]
         assert len(flow) == 1
+
+
+def packets(node, pod, device):
+    """That the pod has sent."""
+    (link,) = json.loads(pod.run("ip", "-j", "-s", "link", "show", device).stdout)
+    return link["stats64"]["tx"]["packets"]
 
 
 def test_a_server_lies(node):
