@@ -7,17 +7,19 @@ import os
 import re
 import socket
 import struct
+import subprocess
 import time
 
 import tc
 from clients import split
 from harness import case
-from kernel import wait_for
+from kernel import BUILD, wait_for
 from packets import FLAGS, segment
 from pods import CLOSED_BY_RESET, SERVICE, Cluster
 from test_handoff import handed as did
 from test_handoff import post
 from test_in_pods import Hashing
+from test_trace_pools import trace
 
 
 def spliced(node, count=2, *, family="v4", hashing=False, bridged=False, **more):
@@ -512,3 +514,31 @@ def test_one_clients_share(node):
 def cookie_of(pod):
     with pod.socket() as s:
         return struct.unpack("=Q", s.getsockopt(socket.SOL_SOCKET, 71, 8))[0]  # SO_NETNS_COOKIE
+
+
+# -- what is told ----------------------------------------------------------------------
+
+
+def test_told(node):
+    """Trace, events, status, doctor and the figures of answers know a spliced connection as any of the connect hook."""
+    cluster, _, client, _ = spliced(node, 2)
+    follower = trace(node, cluster)
+    events = node.popen([BUILD / "pintle", "--bpffs", cluster.bpffs, "events", "-o", "json"], stdout=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    server = ask(client, {"X-Session-Id": "t"})
+    decided, ended = follower.wait("decided", 1)[0], follower.wait("ended", 1)[0]
+    assert decided["endpoint"] == ended["endpoint"] == server
+    assert decided["hook"] == "connect" and decided["client"].startswith(client.v4 + ":"), decided
+    assert ended["bytes_received"] > 0 and ended["bytes_acknowledged"] > 0, ended
+    assert ended["answers"] == 1 and ended["first_token_seconds"] > 0, ended
+    event = json.loads(events.stdout.readline())
+    assert (event["endpoint"], event["event"]) == (server, "closed"), event
+    wait_for(lambda: cluster.cli("status")[0]["spliced"] >= 2)
+    (status,) = cluster.cli("status")
+    assert (status["splice_devices"], status["splice_pods"]) == (6, 1), status
+    text = cluster.pintle("status").stdout
+    assert "decide    request, spliced" in text and "splice on 6 directions" in text, text
+    assert "splice: attached to 6 devices" in cluster.pintle("doctor", check=False).stdout
+    assert decided["decision"]["session"] in {s["session"] for s in cluster.cli("sessions") if s["endpoint"] == server}
+    told = cluster.cli("explain", "pool", "--header", "X-Session-Id: t", "--source", client.v4)
+    assert (told["chosen"], told["outcome"]) == (server, "sticky"), told
