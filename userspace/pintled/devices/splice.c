@@ -126,8 +126,7 @@ static void on_arranged(void *arg, const struct tc_device *devices, const bool *
 		if (in[i])
 			seen[seen_n++] = devices[i].index;
 	qsort(seen, seen_n, sizeof(*seen), splice_compare);
-	if (seen_n == s->seen_n &&
-	    (!seen_n || !memcmp(seen, s->seen, seen_n * sizeof(*seen)))) {
+	if (seen_n == s->seen_n && (!seen_n || !memcmp(seen, s->seen, seen_n * sizeof(*seen)))) {
 		free(seen);
 		return;
 	}
