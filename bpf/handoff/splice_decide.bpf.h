@@ -24,7 +24,7 @@ struct placing {
 
 #include "rule/attempt.bpf.h"
 
-/* Of the lookup hook, and of the clients' side of sockops. */
+/* The lookup hook defines the first two, the clients' side of sockops the third. */
 int anyone(const struct terms *t, const struct pintle_tuple *tuple, struct decide_result *r);
 int lookup_class(struct terms *t, const struct pintle_tuple *tuple);
 int endpoint_failed(struct pintle_connect *c, __u32 failure);

@@ -272,7 +272,7 @@ static __always_inline int splice_ip(struct __sk_buff *skb, const struct hand *h
 	return bpf_skb_store_bytes(skb, h->s.ip, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM);
 }
 
-/* Of the addresses of client and server. */
+/* Sums the addresses of client and server, the protocol and the size, as a checksum begins. */
 static __always_inline __u64 splice_pseudo(const struct hand *h, const struct pintle_tuple *t,
 					   const struct pintle_splice *f, __u32 size)
 {

@@ -404,7 +404,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	client_met(ctx, c);
 }
 
-/* Of a spliced connection, whose server has acknowledged the request. Not inlined, because of its
+/* The server of a spliced connection has acknowledged the request. Not inlined, because of its
  * stack. */
 static __noinline void client_met_late(struct bpf_sock_ops *ctx, struct pintle_connect *c)
 {

@@ -204,8 +204,8 @@ static void keep_splices(const char *dir)
 		 open, open == 1 ? " is" : "s are", to);
 }
 
-/* Removes what keep_splices() has kept there, unless it is needed still. Returns whether it is. */
-static bool drop_splices(const char *dir)
+/* Removes what keep_splices() has kept there, unless it is needed still. */
+static void drop_splices(const char *dir)
 {
 	char path[PIN_PATH_SIZE];
 	size_t open = open_splices(dir);
@@ -215,7 +215,7 @@ static bool drop_splices(const char *dir)
 	if (open) {
 		log_warn("%zu spliced connection%s open still: %s stays", open,
 			 open == 1 ? " is" : "s are", dir);
-		return true;
+		return;
 	}
 	devices_detach_all(dir);
 	d = opendir(dir);
@@ -225,7 +225,6 @@ static bool drop_splices(const char *dir)
 	if (d)
 		closedir(d);
 	rmdir(dir);
-	return false;
 }
 
 static bool is_kept_splices(const char *name)
