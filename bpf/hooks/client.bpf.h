@@ -60,6 +60,23 @@ static __always_inline struct pintle_connect *connect_find(struct bpf_sock *sk)
 	return bpf_sk_storage_get(&connects, sk, NULL, 0);
 }
 
+/* Begins the socket's record anew, for a connection of `t` to the frontend. */
+static __always_inline void connect_begin(struct pintle_connect *c, const struct terms *t,
+					  const struct pintle_tuple *tuple, __u32 flags)
+{
+	c->pool = t->key.pool;
+	c->pool_generation = t->key.pool_generation;
+	c->frontend_port = tuple->local_port;
+	__builtin_memcpy(c->frontend, tuple->local, sizeof(c->frontend));
+	c->session = t->key.session;
+	c->opened_ns = 0;
+	c->first_step = PINTLE_FIRST_NONE;
+	c->first_in = 0;
+	c->before_in = 0;
+	c->before_out = 0;
+	c->flags = (c->flags & PINTLE_CONNECT_SEAT) | flags;
+}
+
 /* Enters the decision into the socket's record, and counts it as placed. */
 static __noinline __attribute__((unused)) void
 connect_place(struct pintle_connect *c, const struct terms *t, const struct decide_result *r,
@@ -73,20 +90,10 @@ connect_place(struct pintle_connect *c, const struct terms *t, const struct deci
 		return;
 	c->endpoint = r->endpoint;
 	c->generation = r->generation;
-	c->pool = t->key.pool;
-	c->pool_generation = t->key.pool_generation;
 	c->outcome = r->outcome;
 	c->port = e->port;
-	c->frontend_port = tuple->local_port;
 	__builtin_memcpy(c->address, e->address, sizeof(c->address));
-	__builtin_memcpy(c->frontend, tuple->local, sizeof(c->frontend));
-	c->session = t->key.session;
-	c->opened_ns = 0;
-	c->first_step = PINTLE_FIRST_NONE;
-	c->first_in = 0;
-	c->before_in = 0;
-	c->before_out = 0;
-	c->flags = (c->flags & PINTLE_CONNECT_SEAT) | (apart ? PINTLE_CONNECT_APART : 0);
+	connect_begin(c, t, tuple, apart ? PINTLE_CONNECT_APART : 0);
 	if (apart)
 		return;
 	/* Counted before the next decision is made, so that a burst of connections spreads. */

@@ -543,18 +543,8 @@ static __noinline void connect_leave(struct pintle_connect *c, const struct term
 				     const struct pintle_tuple *tuple)
 {
 	c->generation = 0;
-	c->pool = t->key.pool;
-	c->pool_generation = t->key.pool_generation;
 	c->class_id = t->class_id;
-	c->frontend_port = tuple->local_port;
-	__builtin_memcpy(c->frontend, tuple->local, sizeof(c->frontend));
-	c->session = t->key.session;
-	c->opened_ns = 0;
-	c->first_step = PINTLE_FIRST_NONE;
-	c->first_in = 0;
-	c->before_in = 0;
-	c->before_out = 0;
-	c->flags = (c->flags & PINTLE_CONNECT_SEAT) | PINTLE_CONNECT_SPLICED;
+	connect_begin(c, t, tuple, PINTLE_CONNECT_SPLICED);
 }
 
 /* Tells of a traced decision, and keeps it with the socket. Not inlined, because of its stack. */
