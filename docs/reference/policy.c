@@ -125,6 +125,18 @@ static void text_schema(FILE *f, int depth, const struct yaml_key *k)
 	line(f, depth, "maxLength: %.0f", k->max > 0 ? k->max : 1024);
 }
 
+/* Of models: names of Services and InferencePools, perhaps with a port's. */
+static void models_schema(FILE *f, int depth, const struct yaml_key *k)
+{
+	(void)k;
+	line(f, depth, "type: object");
+	line(f, depth, "maxProperties: %d", PINTLE_MAX_POOL_MODELS);
+	line(f, depth, "additionalProperties:");
+	line(f, depth + 2, "type: string");
+	line(f, depth + 2, "maxLength: 317");
+	line(f, depth + 2, "pattern: '^[a-z0-9]([-.a-z0-9]*[a-z0-9])?(:[a-z0-9-]+)?$'");
+}
+
 static const struct {
 	const struct yaml_type *type;
 	void (*write)(FILE *f, int depth, const struct yaml_key *k);
@@ -150,6 +162,7 @@ static const struct {
 	{&config_url_path, path_schema},
 	{&config_metric, text_schema},
 	{&config_session_key, session_schema},
+	{&config_models, models_schema},
 };
 
 static void write_schema(FILE *f, int depth, const struct yaml_key *k)

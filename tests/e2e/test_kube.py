@@ -388,18 +388,6 @@ def test_explain_a_pod(node):
     assert explained("--source", "10.1.0.78")["session"] is None
 
 
-@case(timeout=120)
-def test_decide_of_a_cluster(node):
-    """What cannot be set on a cluster's pool is refused with the reason, whatever else lacks."""
-    world = World(node, services=[service()], endpointslices=[slice_of("llama", pods_of())])
-    world.daemon()
-    soon(lambda: world.answers() in ("s0", "s1"))
-    refused = world.machine.pintle("set", POOL, "decide=request", check=False)
-    assert refused.returncode == 2 and "a cluster's pool is decided by connection, where its clients are" in refused.stderr
-    assert "stickiness.key" not in refused.stderr, refused.stderr
-    assert world.answers() in ("s0", "s1")
-
-
 @case(timeout=200)
 def test_ready_once_listed(node):
     """A start is not ready before the API server has listed all, but steers by the pins meanwhile."""

@@ -734,21 +734,21 @@ static const struct refusal refusals[] = {
 
 	{"prompts of a pool that is decided by connection", POOL "  stickiness: {prefix: true}\n",
 	 "7:24: stickiness.prefix needs the prompt, but connections are decided before it comes; "
-	 "write decide: request, for endpoints on this node, or remove prefix\n"},
+	 "write decide: request, or remove prefix\n"},
 	{"a request's session, and connections that are decided before",
 	 POOL "  stickiness: {key: \"header/x, source\"}\n",
 	 "7:21: stickiness.key has what only a request says, but connections are decided before it "
-	 "comes; write decide: request, for endpoints on this node, or name no header or cookie\n"},
+	 "comes; write decide: request, or name no header or cookie\n"},
 	{"what rests nowhere",
 	 CONNECT_POOL
 	 "  decide: connection\n  stickiness: {key: \"header/x, client\", prefix: true}\n",
 	 "9:21: stickiness.key has what only a request says, but connections are decided before it "
-	 "comes; write decide: request, for endpoints on this node, or name no header or cookie\n"
+	 "comes; write decide: request, or name no header or cookie\n"
 	 "9:49: stickiness.prefix needs the prompt, but connections are decided before it comes; "
-	 "write decide: request, for endpoints on this node, or remove prefix\n"},
+	 "write decide: request, or remove prefix\n"},
 	{"models that would rest", POOL "  decide: connection\n  models: {x: a}\n",
 	 "8:11: models needs requests, but connections are decided before one comes; write decide: "
-	 "request, for endpoints on this node, or remove models\n"},
+	 "request, or remove models\n"},
 	{"prompts that weigh nothing",
 	 POOL "  decide: request\n  stickiness: {prefix: true, maxExtraLoad: 7}\n",
 	 "8:44: with stickiness.prefix prompts weigh, but with maxExtraLoad 7 they do not; write "
@@ -1029,7 +1029,7 @@ static const struct refusal refusals[] = {
 	 ""},
 	{"models without requests", POOL "  models: {x: a}\n",
 	 "7:11: models needs requests, but connections are decided before one comes; write decide: "
-	 "request, for endpoints on this node, or remove models\n"},
+	 "request, or remove models\n"},
 	{"models of the wrong kind", POOL "  decide: request\n  models: [a]\n",
 	 "8:11: models is a list; write models with their pools, such as {llama-8b: llama-8b, "
 	 "default: llama-8b}\n"},

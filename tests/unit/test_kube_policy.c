@@ -40,11 +40,21 @@ static const struct {
 	{"{\"scrape\":{\"authorization\":{\"credentialsFile\":\"/etc/shadow\"}}}",
 	 "unknown key \"authorization\""},
 	{"{\"scrape\":{\"tlsConfig\":{\"keyFile\":\"/etc/shadow\"}}}", "unknown key \"tlsConfig\""},
+	{"{\"splice\":true}", "unknown key \"splice\" in spec"},
 	/* What looks at requests. */
-	{"{\"decide\":\"request\"}",
-	 "decide is for endpoints with listen, in a node's file; leave it out"},
-	{"{\"models\":{\"a\":\"b\"}}", "models is for endpoints with listen"},
-	{"{\"stickiness\":{\"prefix\":true}}", "stickiness.prefix is for endpoints with listen"},
+	{"{\"decide\":\"request\",\"requests\":\"one-per-connection\",\"stickiness\":{\"key\":"
+	 "\"header/x-session-id, client\",\"prefix\":true},\"weights\":{\"prefix\":2}}",
+	 NULL},
+	{"{\"decide\":\"request\",\"models\":{\"a:b\":\"llm/a\",\"default\":\"llm/b\"}}", NULL},
+	{"{\"decide\":\"connection\",\"stickiness\":{\"key\":\"header/x-session-id, client\","
+	 "\"prefix\":true}}",
+	 NULL},
+	{"{\"decide\":\"requests\"}", "decide is \"requests\""},
+	{"{\"models\":{\"a\":\"llm/b\"}}", "models needs requests"},
+	{"{\"decide\":\"request\",\"models\":{}}", "models has 0 names; write 1 to 256"},
+	{"{\"decide\":\"request\",\"models\":[\"a\"]}", "models is a list; write"},
+	{"{\"decide\":\"request\",\"models\":{\"a b\":\"llm/b\"}}", "no name of a model"},
+	{"{\"stickiness\":{\"prefix\":true}}", "stickiness.prefix needs the prompt"},
 	{"{\"stickiness\":{\"key\":\"header/x-session-id, client\"}}",
 	 "stickiness.key has what only a request says"},
 	/* Values, and values together. */
@@ -133,6 +143,7 @@ static cJSON *parse(const char *text)
 
 #define POLICY(spec) "{\"metadata\":{\"namespace\":\"llm\",\"name\":\"p\"},\"spec\":{" spec "}}"
 #define TO_VLLM      "\"targetRefs\":[{\"kind\":\"Service\",\"name\":\"vllm\"}]"
+#define TO_MODEL(to) TO_VLLM ",\"decide\":\"request\",\"models\":{\"a\":" to "}"
 
 static const struct {
 	const char *spec, *why; /* NULL: it is good */
@@ -160,6 +171,21 @@ static const struct {
 	{POLICY(TO_VLLM ",\"frontends\":[\"10.99.0.0/24\"]"), "is no prefix and port", NULL, 1, 0},
 	{POLICY(TO_VLLM ",\"frontends\":7"), "spec.frontends is no list", NULL, 1, 0},
 	{POLICY(TO_VLLM ",\"nonsense\":7"), "unknown key \"nonsense\"", NULL, 1, 0},
+	/* Models lead to pools of the policy's own namespace alone. */
+	{POLICY(TO_VLLM ",\"decide\":\"request\",\"models\":{\"a\":\"vllm\",\"b:c\":\"two:http\"}"),
+	 NULL, "{\"decide\":\"request\",\"models\":{\"a\":\"llm/vllm\",\"b:c\":\"llm/two:http\"}}",
+	 1, 0},
+	{POLICY(TO_MODEL("\"other/vllm\"")), "models: a goes to \"other/vllm\"; write the name of",
+	 NULL, 1, 0},
+	{POLICY(TO_MODEL("\"../other/vllm\"")), "models: a goes to \"../other/vllm\"", NULL, 1, 0},
+	{POLICY(TO_MODEL("\"\"")), "models: a goes to \"\"", NULL, 1, 0},
+	{POLICY(TO_MODEL("\"vllm:\"")), "models: a goes to \"vllm:\"", NULL, 1, 0},
+	{POLICY(TO_MODEL("\"vllm:a/b\"")), "models: a goes to \"vllm:a/b\"", NULL, 1, 0},
+	{POLICY(TO_MODEL("\"v\\u0001m\"")), "models: a goes to \"v?m\"", NULL, 1, 0},
+	{POLICY(TO_MODEL("{\"namespace\":\"other\",\"name\":\"vllm\"}")), "models: a goes to \"\"",
+	 NULL, 1, 0},
+	{POLICY(TO_VLLM ",\"decide\":\"request\",\"models\":[\"vllm\"]"), "models is a list", NULL,
+	 1, 0},
 	{"{\"metadata\":{\"namespace\":\"llm\",\"name\":\"p\"}}", "it has no spec", NULL, 0, 0},
 };
 
@@ -524,9 +550,11 @@ static void test_keys_of_a_pool(void **state)
 static void test_shares(void **state)
 {
 	struct kube_amount half = {.pools = kube_room.pools / 2, .endpoints = 1, .frontends = 1};
-	struct kube_amount one = {1, 1, 1, 1, 1}, many = {1, kube_room.endpoints / 2 + 1, 1, 0, 1};
-	struct kube_amount large = {1, PINTLE_MAX_MEMBERS + 1, 1, 0, PINTLE_MAX_MEMBERS + 1};
-	struct kube_amount clients = {1, 1, 1, kube_room.spared / 2 + 1, 1};
+	struct kube_amount one = {1, 1, 1, 1, 1, 1},
+			   many = {1, kube_room.endpoints / 2 + 1, 1, 0, 0, 1};
+	struct kube_amount large = {1, PINTLE_MAX_MEMBERS + 1, 1, 0, 0, PINTLE_MAX_MEMBERS + 1};
+	struct kube_amount clients = {1, 1, 1, kube_room.spared / 2 + 1, 0, 1};
+	struct kube_amount models = {1, 1, 1, 0, kube_room.models / 2 + 1, 1};
 	struct kube_share s = {.taken = {.pools = 1}};
 	char why[KUBE_WHY_SIZE];
 
@@ -540,6 +568,8 @@ static void test_shares(void **state)
 	assert_non_null(strstr(why, "no more than half of"));
 	assert_int_equal(kube_share_take(&s, "b", clients, why), 0);
 	assert_non_null(strstr(why, "clients that are left alone"));
+	assert_int_equal(kube_share_take(&s, "b", models, why), 0);
+	assert_non_null(strstr(why, "no more than half of 1024 are for one namespace"));
 	assert_int_equal(kube_share_take(&s, "b", half, why), 0);
 	assert_non_null(strstr(why, "there is no room: older pools have"));
 	half.pools--;

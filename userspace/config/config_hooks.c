@@ -70,6 +70,12 @@ static uint32_t decide_meant(const struct yaml_node *decide)
 		       : PINTLE_DECIDE_REQUEST;
 }
 
+/* The cluster made the pool: its frontends are addresses of the cluster, its servers pods. */
+static bool is_of_cluster(const struct config_pool *p)
+{
+	return p->line <= 0;
+}
+
 static void derive_pool(struct config_pool *p, const struct yaml_node *n)
 {
 	const struct yaml_node *child = yaml_node_at(yaml_node_get(n, "endpoints"), 0);
@@ -81,7 +87,9 @@ static void derive_pool(struct config_pool *p, const struct yaml_node *n)
 	/* A pool of a cluster may have no pod. Else it is an error, which check_endpoint() or
 	 * check_empty() reports. */
 	if (!p->reach)
-		p->reach = p->line > 0 ? PINTLE_REACH_LISTENER : PINTLE_REACH_ADDRESS;
+		p->reach = is_of_cluster(p) ? PINTLE_REACH_ADDRESS : PINTLE_REACH_LISTENER;
+	/* Only pods' connections come to a ClusterIP, to be steered. */
+	p->splice |= is_of_cluster(p) && p->decide == PINTLE_DECIDE_REQUEST;
 	/* Only the node that has the servers can hand a connection to one of them; a connection is
 	 * spliced to any. */
 	if (p->reach == PINTLE_REACH_ADDRESS && p->decide == PINTLE_DECIDE_REQUEST && !p->splice) {
@@ -316,7 +324,8 @@ static void check_rests(const struct config_pool *p, const struct yaml_node *n,
 static bool is_forgotten(const struct config_pool *p, const struct yaml_node *n)
 {
 	return p->decide != PINTLE_DECIDE_REQUEST &&
-	       (!yaml_node_get(n, "decide") || !hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS));
+	       (!yaml_node_get(n, "decide") ||
+		(!is_of_cluster(p) && !hook_has(p->decided_by, PINTLE_TRAIT_AT_SERVERS)));
 }
 
 /* Whether only the requests to another pool's frontends reach it, which by then are read. */
@@ -328,12 +337,6 @@ static bool is_for_others(const struct config *c, const struct config_pool *p)
 	return false;
 }
 
-/* The cluster made the pool: its frontends are addresses of the cluster, its servers pods. */
-static bool is_of_cluster(const struct config_pool *p)
-{
-	return p->line <= 0;
-}
-
 static void check_decide(const struct config *c, const struct config_pool *p,
 			 const struct yaml_node *n, struct yaml_report *r)
 {
@@ -343,13 +346,6 @@ static void check_decide(const struct config *c, const struct config_pool *p,
 
 	if (decide_is_wrong(n))
 		return;
-	if (p->decide == PINTLE_DECIDE_REQUEST && is_of_cluster(p)) {
-		yaml_report_error(r, decide->line, decide->column,
-				  "a cluster's pool is decided by connection, where its clients "
-				  "are; a node's own servers can be decided by request, in a pool "
-				  "of the configuration file");
-		return;
-	}
 	if (p->decide == PINTLE_DECIDE_REQUEST && !asked[0] && !p->stickiness.key_wrong &&
 	    !yaml_node_get(n, "models") && !p->stickiness.prefix && !is_for_others(c, p))
 		yaml_report_error(
@@ -361,8 +357,8 @@ static void check_decide(const struct config *c, const struct config_pool *p,
 		yaml_report_error(
 			r, key->line, key->column,
 			"stickiness.key has what only a request says, but connections are decided "
-			"before it comes; write decide: request, for endpoints on this node, or name "
-			"no header or cookie");
+			"before it comes; write decide: request, or name no header or "
+			"cookie");
 }
 
 static void config_hooks_check_prefix(const struct config_pool *p, const struct yaml_node *n,
@@ -377,7 +373,7 @@ static void config_hooks_check_prefix(const struct config_pool *p, const struct 
 		yaml_report_error(
 			r, prefix->line, prefix->column,
 			"stickiness.prefix needs the prompt, but connections are decided before it "
-			"comes; write decide: request, for endpoints on this node, or remove prefix");
+			"comes; write decide: request, or remove prefix");
 	else if (p->stickiness.max_extra_load != CONFIG_EXTRA_AUTO)
 		yaml_report_error(
 			r, extra->line, extra->column,

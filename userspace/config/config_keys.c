@@ -383,13 +383,14 @@ static const struct yaml_key config_keys[] = {
 	 .help = "Whether all requests of a kept-alive connection go where it was steered to, or "
 		 "each HTTP/1.1 request comes on its own connection, until `pintle set` says "
 		 "otherwise; see docs/keep-alive.md."},
-	{"pools[].decide", &yaml_choice, .policy = POLICY_NEVER, .set = SET_BY_DAEMON,
-	 .choices = decides, .preset = "connection", POOL(decide),
+	{"pools[].decide", &yaml_choice, .set = SET_BY_DAEMON, .choices = decides,
+	 .preset = "connection", POOL(decide),
 	 .help = "When a connection is decided. `connection`: as it comes, by its "
 		 "addresses; where it is written or set, what `stickiness` says of requests rests. "
 		 "`request`: when its first request is there, by the session that it names; needs "
 		 "Linux 6.9, see docs/handoff.md. With `address`, `request` is for pods of this "
-		 "node, or, with `splice`, for servers anywhere."},
+		 "node, or, with `splice`, for servers anywhere. In a SteeringPolicy: for clients "
+		 "in pods of each node, and servers anywhere."},
 	{"pools[].splice", &yaml_bool, .policy = POLICY_NEVER, .preset = "false", POOL(splice),
 	 .help = "With `decide: request` and `address`: the servers are anywhere, on other nodes, too, "
 		 "and the clients are pods of this node; see docs/handoff.md, Splice."},
@@ -474,8 +475,8 @@ static const struct yaml_key config_keys[] = {
 		 "hint, or name the same session, share one session, and so must trust each "
 		 "other. If not, a hint names a session of one client only; a client is a network "
 		 "namespace, such as a pod's, or, with `decide: request`, an address."},
-	{"pools[].stickiness.prefix", &yaml_bool, .set = SET_BY_DAEMON, .policy = POLICY_NEVER,
-	 .preset = "false", POOL(stickiness.prefix),
+	{"pools[].stickiness.prefix", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
+	 POOL(stickiness.prefix),
 	 .help = "With `decide: request`: whether requests go where a beginning of their prompt is "
 		 "cached, as far as the first segments show the prompt. Takes 29 MB on the node."},
 	{"pools[].stickiness.ttl", &yaml_duration, .set = SET_BY_DAEMON, .min = 0,
@@ -595,10 +596,13 @@ static const struct yaml_key config_keys[] = {
 	 .help = "Other pools of this file, for the same model, which take the connections of "
 		 "classes with `admission: spill` and, where no endpoint of the pool is ready, "
 		 "all: the first that takes it gets the connection. See docs/rollout.md."},
-	{"pools[].models", &config_models, POOL(models), .absent = "no models",
+	{"pools[].models", &config_models, .policy = POLICY_TOO, POOL(models),
+	 .absent = "no models",
 	 .help = "With `decide: request`: which pool of this file serves the requests that name a "
 		 "model, by the model's name; the pool itself may be one of them. `default` is for all "
-		 "other requests, which else are answered 404, or reset. See docs/handoff.md."},
+		 "other requests, which else are answered 404, or reset. See docs/handoff.md. In a "
+		 "SteeringPolicy: which Service or InferencePool of its namespace; see "
+		 "docs/kubernetes.md."},
 	{"pools[].canary", &yaml_map, .absent = "none",
 	 .help = "Another pool of this file, for the same model, that gets a part of this pool's "
 		 "sessions; see docs/rollout.md."},
@@ -674,14 +678,14 @@ static const struct yaml_key config_keys[] = {
 		 "scrape takes off."},
 	{"pools[].weights.gpu", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
 	 .preset = "0", POOL(weights.gpu), .help = "The weight of a GPU in full use."},
-	{"pools[].weights.prefix", &yaml_number, .set = SET_BY_DAEMON, .policy = POLICY_NEVER,
-	 .min = 0, .max = 100, .preset = "1.5", POOL(weights.prefix),
+	{"pools[].weights.prefix", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 100,
+	 .preset = "1.5", POOL(weights.prefix),
 	 .help = "With `stickiness.prefix`: the weight of 400 bytes of the request's prompt at an "
 		 "endpoint that has not cached them. It counts for this request's decision alone. "
 		 "With 0, prompts are not looked at."},
 
-	{"pools[].weights.adapter", &yaml_number, .set = SET_BY_DAEMON, .policy = POLICY_NEVER,
-	 .min = 0, .max = 1000, .preset = "8", POOL(weights.adapter),
+	{"pools[].weights.adapter", &yaml_number, .set = SET_BY_DAEMON, .min = 0, .max = 1000,
+	 .preset = "8", POOL(weights.adapter),
 	 .help = "In a pool of `models`: the weight of a request for a LoRA adapter at an endpoint that "
 		 "has not loaded it. It counts for this request's decision alone. See "
 		 "docs/handoff.md."},

@@ -92,7 +92,10 @@ static void models_check_pool(const struct config *c, const struct config_pool *
 {
 	const struct config_pool *to = config_pool_named(c, m->pool);
 
-	if (!to || to->line <= 0)
+	/* A Service comes and goes: kube_cluster_say.c tells of one that is not there. */
+	if (p->line <= 0 && !to)
+		return;
+	if (!to || (to->line <= 0 && p->line > 0))
 		yaml_report_error(r, m->line, m->column,
 				  "models: %s goes to \"%s\", and this file has no pool of that "
 				  "name; write the name of a pool of this file",
@@ -137,8 +140,7 @@ void config_models_check(const struct config *c, const struct config_pool *p,
 	if (p->decide != PINTLE_DECIDE_REQUEST) {
 		yaml_report_error(r, models->line, models->column,
 				  "models needs requests, but connections are decided before one "
-				  "comes; write decide: request, for endpoints on this node, or "
-				  "remove models");
+				  "comes; write decide: request, or remove models");
 		return;
 	}
 	for (size_t i = 0; i < p->model_count; i++) {

@@ -67,34 +67,18 @@ static int first_error(const struct yaml_report *r, char why[PINTLE_WHY_SIZE])
 	return 0;
 }
 
-/* Keys that look at requests, which the connect hook does not see. Somebody may have read of them,
- * so that "unknown" would be too little. */
-static const char *key_of_requests(const struct yaml_node *root)
-{
-	return yaml_node_get(root, "decide")                                ? "decide"
-	       : yaml_node_get(root, "models")                              ? "models"
-	       : yaml_node_get(yaml_node_get(root, "stickiness"), "prefix") ? "stickiness.prefix"
-									    : NULL;
-}
-
 /* Each key by itself: whether a policy may have it, and its value. */
 static int config_policy_check_keys(const char *keys, char why[PINTLE_WHY_SIZE])
 {
 	_cleanup_(yaml_tree_free) struct yaml_tree tree = {0};
 	_cleanup_(yaml_report_free) struct yaml_report r = {0};
 	struct config_pool p = {0};
-	bool is_read = yaml_tree_read(&tree, keys, strlen(keys), &r) && tree.root;
-	const char *name = is_read ? key_of_requests(tree.root) : NULL;
 
-	if (name) {
-		snprintf(why, PINTLE_WHY_SIZE,
-			 "%s is for endpoints with listen, in a node's file; leave it out", name);
-		return -EINVAL;
-	}
-	if (is_read)
+	if (yaml_tree_read(&tree, keys, strlen(keys), &r) && tree.root)
 		yaml_read_map(&r, config_policy_table(), tree.root, &p);
 	free(p.scrape.path);
 	free(p.health.path);
+	free(p.models);
 	config_classes_free(&p);
 	config_tenants_free(&p);
 	config_access_free(&p);

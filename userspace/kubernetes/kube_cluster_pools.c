@@ -445,6 +445,8 @@ static bool is_of_pool(const struct owner *o, const struct kube_item *item)
 static int owner_share(struct kube_cluster *c, struct owner *o, size_t first,
 		       struct config_founds *out)
 {
+	const struct kube_item *item = kube_policy_of(c, o->kind, o->key);
+	const struct kube_policy *policy = item ? item->now : NULL;
 	struct kube_amount amount = {.pools = out->count - first};
 	char space[KUBE_LABEL_SIZE], why[KUBE_WHY_SIZE];
 	int err;
@@ -457,6 +459,7 @@ static int owner_share(struct kube_cluster *c, struct owner *o, size_t first,
 	}
 	if (!amount.pools)
 		return 0;
+	amount.models = policy ? amount.pools * policy->model_count : 0;
 	snprintf(space, sizeof(space), "%.*s", (int)strcspn(o->key, "/"), o->key);
 	err = kube_share_take(&c->share, space, amount, why);
 	o->no_room = !err && why[0];

@@ -102,6 +102,46 @@ static int read_prefixes(struct kube_policy *p, const cJSON *spec)
 	return 0;
 }
 
+/* "llama", or "llama:http" where a Service has a pool for each of its targets. */
+static bool kube_policy_is_pool(const char *text)
+{
+	const char *port = strchrnul(text, ':');
+	char name[KUBE_NAME_SIZE], taken[KUBE_NAME_SIZE];
+
+	return (size_t)snprintf(name, sizeof(name), "%.*s", (int)(port - text), text) <
+		       sizeof(name) &&
+	       kube_take_name(name, taken, sizeof(taken)) &&
+	       (!*port || kube_take_name(port + 1, taken, KUBE_PORT_SIZE));
+}
+
+/* Writes the policy's namespace before the names of `models`, as pools of the cluster have it: no
+ * name leads to another namespace. */
+static int kube_policy_read_models(struct kube_policy *p, cJSON *keys)
+{
+	cJSON *models = cJSON_GetObjectItemCaseSensitive(keys, "models"), *one;
+
+	if (!cJSON_IsObject(models))
+		return 0;
+	cJSON_ArrayForEach (one, models) {
+		_cleanup_free_ char *pool = NULL;
+		const char *to = cJSON_GetStringValue(one);
+
+		if (!to || !kube_policy_is_pool(to))
+			return refuse(p,
+				      "models: %.127s goes to \"%.127s\"; write the name of a "
+				      "Service or an InferencePool of this namespace",
+				      one->string, to ?: "");
+		if (asprintf(&pool, "%s/%s", p->space, to) < 0) {
+			pool = NULL;
+			return -ENOMEM;
+		}
+		if (!cJSON_SetValuestring(one, pool))
+			return -ENOMEM;
+		p->model_count++;
+	}
+	return 0;
+}
+
 /* What is neither a target nor a frontend. */
 static int read_keys(struct kube_policy *p, const cJSON *spec)
 {
@@ -110,16 +150,18 @@ static int read_keys(struct kube_policy *p, const cJSON *spec)
 
 	cJSON_DeleteItemFromObjectCaseSensitive(keys, "targetRefs");
 	cJSON_DeleteItemFromObjectCaseSensitive(keys, "frontends");
-	p->keys = keys ? cJSON_PrintUnformatted(keys) : NULL;
 	p->fails_close = kube_text_is(keys, "failureMode", "FailClose");
 	p->has_locality = kube_member(keys, "locality");
+	p->by_request = kube_text_is(keys, "decide", "request");
+	err = kube_policy_read_models(p, keys);
+	p->keys = err || !keys ? NULL : cJSON_PrintUnformatted(keys);
 	cJSON_Delete(keys);
-	if (!p->keys)
-		return -ENOMEM;
-	if (strlen(p->keys) > KUBE_MAX_KEYS_BYTES)
+	if (!err && !p->keys)
+		err = -ENOMEM;
+	if (!err && strlen(p->keys) > KUBE_MAX_KEYS_BYTES)
 		err = refuse(p, "spec has more than %zu bytes of keys; remove some",
 			     KUBE_MAX_KEYS_BYTES);
-	else
+	if (!err)
 		err = config_policy_check(p->keys, p->why);
 	text_make_printable(p->why, '?');
 	return err;

@@ -35,6 +35,8 @@ struct kube_policy {
 	size_t target_count;
 	char *keys;                     /* for config_parts.keys; NULL: why[] */
 	bool fails_close, has_locality; /* of the keys, as in struct kube_extra */
+	bool by_request;                /* they say decide: request */
+	size_t model_count;             /* of their models */
 	struct frontend_addr prefixes[KUBE_MAX_PREFIXES];
 	size_t prefix_count;
 	char why[PINTLE_WHY_SIZE]; /* why the policy as a whole does not hold; "": it may */

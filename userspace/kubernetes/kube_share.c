@@ -15,6 +15,7 @@ const struct kube_amount kube_room = {
 	.endpoints = PINTLE_MAX_ENDPOINTS,
 	.frontends = PINTLE_MAX_FRONTENDS,
 	.spared = PINTLE_MAX_SPARED,
+	.models = PINTLE_MAX_MODELS,
 };
 
 static const struct {
@@ -25,6 +26,7 @@ static const struct {
 	{"endpoints", offsetof(struct kube_amount, endpoints)},
 	{"frontends", offsetof(struct kube_amount, frontends)},
 	{"clients that are left alone", offsetof(struct kube_amount, spared)},
+	{"models", offsetof(struct kube_amount, models)},
 };
 
 static size_t of(const struct kube_amount *a, size_t i)
@@ -41,6 +43,7 @@ static void share_add(struct kube_amount *a, const struct kube_amount *b)
 	a->endpoints += b->endpoints;
 	a->frontends += b->frontends;
 	a->spared += b->spared;
+	a->models += b->models;
 }
 
 static struct kube_space *space_get(struct kube_share *s, const char *name)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kube_share.h - who gets the room that there is for pools, endpoints and frontends: the file's own
+ * kube_share.h - who gets the room that there is for pools and what they have: the file's own
  * pools, then those of the cluster by age, and no namespace more than half of all the room. So
  * nobody who may label Services in one namespace takes the room of the others.
  */
@@ -13,7 +13,7 @@
 #include "kube_objects.h"
 
 struct kube_amount {
-	size_t pools, endpoints, frontends, spared;
+	size_t pools, endpoints, frontends, spared, models;
 	size_t largest; /* endpoints of the largest of these pools; in sums without a meaning */
 };
 

@@ -31,7 +31,8 @@ struct hand {
 int hand_check(const struct config *c, char why[PINTLE_WHY_SIZE])
 {
 	for (size_t i = 0; i < c->pool_count; i++) {
-		if (c->pools[i].decide != PINTLE_DECIDE_REQUEST || kernel_hands_over())
+		if (c->pools[i].decide != PINTLE_DECIDE_REQUEST || c->pools[i].line <= 0 ||
+		    kernel_hands_over())
 			continue;
 		if (why)
 			snprintf(why, PINTLE_WHY_SIZE, "%.64s: " KERNEL_NO_HAND, c->pools[i].name);

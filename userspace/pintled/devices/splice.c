@@ -5,6 +5,7 @@
 
 #include "../../base/log.h"
 #include "../../base/util.h"
+#include "../../maps/kernel.h"
 #include "devices.h"
 
 struct splice {
@@ -143,7 +144,7 @@ void splice_configure(struct splice *s, const struct config *c)
 {
 	memset(s->wanted, 0, sizeof(s->wanted));
 	for (size_t i = 0; i < c->pool_count; i++)
-		s->wanted[i] = c->pools[i].splice;
+		s->wanted[i] = c->pools[i].splice && kernel_hands_over();
 	devices_see(s->devices, c, s->wanted);
 }
 

@@ -217,6 +217,7 @@ void cluster_room(struct cluster *c, const struct config *config)
 		taken.endpoints += p->endpoint_count;
 		taken.frontends += p->frontend_count;
 		taken.spared += p->spared_count;
+		taken.models += p->model_count;
 	}
 	if (!c || !c->kube)
 		return;

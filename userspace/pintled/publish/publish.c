@@ -227,6 +227,13 @@ static __u32 failure_mode(const struct pintle_pool *v, const struct config_pool 
 	return closes_once_read(c) && !known ? PINTLE_FAIL_OPEN : c->failure_mode;
 }
 
+/* One policy holds for nodes of any kernel: so what an old one lacks keeps nothing else of it, nor
+ * other pools, from their effect. */
+static bool rests_by_kernel(const struct config_pool *c)
+{
+	return c->splice && c->decide == PINTLE_DECIDE_REQUEST && !kernel_hands_over();
+}
+
 /* While pods churn, most pools stay as they are. */
 static int put_pool(const struct maps *m, const struct config *all, const struct publication *all_p,
 		    size_t i)
@@ -274,7 +281,7 @@ static int put_pool(const struct maps *m, const struct config *all, const struct
 				(__u32)c->tenants.bits_v6 << 16;
 	v->departure = milli(c->weights.running);
 	v->requests = c->requests;
-	v->decide = config_rests(c) ? PINTLE_DECIDE_RESTS : c->decide;
+	v->decide = config_rests(c) || rests_by_kernel(c) ? PINTLE_DECIDE_RESTS : c->decide;
 	if (c->decide == PINTLE_DECIDE_REQUEST) {
 		v->asked = c->stickiness.asked;
 		v->asked_at_syn = asked_at_syn(all, c);

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A SteeringPolicy asks for decide: request: connections of this node's pods to the Services of a cluster, whose API
+server is a stand-in (api_server.py), are spliced to pods of other nodes."""
+import hashlib
+import json
+import os
+
+import api_server
+from api_server import inference_pool, pod, policy, running, service, slice_of
+from harness import case
+from pods import Cluster
+from test_handoff import handed
+from test_handoff import post as headers_of
+from test_in_pods import Hashing
+from test_kube import POOL, soon, written_soon
+from test_splice import Kept, exchange, in_flight
+
+QWEN = "10.96.0.11:8000"
+HEADER = {"key": "header/x-session-id, source", "maxExtraLoad": 16}
+
+
+class World:
+    """Services llama and qwen, with two pods each on two other nodes, and a client's pod on the node that is steered."""
+
+    def __init__(self, node, policies=(), **state):
+        self.cluster = Cluster(node, 3)
+        self.machine = self.cluster.machines[0]
+        self.pods = {name: [self.cluster.machines[1 + i].pod(f"{name}{i}") for i in range(2)] for name in ("llama", "qwen")}
+        for pods in self.pods.values():
+            for p in pods:
+                Hashing(p)
+        self.client = self.machine.pod("client")
+        self.api = api_server.start(self.machine, **{
+            "services": [service(), service("qwen", "10.96.0.11")],
+            "endpointslices": [self.slice(name) for name in self.pods],
+            "steeringpolicies": list(policies), "inferencepools": [], **state})
+        self.daemon = self.machine.daemon(self.api.config())
+        soon(lambda: all(self.pools().get(f"llm/{s['metadata']['name']}", {}).get("ready") for s in self.api.state["services"]))
+
+    def slice(self, name):
+        return slice_of(name, [pod(p.name, p.v4, f"n{i + 2}") for i, p in enumerate(self.pods[name])])
+
+    def pools(self):
+        return {p["name"]: p for p in self.machine.cli("pools")}
+
+    def say(self, **keys):
+        """The policy of llama has these keys alone; None: there is no policy."""
+        self.api.say(steeringpolicies=[] if keys.get("none") else [policy("p", "llama", **keys)])
+
+    def did(self):
+        return handed(self.machine, POOL)
+
+    def is_by_request(self):
+        """Two connections, because a pod's first one is decided as it comes."""
+        before = sum(self.did().values())
+        for _ in range(2):
+            self.asked_for("llama-8b")
+        return sum(self.did().values()) > before
+
+    def condition(self, name="p", kind="Programmed"):
+        """The newest one that was written: (status, reason, message)."""
+        written = [b for _, path, b in self.api.requests("PATCH") if f"/steeringpolicies/{name}/status" in path]
+        found = [c for c in written[-1]["status"]["conditions"] if c["type"] == kind] if written else []
+        return next(((c["status"], c["reason"], c["message"]) for c in found), None)
+
+    def asked_for(self, model):
+        """The Service whose server gets a request for this model."""
+        body = json.dumps({"model": model, "messages": []}).encode()
+        server, digest = exchange(self.client, [headers_of(body) + body])
+        assert digest == hashlib.sha256(body).hexdigest()
+        return server[:-1]
+
+    def is_unserved(self, model):
+        """Whether a request for this model is reset."""
+        try:
+            return not self.asked_for(model)
+        except ConnectionResetError:
+            return True
+
+
+def check_sessions(world):
+    met = {}
+    for _ in range(3):
+        for session in range(16):
+            met.setdefault(session, set()).add(exchange(world.client, [headers_of(b"", session=b"s%d" % session)])[0])
+    assert all(len(servers) == 1 for servers in met.values()) and len(set.union(*met.values())) > 1, met
+
+
+@case(timeout=180)
+def test_by_session(node):
+    """A policy turns a Service's pool to by request while it runs: sessions keep their servers, and bodies arrive. What is
+    open goes on when the policy changes, and when it goes, and the pool is by connection again."""
+    world = World(node)
+    assert not world.is_by_request()
+    world.say(decide="request", stickiness=HEADER)
+    soon(world.is_by_request)
+    check_sessions(world)
+    for size in (0, 3000, 200000):
+        body = os.urandom(size)
+        assert exchange(world.client, [headers_of(body) + body])[1] == hashlib.sha256(body).hexdigest()
+    row = world.pools()[POOL]
+    assert row["decide"] == "request" and world.pools()["llm/qwen"]["decide"] == "connection"
+    # The other Service is none of the policy's.
+    before = handed(world.machine, "llm/qwen")
+    assert world.client.ask(QWEN).startswith("qwen") and handed(world.machine, "llm/qwen") == before
+    kept = Kept(world.client)
+    world.say(decide="request", stickiness={"key": "header/x-other, source", "prefix": True})
+    soon(lambda: "header/x-other" in world.pools()[POOL]["session_key"])
+    kept.check()
+    assert world.is_by_request()
+    world.say(none=True)
+    soon(lambda: world.pools()[POOL]["decide"] == "connection")
+    kept.check()
+    before = world.did()
+    exchange(world.client, [headers_of(b"")])
+    assert world.did() == before
+    kept.check()
+    kept.close()
+    soon(lambda: not in_flight(world.cluster))
+
+
+@case(timeout=240)
+def test_by_model(node):
+    """Requests go to the Services, and to the InferencePool, that serve their models. A name that is not there is as a
+    model that is not listed; when it comes it serves; when it goes the rest goes on."""
+    world = World(node)
+    models = {"llama-8b": "llama", "llama-8b:sql": "llama", "qwen-32b": "qwen", "mistral": "mistral"}
+    world.say(decide="request", models=models)
+    soon(world.is_by_request)
+    assert [world.asked_for(m) for m in ("llama-8b", "llama-8b:sql", "qwen-32b")] == ["llama", "llama", "qwen"]
+    assert world.is_unserved("mistral") and world.is_unserved("gpt")
+    late = world.cluster.machines[1].pod("mistral0")
+    Hashing(late)
+    front = service("front", "10.96.0.12", annotations={"pintle.dev/pool": "mistral"})
+    world.api.say(services=[*world.api.state["services"], front], inferencepools=[inference_pool("mistral", app="mistral")],
+                  pods=[running(late.name, late.v4, "n2", app="mistral")])
+    soon(lambda: not world.is_unserved("mistral"))
+    assert world.asked_for("mistral") == "mistral"
+    world.say(decide="request", models={**models, "default": "llama"})
+    soon(lambda: not world.is_unserved("gpt"))
+    assert world.asked_for("gpt") == "llama" and world.asked_for("qwen-32b") == "qwen"
+    # A Service that goes takes its model with it.
+    world.api.say(services=[s for s in world.api.state["services"] if s["metadata"]["name"] != "qwen"])
+    soon(lambda: "llm/qwen" not in world.pools())
+    soon(lambda: world.asked_for("qwen-32b") == "llama")
+    assert world.asked_for("mistral") == "mistral"
+
+
+@case(timeout=180)
+def test_models_of_another_namespace(node):
+    """A policy's author can name no Service of another namespace: such a policy says why, and changes nothing."""
+    other = service("secret", "10.96.0.13")
+    theirs = slice_of("secret", [])
+    for item in (other, theirs):
+        item["metadata"]["namespace"] = "other"
+    world = World(node)
+    theirs["endpoints"] = [pod("qwen0", world.pods["qwen"][0].v4, "n2")]
+    theirs["addressType"] = "IPv4"
+    world.api.say(services=[world.api.state["services"][0], other], endpointslices=[world.slice("llama"), theirs])
+    soon(lambda: set(world.pools()) == {POOL, "other/secret"})
+    world.say(decide="request", models={"llama-8b": "llama", "qwen-32b": "secret"})
+    soon(world.is_by_request)
+    assert world.is_unserved("qwen-32b")
+    for name in ("other/secret", "../other/secret", "secret.other/", "", "/secret"):
+        world.say(decide="request", stickiness=HEADER, models={"llama-8b": "llama", "qwen-32b": name})
+        says = f'models: qwen-32b goes to "{name}"; write the name of a Service or an InferencePool of this namespace'
+        written_soon(lambda says=says: world.condition(kind="Accepted") == ("False", "Invalid", says))
+        assert world.pools()[POOL]["decide"] == "connection" and not world.is_by_request()
+    world.say(decide="request", models={"llama-8b": "llama", "qwen-32b": {"namespace": "other", "name": "secret"}})
+    written_soon(lambda: 'qwen-32b goes to ""' in world.condition(kind="Accepted")[2])
+    # Keys of requests that are not whole: each says what would be right.
+    for keys, says in (({"decide": "requests"}, 'decide is "requests"'), ({"models": {"a": "llama"}}, "models needs requests"),
+                       ({"decide": "request", "models": {}}, "models has 0 names"), ({"splice": True}, 'unknown key "splice"'),
+                       ({"decide": "request", "models": {"a b": "llama"}}, "no name of a model"),
+                       ({"stickiness": {"prefix": True}}, "stickiness.prefix needs the prompt")):
+        world.say(**keys)
+        written_soon(lambda says=says: says in world.condition(kind="Accepted")[2])
+    assert world.pools()[POOL]["decide"] == "connection"
