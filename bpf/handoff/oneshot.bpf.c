@@ -10,8 +10,8 @@
  *                        so, even if it is sent again with more data
  *   far later data       forget the connection, because a body may look like a request
  *
- * In a pool that is decided by request, the hand-off overwrites the request when it hands the
- * connection over, and notes here the connections that it leaves to the kernel.
+ * In a pool with listeners that is decided by request, the hand-off overwrites the request when it
+ * hands the connection over, and notes here the connections that it leaves to the kernel.
  *
  * Most packets leave after one look-up. A connection that is not noted, or that is forgotten too
  * early, is merely kept alive. The program drops no packet, and programs after it see them all.
@@ -53,13 +53,20 @@ static __always_inline struct pintle_pool *oneshot_pool(const struct pintle_tupl
 	return pool && oneshot_wanted(pool, *id) ? pool : NULL;
 }
 
+/* Whether the hand-off overwrites the pool's requests. What is spliced comes here as any other
+ * connection to a server's address, from a pod of whichever node. */
+static __always_inline bool oneshot_is_handed(const struct pintle_pool *pool)
+{
+	return pool->decide == PINTLE_DECIDE_REQUEST && pool_reach(pool) == PINTLE_REACH_LISTENER;
+}
+
 static __always_inline void on_syn(struct segment *s)
 {
 	struct pintle_pool *pool;
 	__u32 id;
 
 	pool = oneshot_pool(&s->tuple, &id);
-	if (pool && pool->decide != PINTLE_DECIDE_REQUEST)
+	if (pool && !oneshot_is_handed(pool))
 		oneshot_note(s);
 	s->sequence++; /* a SYN's own data begin after it */
 }

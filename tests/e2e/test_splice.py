@@ -240,6 +240,19 @@ def test_kept_alive(node):
     wait_for(lambda: not in_flight(cluster))
 
 
+def test_one_request_per_connection(node):
+    """pintled on a server's node has it close the connection after its first answer, as without splice."""
+    cluster, servers, client, _ = spliced(node, 2, hashing=True, requests="one-per-connection")
+    for machine in cluster.machines[1:]:
+        machine.daemon(machine.config(pool_of(cluster, servers, requests="one-per-connection")))
+    kept = post(b"").replace(b"close", b"keep-alive")
+    before = did(cluster)
+    for _ in range(4):
+        # Nothing more comes: the connection is closed.
+        assert exchange(client, [kept])[1] == hashlib.sha256(b"").hexdigest()
+    assert since(before, cluster) == {"asked": 4}
+
+
 @case(each=("shutdown", "reset", "server closes"))
 def test_ends(node, how):
     cluster, _, client, _ = spliced(node, 1, hashing=True)
