@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The harness of end-to-end cases: a node of its own, servers, clients, the daemon, the CLI.
 
-A case is a function test_NAME(node) in tests/e2e/test_*.py. tests/run starts a process for
-each; there it gets a mount namespace (with a bpffs, a temporary directory and a /run/netns
+A case is a function test_NAME(node) in tests/e2e/test_*.py. tests/run has a process forked for
+each (nursery.py); there it gets a mount namespace (with a bpffs, a temporary directory and a /run/netns
 that nobody else sees), network namespaces and a cgroup. All processes of a case live in its
 cgroup, so nothing of it outlives it: ending the cgroup ends them, and with the last process
 the namespaces and mounts are gone.
@@ -400,10 +400,8 @@ def print_locals(trace, function):
 # -- one case ----------------------------------------------------------------------
 
 
-def main():
-    module, name = sys.argv[1:3]
-    # The case's module imports this module by name, and must get this instance of it.
-    sys.modules["harness"] = sys.modules["__main__"]
+def run_case(module, name):
+    """Runs a case in this process; returns the exit status."""
     chosen = {c.name: c for c in cases_of(importlib.import_module(module))}
     if name not in chosen:
         sys.exit(f"no case {name} in {module}; there are: {' '.join(chosen)}")
@@ -434,6 +432,8 @@ def main():
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(line_buffering=True)
-    status = main()
+    # The case's module imports this module by name, and must get this instance of it.
+    sys.modules["harness"] = sys.modules["__main__"]
+    status = run_case(*sys.argv[1:3])
     sys.stdout.flush()
     os._exit(status)  # clients' threads may still be waiting
