@@ -1,14 +1,11 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """A model server for tests: answers each HTTP request with its name, serves a metrics page
 that the test writes, and misbehaves on demand.
 
-    server.py OPTIONS
-
-OPTIONS is a JSON object: name, address [host, port], control (the path of a Unix socket), and
+serve() takes options: name, address [host, port], control (the path of a Unix socket), and
 where wanted listeners (1), reuseport, mptcp, v6only, signals {...}, be {...}. Each line on the
-control socket is a JSON object with "do" and is answered by one line of JSON. It starts in
-well under 100 ms: few imports, one thread.
+control socket is a JSON object with "do" and is answered by one line of JSON. It has one thread
+and is forked by its case.
 
 Paths:  /metrics    the page, with the status that was set
         /health     the status that was set
@@ -26,7 +23,6 @@ import re
 import selectors
 import socket
 import struct
-import sys
 
 IPPROTO_MPTCP = 262
 IPV6_FREEBIND = 78
@@ -338,8 +334,7 @@ class Server:
                     key.data(key.fileobj)
 
 
-def main():
-    options = json.loads(sys.argv[1])
+def serve(options):
     server = Server(options["name"], tuple(options["address"]), options)
     server.signals.update(options.get("signals", {}))
     for key, value in options.get("be", {}).items():
@@ -347,7 +342,3 @@ def main():
     for _ in range(options.get("listeners", 1)):
         server.listen()
     server.run(options["control"])
-
-
-if __name__ == "__main__":
-    main()

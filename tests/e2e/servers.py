@@ -35,8 +35,7 @@ class ModelServer:
             **self.options, **more,
             "name": self.name, "address": self.address, "control": str(control),
         }
-        argv = ["/usr/bin/python3", "-I", "-S", HERE / "server.py", json.dumps(options)]
-        self.process = self.node.popen(argv, netns=self.netns, cgroup=self.cgroup,
+        self.process = self.node.popen(lambda: server.serve(options), netns=self.netns, cgroup=self.cgroup,
                                        log=f"{self.name}.log")
         self.door = socket.socket(socket.AF_UNIX)
         self.door.settimeout(10)
