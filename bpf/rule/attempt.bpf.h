@@ -56,13 +56,16 @@ static __always_inline void attempt_all(struct placing *p, struct terms *t,
 					const struct pintle_ref *asked, struct decide_result *r,
 					bool places)
 {
-	__u32 attempt;
+	__u32 attempt, tier;
+	bool again;
 
 	for (attempt = 0; attempt < ATTEMPTS; attempt++) {
-		if (tier_ask(t, asked, r)) {
+		tier = t->tier;
+		again = tier_ask(t, asked, r);
+		if (t->tier != tier)
 			attempt_keys(p, t);
+		if (again)
 			continue;
-		}
 		if (t->would) {
 			shadow_note(t, asked, r);
 			shadow_weigh(t, asked, r, 0);

@@ -139,6 +139,33 @@ static void test_fail_open_passes_when_all_attempts_are_used(void **state)
 	assert_int_equal(decisions(), 1);
 }
 
+/* The fallback, which has another key, does not take the connection either: the session that was
+ * told no is that of the pool that is asked. */
+static void test_who_is_told_no_is_a_session_of_the_pool_that_is_asked(void **state)
+{
+	struct pintle_affinity_key key = {
+		.pool = POOL,
+		.pool_generation = POOL_GEN,
+		.session = {.kind = PINTLE_KEY_SOURCE, .prefix_bits = 128},
+	};
+	struct pintle_refusal told;
+	struct pintle_pool fallback;
+
+	(void)state;
+	make_endpoints(1);
+	put_busy(0);
+	fallback = other_pool();
+	fallback.key_bits_v4 = 16;
+	w.pool.class_of[0] = (struct pintle_class){.connections = 1,
+						   .places = 1,
+						   .flags = PINTLE_CLASS_BOUNDED,
+						   .admission = PINTLE_ADMISSION_SPILL};
+	put_other(PINTLE_OTHER_FALLBACK, &fallback);
+	assert_refused();
+	address_of("192.0.2.1", key.session.id);
+	get(refusals, key, &told);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +173,7 @@ int main(void)
 		world_test(test_so_it_is_behind_a_canary),
 		world_test(test_a_full_pool_refuses_when_all_attempts_are_used),
 		world_test(test_fail_open_passes_when_all_attempts_are_used),
+		world_test(test_who_is_told_no_is_a_session_of_the_pool_that_is_asked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
