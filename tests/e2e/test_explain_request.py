@@ -79,6 +79,11 @@ def test_refused(node):
     assert result.returncode == 2 and "pools takes no --header" in result.stderr, result
 
 
+def nothing_waits(node):
+    """Pages have told that the prompts of former requests are read."""
+    wait_for(lambda: not any(c["prompts"] for c in node.cli("explain", "pool")["candidates"]))
+
+
 @case(timeout=120)
 def test_of_a_prompt(node):
     """What it says who has of a prompt, and where the request goes, is what becomes of it."""
@@ -89,6 +94,7 @@ def test_of_a_prompt(node):
     beginnings = [text(3000) for _ in range(4)]
     went = {beginning: ask_prompt(node, beginning + text(600)) for beginning in beginnings}
     for beginning, server in went.items():
+        nothing_waits(node)
         body = beginning + text(600)
         path = node.write("body", body.decode())
         told = node.cli("explain", "pool", "--prompt", path)
@@ -102,6 +108,7 @@ def test_of_a_prompt(node):
     chats = {model: [json.dumps({"model": model, "temperature": n, "messages": [{"content": beginnings[0].decode()}]})
                      for n in (1, 20)] for model in ("llama", "qwen")}
     server = ask_prompt(node, chats["llama"][0].encode())
+    nothing_waits(node)
     known = {model: node.cli("explain", "pool", "--prompt", node.write(model, chat[1]))
              for model, chat in chats.items()}
     assert known["llama"]["prompt_known_bytes"] == 2816 and known["qwen"]["prompt_known_bytes"] == 0, known
