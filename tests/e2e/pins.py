@@ -8,9 +8,9 @@ from kernel import BUILD
 class Pins:
     """Needs self.bpffs and self.run()."""
 
-    def detach(self, config=None, check=True):
+    def detach(self, config=None, *more, check=True):
         argument = ["--config", config] if config else ["--bpffs", self.bpffs]
-        return self.run(BUILD / "pintled", "--detach", *argument, check=check)
+        return self.run(BUILD / "pintled", "--detach", *argument, *more, check=check)
 
     def cli(self, *arguments):
         """The parsed output of `pintle ... -o json`."""

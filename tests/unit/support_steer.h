@@ -90,7 +90,7 @@ static inline int setup_steer(void **state)
 static inline int teardown_steer(void **state)
 {
 	(void)state;
-	detach(BPFFS);
+	detach(BPFFS, false);
 	umount2("/mnt", MNT_DETACH);
 	join_cgroup(cgroup_home);
 	return teardown_netns(state);

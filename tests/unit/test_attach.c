@@ -66,7 +66,7 @@ static void assert_refused(int error)
 
 static void assert_detaches(void)
 {
-	assert_int_equal(detach(BPFFS), 0);
+	assert_int_equal(detach(BPFFS, false), 0);
 	assert_nothing_left();
 }
 
@@ -174,7 +174,7 @@ static void test_a_second_one_is_refused(void **state)
 	(void)state;
 	steer_start(&s, ANNOUNCED, true);
 	assert_refused(-EBUSY);
-	assert_int_equal(detach(BPFFS), -EBUSY);
+	assert_int_equal(detach(BPFFS, false), -EBUSY);
 	assert_attached_once();
 	assert_int_equal(routes_there(), 1);
 	steer_end(&s);
@@ -329,7 +329,7 @@ static void test_the_directory_is_put_back(void **state)
 		assert_false(attachment_tend(s.a, s.c));
 		assert_attached_once();
 		assert_true(pins_whole(PINS) && pins_steer(PINS));
-		assert_int_equal(detach(BPFFS), -EBUSY); /* the directory is locked again */
+		assert_int_equal(detach(BPFFS, false), -EBUSY); /* the directory is locked again */
 		steer_end(&s);
 		assert_starts(true);
 		assert_detaches();
@@ -498,7 +498,7 @@ static void test_the_map_of_frontends_is_missing(void **state)
 	attach_and_leave();
 	assert_int_equal(unlink(PINS "/frontends"), 0);
 	told_begin();
-	assert_int_equal(detach(BPFFS), 0);
+	assert_int_equal(detach(BPFFS, false), 0);
 	told = told_end();
 	assert_int_equal(count_text(told, "proto 112"), 1);
 	assert_int_equal(lookups_attached() + sockops_attached(), 0);
@@ -527,7 +527,7 @@ static void test_somebody_elses_pins(void **state)
 	fd = bpf_obj_get(PINS "/node");
 	assert_int_equal(bpf_obj_pin(fd, BPFFS "/other"), 0);
 	close(fd);
-	assert_int_equal(detach(BPFFS), 0);
+	assert_int_equal(detach(BPFFS, false), 0);
 	assert_int_equal(access(BPFFS "/other", F_OK), 0);
 	assert_int_equal(access(PINS, F_OK), -1);
 	assert_int_equal(unlink(BPFFS "/other"), 0);

@@ -212,7 +212,7 @@ static void signal_at_start(int number, bool (*expected)(int status))
 			assert_nothing_half();
 		/* Every other start finds pins of the one before. */
 		if (ms % 16)
-			assert_int_equal(detach(BPFFS), 0);
+			assert_int_equal(detach(BPFFS, false), 0);
 		if (ms % 16)
 			assert_int_equal(lookups_attached() + sockops_attached(), 0);
 		if (ms % 16)

@@ -486,7 +486,7 @@ static void test_the_key_of_hints_stays(void **state)
 	memcpy(before, s.m->node->hint_key, sizeof(before));
 	assert_true(before[0] && before[1]);
 	steer_end(&s);
-	detach(BPFFS);
+	detach(BPFFS, false);
 
 	steer_start(&s, TWO_POOLS, true);
 	assert_memory_not_equal(before, s.m->node->hint_key, sizeof(before));

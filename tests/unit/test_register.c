@@ -253,7 +253,7 @@ static void test_workers_take_the_place_of_workers(void **state)
 		assert_int_equal(health_of(&s)->listening_since_ns, 0);
 		assert_int_equal(health_of(&s)->listeners, 0);
 		steer_end(&s);
-		detach(BPFFS);
+		detach(BPFFS, false);
 	}
 }
 
@@ -329,7 +329,7 @@ static void each_way(void (*test)(struct steer *s, int (*serve)(struct steer *s,
 	steer_start(&s, OWNED(""), true);
 	test(&s, serve_seen);
 	steer_end(&s);
-	detach(BPFFS);
+	detach(BPFFS, false);
 	steer_start(&s, OWNED(""), false);
 	test(&s, serve_found);
 	steer_end(&s);

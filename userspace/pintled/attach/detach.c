@@ -164,6 +164,19 @@ static size_t open_splices(const char *dir)
 	return fd < 0 ? 0 : splice_open(fd);
 }
 
+static void reset_splices(const char *dir)
+{
+	_cleanup_close_ int fd = detach_open_map(dir, MAP_splices, sizeof(struct pintle_tuple),
+						 sizeof(struct pintle_splice));
+	size_t open = fd < 0 ? 0 : splice_open(fd), reset;
+
+	if (!open)
+		return;
+	reset = splice_reset(fd);
+	log_warn("of %zu spliced connection%s, %zu %s reset", open, open == 1 ? "" : "s", reset,
+		 reset == 1 ? "was" : "were");
+}
+
 static void move_splices(const char *dir, const char *to)
 {
 	char from[PIN_PATH_SIZE], into[PIN_PATH_SIZE];
@@ -200,7 +213,7 @@ static void keep_splices(const char *dir)
 	}
 	move_splices(dir, to);
 	log_warn("%zu spliced connection%s open: the program that translates them stays, pinned "
-		 "in %s, until `pintled --detach` is called after their end",
+		 "in %s, until `pintled --detach` is called after their end; `--force` resets them",
 		 open, open == 1 ? " is" : "s are", to);
 }
 
@@ -267,7 +280,7 @@ static bool detach_is_ours(const char *name)
 	       !strcmp(name, PINS_REMOVED) || sscanf(name, "v%4u%c", &version, &end) == 1;
 }
 
-static int undo_all(const char *bpffs, unsigned int *undone)
+static int undo_all(const char *bpffs, bool force, unsigned int *undone)
 {
 	DIR *d = opendir(bpffs);
 	struct dirent *e;
@@ -276,20 +289,24 @@ static int undo_all(const char *bpffs, unsigned int *undone)
 	if (!d)
 		return log_err_r(errno, "failed to read %s", bpffs);
 	while ((e = readdir(d))) {
+		bool kept = is_kept_splices(e->d_name), ours = detach_is_ours(e->d_name);
 		char dir[PIN_PATH_SIZE];
 
-		if (is_kept_splices(e->d_name))
-			drop_splices(pin_path(bpffs, e->d_name, dir));
-		if (!detach_is_ours(e->d_name))
+		pin_path(bpffs, e->d_name, dir);
+		if (force && (kept || ours))
+			reset_splices(dir);
+		if (kept)
+			drop_splices(dir);
+		if (!ours)
 			continue;
-		err = detach_pins(pin_path(bpffs, e->d_name, dir)) ?: err;
+		err = detach_pins(dir) ?: err;
 		++*undone;
 	}
 	closedir(d);
 	return err;
 }
 
-int detach(const char *bpffs)
+int detach(const char *bpffs, bool force)
 {
 	_cleanup_close_ int lock = pins_lock(bpffs);
 	unsigned int undone = 0;
@@ -301,7 +318,7 @@ int detach(const char *bpffs)
 	}
 	if (lock < 0)
 		return lock;
-	err = undo_all(bpffs, &undone);
+	err = undo_all(bpffs, force, &undone);
 	if (err)
 		return err;
 	if (!undone)

@@ -24,7 +24,7 @@ static int run_detach(const struct options *o)
 		}
 		bpffs = c->bpffs;
 	}
-	return detach(bpffs) ? EXIT_FAILURE : EXIT_SUCCESS;
+	return detach(bpffs, o->force) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static int run_detach_nodes(const struct options *o)

@@ -9,7 +9,7 @@
 
 #define SECONDS_DIGITS 5
 
-enum { OPT_DETACH = 0x100, OPT_DETACH_NODES, OPT_BPFFS, OPT_LOG_LEVEL };
+enum { OPT_DETACH = 0x100, OPT_FORCE, OPT_DETACH_NODES, OPT_BPFFS, OPT_LOG_LEVEL };
 
 const struct argp_option daemon_options[] = {
 	{"config", 'c', "FILE", 0,
@@ -17,6 +17,10 @@ const struct argp_option daemon_options[] = {
 	{"detach", OPT_DETACH, NULL, 0,
 	 "Remove everything that pintled ever added, and only that: links, filters, pins, local "
 	 "routes. Needs nothing but the pins, so it works without the configuration",
+	 0},
+	{"force", OPT_FORCE, NULL, 0,
+	 "With --detach: reset spliced connections that are open, which keep the program that "
+	 "translates them otherwise",
 	 0},
 	{"detach-nodes", OPT_DETACH_NODES, "SECONDS", 0,
 	 "In Kubernetes: tell the pintled of each node to do the same, and to stay detached until "
@@ -44,6 +48,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_DETACH:
 		o->detach = true;
 		return 0;
+	case OPT_FORCE:
+		o->force = true;
+		return 0;
 	case OPT_DETACH_NODES:
 		o->detach_nodes = (unsigned int)strtoul(arg, &end, 10);
 		if (*end || !isdigit((unsigned char)*arg) || !o->detach_nodes ||
@@ -65,6 +72,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--detach is for this node, --detach-nodes for all");
 		if (!o->detach && !o->detach_nodes && !o->config)
 			argp_error(state, "--config FILE is needed");
+		if (!o->detach && o->force)
+			argp_error(state, "--force goes with --detach");
 		if (!o->detach && o->bpffs)
 			argp_error(state, "--bpffs goes with --detach; to run, set node.bpffs in "
 					  "the configuration");

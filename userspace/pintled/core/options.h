@@ -14,6 +14,7 @@ struct options {
 	const char *config;
 	const char *bpffs; /* NULL: not given */
 	bool detach;
+	bool force;                /* with `detach` */
 	unsigned int detach_nodes; /* seconds; 0: not given */
 	enum log_level level;
 };

@@ -64,7 +64,7 @@ static void on_retry(uv_timer_t *t)
 
 	if (r->lock >= 0)
 		close(TAKE_FD(r->lock));
-	if (detach(r->config->bpffs) || mark(r)) {
+	if (detach(r->config->bpffs, false) || mark(r)) {
 		uv_timer_start(&r->retry, on_retry, RETRY_MS, 0);
 		return;
 	}
@@ -138,7 +138,7 @@ static int removal_start(struct removal *r)
 	/* It was the cluster that said so, and none is configured any more. */
 	if (!err && !r->cluster) {
 		r->over = true;
-		return detach(r->config->bpffs);
+		return detach(r->config->bpffs, false);
 	}
 	err = err ?: cluster_watch_removal(r->cluster, &r->loop, true, on_changed, r);
 	if (!err && r->config->metrics)

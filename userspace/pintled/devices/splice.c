@@ -6,6 +6,8 @@
 #include "../../base/log.h"
 #include "../../base/util.h"
 #include "../../maps/kernel.h"
+#include "../../net/netns.h"
+#include "../../net/reset.h"
 #include "devices.h"
 
 struct splice {
@@ -53,6 +55,61 @@ size_t splice_open(int splices_fd)
 
 	splices_each(splices_fd, count_open, &n);
 	return n;
+}
+
+/* Connections that are to be reset. */
+struct splice_resets {
+	struct splice_client {
+		struct pintle_tuple tuple;
+		uint64_t space; /* the client's network namespace, by its cookie */
+	} * items;
+	size_t n, room, done;
+};
+
+static bool end_open(int fd, const struct pintle_tuple *key, struct pintle_splice *f, void *arg)
+{
+	struct splice_resets *r = arg;
+
+	if (f->ended_ns)
+		return true;
+	if (ROOM_FOR_ONE(r->items, r->n, r->room, 64))
+		r->items[r->n++] = (struct splice_client){.tuple = *key, .space = f->client};
+	f->ended_ns = monotonic_ns();
+	bpf_map_update_elem(fd, key, f, BPF_EXIST);
+	return true;
+}
+
+static int reset_space(int netns_fd, const char *path, void *arg)
+{
+	struct splice_resets *r = arg;
+	struct addr client, frontend;
+	uint64_t space;
+
+	(void)path;
+	if (netns_cookie_quiet(netns_fd, &space))
+		return 0;
+	for (size_t i = 0; i < r->n; i++) {
+		const struct pintle_tuple *t = &r->items[i].tuple;
+
+		if (r->items[i].space != space)
+			continue;
+		memcpy(client.bytes, t->remote, sizeof(client.bytes));
+		memcpy(frontend.bytes, t->local, sizeof(frontend.bytes));
+		r->done += !reset_connection(netns_fd, &client, t->remote_port, &frontend,
+					     t->local_port);
+	}
+	return 0;
+}
+
+size_t splice_reset(int splices_fd)
+{
+	struct splice_resets r = {0};
+
+	splices_each(splices_fd, end_open, &r);
+	if (r.n)
+		netns_each(reset_space, &r);
+	free(r.items);
+	return r.done;
 }
 
 static bool find_open(int fd, const struct pintle_tuple *key, struct pintle_splice *f, void *arg)
@@ -148,20 +205,14 @@ void splice_configure(struct splice *s, const struct config *c)
 	devices_see(s->devices, c, s->wanted);
 }
 
-/* Clients are few, also where their connections are many. */
 void splice_look(struct splice *s)
 {
 	const struct maps *m = s->ground->maps;
-	uint64_t key, next, value, sum = 0;
+	uint64_t key = PINTLE_SPLICE_ALL, next, sum = 0;
 	uint32_t spaces = 0;
-	int err = bpf_map_get_next_key(m->fd[MAP_splice_shares], NULL, &next);
+	int err;
 
-	while (!err) {
-		key = next;
-		err = bpf_map_get_next_key(m->fd[MAP_splice_shares], &key, &next);
-		if (!bpf_map_lookup_elem(m->fd[MAP_splice_shares], &key, &value))
-			sum += value;
-	}
+	bpf_map_lookup_elem(m->fd[MAP_splice_shares], &key, &sum);
 	err = bpf_map_get_next_key(m->fd[MAP_splice_spaces], NULL, &next);
 	for (; !err; spaces++) {
 		key = next;

@@ -26,6 +26,10 @@ void splice_refresh(struct splice *s);
 void splice_look(struct splice *s);
 /** How many connections in the map `splices` are open. */
 size_t splice_open(int splices_fd);
+/** Resets the connections in the map `splices` that are open, at both sides, and marks them as
+ * ended; the program must still be attached. Returns how many clients' sockets were reset: those of
+ * a namespace that cannot be found are not. */
+size_t splice_reset(int splices_fd);
 /** Leaves the program attached. NULL is fine. */
 void splice_free(struct splice *s);
 
