@@ -18,7 +18,6 @@
 #define PINTLE_HAND_HOLD_BPF_H
 
 #include "hand_segment.bpf.h"
-#include "held_entry.bpf.h"
 #include "served.bpf.h"
 
 #define SWEEP_NS     1000000000ULL /* 1 s */
@@ -31,18 +30,6 @@
 	-3 /* call hold_take(): not called from here, since frames of the stack are few            \
 	    */
 
-struct hold_work {
-	struct hold_reader reader;
-	__u8 chunk[REQUEST_CHUNK] __attribute__((aligned(8)));
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct hold_work);
-} MAP(hold_work);
-
 /* A new entry: all zeros, and busy. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -52,13 +39,6 @@ struct {
 } MAP(hold_fresh);
 
 _Static_assert(sizeof(((struct pintle_held *)0)->scan) >= sizeof(struct request_scan), "room");
-
-static __always_inline struct hold_work *hold_work_find(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&hold_work, &zero);
-}
 
 static __always_inline void hold_count(__u32 pool, __u32 hold)
 {
@@ -121,7 +101,7 @@ __noinline int hold_is_sound(struct __sk_buff *skb, struct hand *h)
 {
 	struct hold_summing s = {.skb = skb};
 	struct segment_header *x = header_find();
-	struct hold_work *w = hold_work_find();
+	struct hand_scratch *w = scratch_find();
 
 	if (!h || !x || !w || h->s.data + h->s.size > skb->len || checksum_read(h) < 0 ||
 	    hold_is_taken(skb, h) <= 0)
@@ -387,14 +367,13 @@ static __always_inline int hold_end(struct __sk_buff *skb, struct hand *h, struc
 static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 					  struct pintle_held *e)
 {
-	struct hold_work *w = hold_work_find();
 	struct hand_scratch *x = scratch_find();
 	struct hold_loading l = {.skb = skb};
 	struct pintle_pool *pool = pool_find(h->pool.id, h->pool.generation);
 	__u32 how, size, had;
 	int over;
 
-	if (!w || !x || !pool)
+	if (!x || !pool)
 		return TC_ACT_SHOT;
 	l.scan = (struct request_scan *)e->scan;
 	if (h->read && !l.scan->size) {
@@ -418,16 +397,16 @@ static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 		size = e->decided;
 	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_load_chunk, &l, 0);
 	hold_note_mark(skb, h, e);
-	over = hold_read(l.scan, &w->reader, size, hand_names(&pool->asked));
+	over = hold_read(l.scan, &x->reader, size, hand_names(&pool->asked));
 	if (over && request_awaits_body(l.scan, size, !pool->no_models))
 		over = 0;
 	how = hold_ends(&h->part, over, bpf_ktime_get_ns() - e->since_ns);
 	if (how != PINTLE_HOLD_COUNT || e->decided) {
 		h->read = e->names == hold_names(pool) && hold_recall(l.scan) > 0;
-		hold_leave(l.scan, &w->reader);
+		hold_leave(l.scan, &x->reader);
 		return hold_end(skb, h, e, size, how);
 	}
-	hold_keep(l.scan, &w->reader);
+	hold_keep(l.scan, &x->reader);
 	return answer_ack(skb, h, e->first + size);
 }
 

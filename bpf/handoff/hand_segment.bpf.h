@@ -6,6 +6,7 @@
 #ifndef PINTLE_HAND_SEGMENT_BPF_H
 #define PINTLE_HAND_SEGMENT_BPF_H
 
+#include "held_entry.bpf.h"
 #include "request_session.bpf.h"
 #include "handshake.bpf.h"
 
@@ -13,6 +14,8 @@ struct hand_scratch {
 	__u64 began; /* when the request that is read was begun */
 	struct request_scan scan;
 	struct hand_named named;
+	struct hold_reader reader;
+	__u8 chunk[REQUEST_CHUNK] __attribute__((aligned(8)));
 };
 
 /* Not pinned. */

@@ -356,6 +356,7 @@ __noinline int splice_make(struct hand *h, struct pintle_connect *c)
 		splice_share_give(c->client);
 		return -1;
 	}
+	splice_sum_add(1);
 	splice_sweep_soon();
 	return 0;
 }
@@ -516,6 +517,67 @@ __noinline int splice_ask(struct __sk_buff *skb, const struct hand *h)
 	return a && h ? request_ask(skb, h, a) : PINTLE_HAND_NOT_HTTP;
 }
 
+/* ---- one request per connection -------------------------------------------------------------- */
+
+struct splice_closing {
+	struct request_scan *scan;
+	const struct oneshot_edit *edit;
+};
+
+static long splice_close_byte(__u32 i, void *arg)
+{
+	const struct splice_closing *c = arg;
+	__u32 at = c->edit->offset + i;
+
+	hide(at);
+	if (i >= c->edit->length || at >= HOLD_MAX)
+		return 1;
+	c->scan->bytes[at] = oneshot_byte(c->edit, i);
+	return 0;
+}
+
+/* Makes the server close behind the request, by a change of what is held of it. Returns whether it
+ * was changed. */
+static __always_inline bool splice_close_held(const struct hand *h, const struct oneshot_edit *edit)
+{
+	struct splice_closing c = {.edit = edit};
+	struct pintle_held_key k;
+	struct pintle_held *e = held_find(&h->s.tuple, &k);
+	bool is;
+
+	if (!e || !held_lock(e))
+		return false;
+	is = held_is(e, &h->s.tuple) && e->acknowledged == h->acknowledged &&
+	     e->first == h->s.sequence && edit->offset + edit->length <= e->decided;
+	c.scan = (struct request_scan *)e->scan;
+	if (is)
+		bpf_loop(ONESHOT_LINE_MAX, splice_close_byte, &c, 0);
+	held_unlock(e);
+	return is;
+}
+
+/* A function of its own, because of its stack. */
+__noinline int splice_close(struct __sk_buff *skb, const struct hand *h)
+{
+	struct splice_work *w = splice_work_find();
+	struct hand_scratch *x = scratch_find();
+	struct pintle_pool *pool;
+
+	if (!w || !x || !h || close_wanted(skb, h) <= 0)
+		return 0;
+	pool = pool_find(h->pool.id, h->pool.generation);
+	if (!pool)
+		return 0;
+	oneshot_decide(&x->scan, &pool->rewrite, &w->edit);
+	if (w->edit.kind != ONESHOT_NOTHING && !splice_close_held(h, &w->edit))
+		w->edit.result = PINTLE_ONESHOT_LEFT_FAILED;
+	oneshot_count(h->pool.id, w->edit.result);
+	return 0;
+}
+
+/* ---- deciding ----------------------------------------------------------------------------------
+ */
+
 /* The request is there, and is read: says of what pool an endpoint is to be decided on. */
 static __always_inline int splice_asked(struct __sk_buff *skb, struct hand *h)
 {
@@ -533,6 +595,7 @@ static __always_inline int splice_asked(struct __sk_buff *skb, struct hand *h)
 		w->asked.generation = 0;
 	else
 		prompt_take(skb, h);
+	splice_close(skb, h);
 	return SPLICE_DECIDE;
 }
 
@@ -584,6 +647,7 @@ static __always_inline int splice_syn(struct __sk_buff *skb, struct hand *h)
 	struct pintle_connect *c = splice_record(skb, &h->s.tuple);
 	struct pintle_splice *f;
 	struct pintle_tuple k;
+	__u64 space;
 	int result;
 
 	if (!c || !hand_begin(skb, h) || checksum_read(h) < 0)
@@ -594,8 +658,14 @@ static __always_inline int splice_syn(struct __sk_buff *skb, struct hand *h)
 	if (f)
 		splice_forget(&k, f);
 	result = splice_is_behind(skb, h) > 0 ? answer_syn(skb, h) : TC_ACT_UNSPEC;
-	if (result == TC_ACT_UNSPEC)
-		hand_count(h, PINTLE_HAND_BY_CONNECTION);
+	if (result != TC_ACT_UNSPEC)
+		return result;
+	/* This one goes where the frontend leads. The pod's next one is the connect hook's, until
+	 * its device is known again: it may be another by now. */
+	__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SPLICED);
+	space = c->client;
+	bpf_map_delete_elem(&splice_spaces, &space);
+	hand_count(h, PINTLE_HAND_BY_CONNECTION);
 	return result;
 }
 

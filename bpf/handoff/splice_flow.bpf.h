@@ -70,11 +70,27 @@ static __always_inline bool splice_share_take(__u64 client)
 	return true;
 }
 
-/* Whether the client may have one more. */
-static __always_inline bool splice_share_left(__u64 client)
+/* Adds to the number of all flows, which is never deleted. */
+static __always_inline void splice_sum_add(__s64 add)
 {
-	__u64 *n = bpf_map_lookup_elem(&splice_shares, &client);
+	__u64 all = PINTLE_SPLICE_ALL, zero = 0, *n = bpf_map_lookup_elem(&splice_shares, &all);
 
+	if (!n) {
+		bpf_map_update_elem(&splice_shares, &all, &zero, BPF_NOEXIST);
+		n = bpf_map_lookup_elem(&splice_shares, &all);
+	}
+	if (n)
+		__sync_fetch_and_add(n, add);
+}
+
+/* Whether the client may have one more, and there is room for it. */
+static __always_inline bool splice_room(__u64 client)
+{
+	__u64 all = PINTLE_SPLICE_ALL, *n = bpf_map_lookup_elem(&splice_shares, &all);
+
+	if (n && *n >= PINTLE_SPLICE_ROOM)
+		return false;
+	n = bpf_map_lookup_elem(&splice_shares, &client);
 	return !n || *n < PINTLE_SPLICE_SHARE;
 }
 
@@ -84,8 +100,10 @@ static __always_inline void splice_forget(struct pintle_tuple *t, struct pintle_
 	__u64 client = f->client;
 
 	splice_back_forget(t, f);
-	if (!bpf_map_delete_elem(&splices, t))
-		splice_share_give(client);
+	if (bpf_map_delete_elem(&splices, t))
+		return;
+	splice_share_give(client);
+	splice_sum_add(-1);
 }
 
 /* The client's socket has ended. `t`: the client's address as `local`, as sockops has it. */

@@ -534,7 +534,7 @@ __noinline int connect_waits(const struct terms *t, const struct pintle_tuple *t
 		return 0;
 	space = caller->netns; /* Linux 6.1 takes keys only from the stack */
 	s = bpf_map_lookup_elem(&splice_spaces, &space);
-	return s && splice_share_left(space);
+	return s && splice_room(space);
 }
 
 /* Enters into the socket's record what the program at the device needs. Not inlined, because of its

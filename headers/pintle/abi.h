@@ -1803,6 +1803,8 @@ struct pintle_held {
 
 #define PINTLE_MAX_SPLICES  65536
 #define PINTLE_SPLICE_SHARE (PINTLE_MAX_SPLICES / 8) /* of one client */
+/* So many at most before a handshake is begun: the rest is for those whose handshake was. */
+#define PINTLE_SPLICE_ROOM (PINTLE_MAX_SPLICES - PINTLE_MAX_SPLICES / 16)
 
 /* The server sees the client's address and a port of these, which no client draws by itself: so
  * the connection meets neither one that the client has made to that server, nor what is left of a
@@ -1855,7 +1857,10 @@ struct pintle_splice_back {
 	__u32 zero;
 };
 
-/* ---- splice_shares: hash, client -> its flows. Writer: kernel. ---- */
+/* ---- splice_shares: hash, client, or PINTLE_SPLICE_ALL -> its flows. Writer: kernel. ---- */
+
+#define PINTLE_SPLICE_ALL 0 /* no client's */
+
 /* ---- splice_spaces: LRU hash, cookie of a pod's network namespace -> its device. Writer: kernel;
  * the daemon deletes those of devices without the programs. ---- */
 
