@@ -246,19 +246,6 @@ def test_kept_alive(node):
     wait_for(lambda: not in_flight(cluster))
 
 
-def test_one_request_per_connection(node):
-    """pintled on a server's node has it close the connection after its first answer, as without splice."""
-    cluster, servers, client, _ = spliced(node, 2, hashing=True, requests="one-per-connection")
-    for machine in cluster.machines[1:]:
-        machine.daemon(machine.config(pool_of(cluster, servers, requests="one-per-connection")))
-    kept = post(b"").replace(b"close", b"keep-alive")
-    before = did(cluster)
-    for _ in range(4):
-        # Nothing more comes: the connection is closed.
-        assert exchange(client, [kept])[1] == hashlib.sha256(b"").hexdigest()
-    assert since(before, cluster) == {"asked": 4}
-
-
 @case(each=("shutdown", "reset", "server closes"))
 def test_ends(node, how):
     cluster, _, client, _ = spliced(node, 1, hashing=True)
@@ -362,6 +349,19 @@ def test_one_request_per_connection(node):
             assert c.sock.recv(1) == b""
     assert since(before, cluster) == {"asked": 6}
     assert oneshots(cluster)["rewritten_connection"] == 6
+
+
+def test_one_request_per_connection_at_the_servers_node(node):
+    """Connections that are not spliced, such as a pod's first, are changed where the server is."""
+    cluster, servers, _, _ = spliced(node, 2, hashing=True, requests="one-per-connection")
+    for machine in cluster.machines[1:]:
+        machine.daemon(machine.config(pool_of(cluster, servers, requests="one-per-connection")))
+    kept = post(b"").replace(b"close", b"keep-alive")
+    before = did(cluster)
+    for i in range(3):
+        # Nothing more comes: the connection is closed.
+        assert exchange(cluster.pod(f"new{i}"), [kept])[1] == hashlib.sha256(b"").hexdigest()
+    assert since(before, cluster) == {}
 
 
 def test_ipv4_of_an_ipv6_socket(node):
