@@ -176,3 +176,76 @@ def test_models_of_another_namespace(node):
         world.say(**keys)
         written_soon(lambda says=says: says in world.condition(kind="Accepted")[2])
     assert world.pools()[POOL]["decide"] == "connection"
+
+
+DECIDED = "the first request of each connection of a pod says where it goes"
+LOST = ("models: mistral goes to mistral, and no such Service carries the label pintle.dev/mode, nor is there such an "
+        "InferencePool with one in front")
+BY_CONNECTION = "connections are decided as they come, by their addresses: "
+
+
+@case(timeout=400)
+def test_what_is_told(node):
+    """Events of the Service and the policy's condition say whether requests decide, and which model's Service is not
+    there; `pintle status` says why connections are decided as they come, in the same words."""
+    twin = service("twin", "10.96.0.12", selector={"app": "llama"}, created="2026-02-01T00:00:00Z")
+    idle = service("idle", "10.96.0.13")
+    world = World(node)
+
+    def told():
+        return {e[1:] for e in world.api.events() if e[0] == "Service/llama"}
+
+    def lacks(reason, why):
+        return ("Warning", reason, why) in told() and world.condition() == ("False", reason, f"Service llama: {why}")
+
+    world.say(decide="request", models={"llama-8b": "llama"})
+    written_soon(lambda: ("Normal", "DecidedByRequest", DECIDED) in told())
+    assert world.condition() == ("True", "Programmed", "1 target is steered by it")
+    assert not [e for e in world.api.events() if e[0] == "Service/qwen" and "Decided" in e[2]]
+    # A Service that is not there; one that shares an older one's pool; one without a pod.
+    world.say(decide="request", models={"llama-8b": "llama", "mistral": "mistral"})
+    written_soon(lambda: lacks("ModelNotFound", LOST))
+    first = {**world.api.state["services"][0]}
+    first["spec"] = {**first["spec"], "selector": {"app": "llama"}}
+    world.api.say(services=[first, *world.api.state["services"][1:], twin, idle],
+                  endpointslices=[*world.api.state["endpointslices"], slice_of("twin", [
+                      pod(p.name, p.v4, "n2") for p in world.pods["llama"]])])
+    world.say(decide="request", models={"llama-8b": "llama", "twin": "twin"})
+    written_soon(lambda: lacks("ModelNotFound", "models: twin goes to Service twin, whose pods are those of Service llama, "
+                                                "which is older; name that one"))
+    world.say(decide="request", models={"llama-8b": "llama", "idle": "idle"})
+    written_soon(lambda: lacks("ModelNotFound", "models: idle goes to Service idle, which is left to kube-proxy: port 8000 has "
+                                                "no ready endpoint"))
+    assert world.asked_for("llama-8b") == "llama"
+    # `pintle set` on this node, and the label.
+    world.say(decide="request", stickiness=HEADER)
+    written_soon(lambda: world.condition()[0] == "True")
+    world.machine.pintle("set", POOL, "decide=connection")
+    written_soon(lambda: lacks("DecidedByConnection", BY_CONNECTION + "`pintle set` has decide: connection on this node"))
+    world.machine.pintle("reset", POOL, "decide")
+    written_soon(lambda: world.condition()[0] == "True")
+    world.machine.pintle("set", POOL, "mode=shadow")
+    written_soon(lambda: lacks("DecidedByConnection", BY_CONNECTION + "in mode shadow no request is read"))
+    assert "decide    request, spliced, but by connection here: in mode shadow no request is read" in \
+        world.machine.pintle("status").stdout
+
+
+@case(timeout=300)
+def test_pods_that_are_not_seen(node):
+    """Where connections come, and none of a pod whose device the program is at, the Event, the condition and status say so,
+    until a pod is seen."""
+    world = World(node)
+    world.say(decide="request", stickiness=HEADER)
+    written_soon(lambda: world.condition() and world.condition()[0] == "True")
+    # A gateway in the node's own network.
+    out = world.machine.run("sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec curl -sS -m5 http://10.96.0.10:8000/',
+                            world.machine.own)
+    assert out.stdout.startswith("llama"), out
+    why = "no pod was seen yet whose segments pass in both directions: a program of others may take them first (tcx, tc), or " \
+          "answers take another way, as with eBPF host routing"
+    written_soon(lambda: world.condition() == ("False", "DecidedByConnection", f"Service llama: {BY_CONNECTION}{why}"))
+    written_soon(lambda: ("Service/llama", "Warning", "DecidedByConnection", BY_CONNECTION + why) in world.api.events())
+    assert f"but by connection here: {why}" in world.machine.pintle("status").stdout
+    assert world.is_by_request()
+    written_soon(lambda: world.condition()[0] == "True")
+    assert "  decide    request, spliced\n" in world.machine.pintle("status").stdout

@@ -4,6 +4,7 @@ Events, and one daemon that writes them."""
 import json
 import types
 
+from control_plane import Refused
 from harness import case
 from kernel import wait_for
 from test_clients import Client
@@ -149,6 +150,27 @@ def test_unknown_keys(node):
     world.api.policy("mark", ("Service", "vllm"), stickiness={"key": "mark"})
     wait_conditions(world, "mark", Accepted="Accepted", Programmed="Programmed")
     assert world.members() == {"s0", "s1"}
+
+
+@case(timeout=180)
+def test_decide_by_request(node):
+    """The API server takes the keys of requests, and refuses a model of another namespace before pintled does."""
+    world = steered(node, POLICIES)
+    keys = {"decide": "request", "requests": "one-per-connection", "stickiness": {"prefix": True}}
+    world.api.policy("p", ("Service", "vllm"), models={"llama:sql": "vllm"}, **keys)
+    wait_conditions(world, "p", Accepted="Accepted", Programmed="Programmed")
+    assert world.pools()[POOL]["decide"] == "request"
+    world.api.change_policy("p", models={"llama:sql": "vllm", "qwen": "qwen"})
+    found = wait_conditions(world, "p", Accepted="Accepted", Programmed="ModelNotFound")
+    assert "models: qwen goes to qwen" in found["Programmed"][2], found
+    for wrong in ({"decide": "requests"}, {"models": {"llama": "other/vllm"}}, {"stickiness": {"prefix": "yes"}}):
+        try:
+            world.api.policy("wrong", ("Service", "vllm"), **wrong)
+            raise RuntimeError(f"{wrong} was taken")
+        except Refused:
+            pass
+    world.api.delete(f"{world.api.kind(POLICIES)}/p")
+    wait_for(lambda: world.pools()[POOL]["decide"] == "connection")
 
 
 @case(timeout=180)

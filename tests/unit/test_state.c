@@ -1005,9 +1005,45 @@ static void test_of_the_connect_hook(void **state)
 	state_free(s);
 }
 
+/* ---- by connection, though requests are to decide ---------------------------------------- */
+
+static const struct {
+	bool hands_over;
+	uint32_t mode;
+	bool used;
+	uint32_t devices, spaces;
+	const char *why; /* NULL: requests decide */
+} by_connection[] = {
+	{true, PINTLE_MODE_ENFORCE, true, 2, 1, NULL},
+	{true, PINTLE_MODE_ENFORCE, false, 0, 0, NULL},
+	{true, PINTLE_MODE_OFF, true, 0, 0, NULL},
+	{false, PINTLE_MODE_ENFORCE, true, 2, 1, "use Linux 6.9 or newer"},
+	{false, PINTLE_MODE_SHADOW, false, 0, 0, "use Linux 6.9 or newer"},
+	{true, PINTLE_MODE_SHADOW, true, 2, 1, "in mode shadow"},
+	{true, PINTLE_MODE_BASELINE, false, 2, 1, "in mode baseline"},
+	{true, PINTLE_MODE_ENFORCE, true, 0, 0, "attached to no pod's device"},
+	{true, PINTLE_MODE_ENFORCE, true, 2, 0, "no pod was seen yet"},
+};
+
+static void test_by_connection(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(by_connection); i++) {
+		const struct pintle_node n = {.splice_devices = by_connection[i].devices,
+					      .splice_spaces = by_connection[i].spaces};
+		const char *why =
+			state_by_connection(by_connection[i].hands_over, by_connection[i].mode,
+					    by_connection[i].used, &n);
+
+		if (!why != !by_connection[i].why || (why && !strstr(why, by_connection[i].why)))
+			fail_msg("row %zu: %s", i, why ?: "none");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_by_connection),
 		pins_test(test_open_nothing),
 		pins_test(test_open_other_version),
 		pins_test(test_open_other_layout),

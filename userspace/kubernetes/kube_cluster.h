@@ -52,12 +52,21 @@ void kube_cluster_restore(struct kube_cluster *c, struct config_founds *p);
  * why, once. Returns 0 with *out, or -ENOMEM. */
 int kube_cluster_pools(struct kube_cluster *c, struct config_founds *out);
 
-/* Whether a page of one of the pool's servers was read, or none is needed. */
-typedef bool (*kube_is_read_fn)(void *arg, const char *pool);
+/* What the node says of a pool that runs. */
+struct kube_judge {
+	void *arg;
+	/* Whether a page of one of the pool's servers was read, or none is needed. */
+	bool (*is_read)(void *arg, const char *pool);
+	/* Of a pool that is to be decided by request: why it is decided by connection; NULL: it is
+	 * not. `kept` is the pool's, for this call alone: 0 at first. */
+	const char *(*by_connection)(void *arg, const char *pool, uint64_t *kept);
+	/* One of the pool's models whose pool is not there; NULL: all are. */
+	const struct config_model *(*lost_model)(void *arg, const char *pool);
+};
 /** Takes what the configuration made of those pools, of which `applied` says whether it runs: for
  * conditions and Events. */
 void kube_cluster_judged(struct kube_cluster *c, const struct config_founds *pools, bool applied,
-			 kube_is_read_fn is_read, void *arg);
+			 const struct kube_judge *judge);
 /** Returns whether nothing changed since kube_cluster_judged(), so that what it said holds for
  * these pools. */
 bool kube_cluster_is_judged(const struct kube_cluster *c);

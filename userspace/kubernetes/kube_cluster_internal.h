@@ -5,6 +5,7 @@
  *   kube_cluster.c         what is watched
  *   kube_cluster_pools.c   the pools that it makes, and why others are not made
  *   kube_cluster_prefix.c  the prefixes that policies name
+ *   kube_cluster_request.c what became of decide: request
  *   kube_cluster_say.c     what the cluster is told of it: conditions and Events
  */
 #ifndef PINTLE_KUBE_CLUSTER_INTERNAL_H
@@ -71,6 +72,12 @@ struct owner {
 	char direct[KUBE_WHY_SIZE]; /* why connections to its pods are not intercepted, as told */
 	time_t direct_since;
 	char prefix[KUBE_WHY_SIZE]; /* why the policy's prefixes are left out; "": they are not */
+	struct {
+		const char *reason; /* of an Event; NULL: no policy asks for decide: request */
+		char why[KUBE_WHY_SIZE];
+		time_t since;
+		uint64_t kept; /* of kube_judge.by_connection */
+	} request;
 };
 
 struct kube_cluster {
@@ -147,6 +154,15 @@ const char *owner_left(const struct owner *o);
  * member of a pool is. */
 bool kube_prefixes_good(const struct kube_cluster *c, const struct owner *o,
 			const struct kube_item *policy, char why[KUBE_WHY_SIZE]);
+
+/* ---- kube_cluster_request.c -------------------------------------------------------------- */
+
+#define KUBE_BY_REQUEST "DecidedByRequest"
+/* Sets what is to be said of the owner's decide: request, once it is known which pools hold. */
+void kube_judge_request(struct owner *o, const struct config_founds *pools,
+			const struct kube_judge *judge);
+/* Whether it has not become what the policy asks for, or not in all. */
+bool kube_request_lacks(const struct owner *o);
 
 /* ---- kube_cluster_say.c ------------------------------------------------------------------ */
 

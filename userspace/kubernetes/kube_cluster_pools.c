@@ -578,7 +578,7 @@ static void judge_joined(const struct kube_cluster *c, struct owner *o)
 /* Sets `refused` and `holding`. Returns the name of a pool that holds, and of whose servers no page
  * was read; NULL: of none. */
 static const char *judge_own(struct owner *o, const struct config_founds *pools, bool applied,
-			     kube_is_read_fn is_read, void *arg)
+			     const struct kube_judge *judge)
 {
 	const char *unread = NULL;
 
@@ -589,9 +589,8 @@ static const char *judge_own(struct owner *o, const struct config_founds *pools,
 
 		if (p->holds && applied) {
 			o->holding++;
-			unread = unread
-					 ?: p->endpoint_count && !is_read(arg, p->name) ? p->name
-											: NULL;
+			if (!unread && p->endpoint_count && !judge->is_read(judge->arg, p->name))
+				unread = p->name;
 		} else if (!o->refused[0]) {
 			snprintf(o->refused, sizeof(o->refused), "%s",
 				 p->holds ? "it could not be applied; pintled's log says why"
@@ -624,17 +623,18 @@ static void judge_steered(struct owner *o)
 }
 
 void kube_cluster_judged(struct kube_cluster *c, const struct config_founds *pools, bool applied,
-			 kube_is_read_fn is_read, void *arg)
+			 const struct kube_judge *judge)
 {
 	struct owner *o;
 
 	LIST_FOREACH(o, &c->owners, all)
-	judge_unread(o, judge_own(o, pools, applied, is_read, arg));
+	judge_unread(o, judge_own(o, pools, applied, judge));
 	LIST_FOREACH(o, &c->owners, all)
 	{
 		if (o->head[0] && !o->count)
 			judge_joined(c, o);
 		judge_steered(o);
+		kube_judge_request(o, pools, judge);
 	}
 	c->judged = true;
 	kube_cluster_say(c);

@@ -68,6 +68,8 @@ static void judge_target(const struct kube_cluster *c, const struct kube_item *i
 		set(out, "NotSteered", "%s %s: %.300s", one, t->name, o->unread);
 	else if (o->prefix[0])
 		set(out, "PrefixRefused", "%s", o->prefix);
+	else if (kube_request_lacks(o) && !kube_is_young(o->request.since))
+		set(out, o->request.reason, "%s %s: %.400s", one, t->name, o->request.why);
 	else if (!o->holding)
 		set(out, "NotSteered", "%s %s makes no pool of its own", one, t->name);
 	else
@@ -272,6 +274,13 @@ static void say_owner(struct kube_cluster *c, const struct owner *o)
 		said.why = o->direct;
 		said.since = o->direct_since;
 		said.normal = said.once = false;
+		say_lasting(c, &said);
+	}
+	if (o->request.reason && o->steered) {
+		said.reason = o->request.reason;
+		said.why = o->request.why;
+		said.since = o->request.since;
+		said.normal = said.once = !kube_request_lacks(o);
 		say_lasting(c, &said);
 	}
 	say_outside(c, o, &said);

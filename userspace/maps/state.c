@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 
 #include "rule/eligible.bpf.h"
+#include "kernel.h"
 #include "keys.h"
 
 /* A frontend that is deleted during the walk sends the walk back to its start. After so many steps
@@ -95,6 +96,32 @@ uint32_t state_mode_now(const struct maps *m, const struct pintle_ref *pool, uin
 
 	overrides_read(m, &s, &p);
 	return p.mode;
+}
+
+const char *state_by_connection(bool hands_over, uint32_t mode, bool used,
+				const struct pintle_node *n)
+{
+	if (!hands_over)
+		return KERNEL_NO_HAND;
+	if (mode == PINTLE_MODE_SHADOW)
+		return "in mode shadow no request is read";
+	if (mode == PINTLE_MODE_BASELINE)
+		return "in mode baseline no request is read";
+	if (!used || mode == PINTLE_MODE_OFF)
+		return NULL;
+	return !n->splice_devices  ? STATE_SPLICE_NOWHERE
+	       : !n->splice_spaces ? STATE_SPLICE_UNSEEN
+				   : NULL;
+}
+
+static const char *pool_by_connection(const struct pintle_pool *from, const struct state_pool *p,
+				      const struct state *s)
+{
+	bool rests = from->decide == PINTLE_DECIDE_RESTS;
+
+	if (p->reach != PINTLE_REACH_ADDRESS || from->decide == PINTLE_DECIDE_CONNECTION)
+		return NULL;
+	return state_by_connection(!rests, p->mode, true, &s->node);
 }
 
 /* Adds the `count` values from index `at` on, each summed over all CPUs, to `sums`; and all of them
@@ -277,6 +304,7 @@ static int pools_read(const struct maps *m, struct state *s)
 		classes_take(p, pool);
 		state_read_name(m, id, p->generation, "pool", id, p->name);
 		overrides_read(m, s, p);
+		p->by_connection = pool_by_connection(pool, p, s);
 		err = counts_read(m, p);
 		if (!err)
 			err = state_read_majority(m, p);

@@ -169,6 +169,7 @@ struct state_pool {
 	uint32_t decided_by;                     /* enum pintle_hook */
 	uint32_t reach;                          /* enum pintle_reach */
 	bool spliced;                 /* its servers are anywhere, and decided by request */
+	const char *by_connection;    /* why it is not, though it is to be; NULL: it is */
 	bool in_pods;                 /* its servers listen in pods of this node */
 	bool intercepts;              /* connections to members' own addresses, too */
 	struct pintle_spared *spared; /* clients whose connections it does not intercept */
@@ -332,6 +333,18 @@ int state_decisions(const struct maps *m, uint32_t pool, uint64_t *sums, uint64_
 /** Adds up what has come to the outcomes that have the trait; `by` are numbers by outcome
  * (PINTLE_OUTCOME_COUNT of them). */
 uint64_t outcomes_with(const uint64_t *by, enum pintle_outcome_trait trait);
+
+/* Why a pool's connections are decided as they come, in doctor's words, too. */
+#define STATE_SPLICE_NOWHERE "the program that splices is attached to no pod's device of this node"
+#define STATE_SPLICE_UNSEEN                                                                        \
+	"no pod was seen yet whose segments pass in both directions: a program of others may "     \
+	"take them first (tcx, tc), or answers take another way, as with eBPF host routing"
+
+/** Returns why connections to a pool with `address`, which is to be decided by request, are decided
+ * as they come on this node; NULL: they are not. `hands_over`: the kernel can. `used`: connections
+ * came, which would have shown where pods are. */
+const char *state_by_connection(bool hands_over, uint32_t mode, bool used,
+				const struct pintle_node *n);
 
 /** Returns the mode that holds, of a pool with this one by its configuration, while a daemon
  * runs. */

@@ -263,9 +263,7 @@ static void say_splice(struct doctor *d)
 		"are decided by their addresses");
 	if (n->splice_devices && !n->splice_spaces)
 		doctor_say(d, VERDICT_WARN, "a pod's first connection is decided by its addresses",
-			   "splice: no pod was seen yet whose segments pass in both directions: a "
-			   "program of others may take them first (tcx, tc), or answers take "
-			   "another way, as with eBPF host routing");
+			   "splice: " STATE_SPLICE_UNSEEN);
 }
 
 static void say_handoff(struct doctor *d)
@@ -297,7 +295,7 @@ void doctor_hand(struct doctor *d)
 	for (size_t i = 0; d->s && i < d->s->pool_count; i++) {
 		const struct state_pool *p = &d->s->pools[i];
 
-		wanted |= p->decide == PINTLE_DECIDE_REQUEST;
+		wanted |= p->decide == PINTLE_DECIDE_REQUEST || p->by_connection;
 		handed |= p->decide == PINTLE_DECIDE_REQUEST && !p->spliced;
 	}
 	if (access(KERNEL_BTF, R_OK))

@@ -265,7 +265,10 @@ static void print_pools(const struct status *t)
 		       p->trial_runs   ? ", by an A/B test (`pintle ab`)"
 		       : p->overridden ? ", set"
 				       : "");
-		if (p->decide != PINTLE_DECIDE_CONNECTION)
+		if (p->by_connection)
+			printf("  decide    request, spliced, but by connection here: %s\n",
+			       p->by_connection);
+		else if (p->decide != PINTLE_DECIDE_CONNECTION)
 			printf("  decide    %s%s\n", decide_name(p->decide),
 			       p->spliced ? ", spliced" : "");
 		if (p->requests != PINTLE_REQUESTS_AS_THEY_COME)

@@ -5,6 +5,8 @@
 #include <assert.h>
 #include "../../base/log.h"
 #include "../../base/util.h"
+#include "../../maps/kernel.h"
+#include "../../maps/state.h"
 #include "../attach/attach.h"
 #include "../attach/restore.h"
 #include "../publish/client_pods.h"
@@ -45,10 +47,67 @@ static bool found_is_read(void *arg, const char *pool)
 	return false;
 }
 
+/* Returns the pool's place in the configuration; pool_count: it is not there. */
+static size_t found_place(const struct daemon *d, const char *pool)
+{
+	size_t i = 0;
+
+	while (i < d->config->pool_count && strcmp(d->config->pools[i].name, pool) != 0)
+		i++;
+	return i;
+}
+
+static uint64_t found_opened(const struct daemon *d, size_t pool)
+{
+	const struct published_pool *p = &d->publication->pools[pool];
+	uint64_t sum = 0;
+
+	for (size_t k = 0; k < d->config->pools[pool].endpoint_count; k++)
+		for (size_t i = 0; i < PINTLE_MAX_CLASSES; i++)
+			sum += d->parts.ground->maps->inflight[p->endpoints[k].id]
+				       .by_class[i]
+				       .opened;
+	return sum;
+}
+
+/* Keeps how many connections were opened before. */
+static const char *found_by_connection(void *arg, const char *pool, uint64_t *kept)
+{
+	const struct daemon *d = arg;
+	const struct maps *m = d->parts.ground->maps;
+	size_t i = found_place(d, pool);
+	struct pintle_ref ref;
+	uint64_t opened;
+
+	if (!d->publication || i == d->config->pool_count)
+		return NULL;
+	if (d->config->pools[i].decide != PINTLE_DECIDE_REQUEST)
+		return "`pintle set` has decide: connection on this node";
+	ref = d->publication->pools[i].ref;
+	opened = found_opened(d, i) + 1;
+	*kept = *kept && *kept <= opened ? *kept : opened;
+	return state_by_connection(kernel_hands_over(),
+				   state_mode_now(m, &ref, d->config->pools[i].mode),
+				   opened > *kept, m->node);
+}
+
+static const struct config_model *found_lost_model(void *arg, const char *pool)
+{
+	const struct daemon *d = arg;
+	const struct config_pool *p = config_pool_named(d->config, pool);
+
+	for (size_t i = 0; p && i < p->model_count; i++)
+		if (!config_pool_named(d->config, p->models[i].pool))
+			return &p->models[i];
+	return NULL;
+}
+
 /* Lets the cluster, and `pintle status`, know what became of its pools. */
 void found_tell(struct daemon *d)
 {
-	cluster_judged(d->parts.cluster, settings_found(d->settings), !d->behind, found_is_read, d);
+	const struct kube_judge judge = {d, found_is_read, found_by_connection, found_lost_model};
+
+	cluster_judged(d->parts.cluster, settings_found(d->settings), !d->behind, &judge);
 	cluster_show(d->parts.cluster, d->parts.ground->maps->node);
 }
 

@@ -226,10 +226,10 @@ void cluster_room(struct cluster *c, const struct config *config)
 }
 
 void cluster_judged(struct cluster *c, const struct config_founds *pools, bool applied,
-		    kube_is_read_fn is_read, void *arg)
+		    const struct kube_judge *judge)
 {
 	if (c && c->kube)
-		kube_cluster_judged(c->kube, pools, applied, is_read, arg);
+		kube_cluster_judged(c->kube, pools, applied, judge);
 }
 
 bool cluster_is_judged(const struct cluster *c)

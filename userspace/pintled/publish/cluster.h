@@ -61,7 +61,7 @@ void cluster_room(struct cluster *c, const struct config *config);
 /** Takes what the configuration made of the pools, and whether it runs: for conditions and Events.
  * `c` may be NULL. */
 void cluster_judged(struct cluster *c, const struct config_founds *pools, bool applied,
-		    kube_is_read_fn is_read, void *arg);
+		    const struct kube_judge *judge);
 /** Returns whether what was said then is as it was, and may be looked at again. `c` may be NULL. */
 bool cluster_is_judged(const struct cluster *c);
 
