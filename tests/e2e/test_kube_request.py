@@ -139,11 +139,43 @@ def test_by_model(node):
     world.say(decide="request", models={**models, "default": "llama"})
     soon(lambda: not world.is_unserved("gpt"))
     assert world.asked_for("gpt") == "llama" and world.asked_for("qwen-32b") == "qwen"
+    # A policy of the InferencePool turns that one to by request, too.
+    row = lambda: world.pools()["llm/mistral"]["decide"]
+    assert row() == "connection"
+    world.api.say(steeringpolicies=[*world.api.state["steeringpolicies"],
+                                    policy("q", "mistral", "InferencePool", decide="request", stickiness=HEADER)])
+    soon(lambda: row() == "request")
+    assert world.asked_for("mistral") == "mistral"
     # A Service that goes takes its model with it.
     world.api.say(services=[s for s in world.api.state["services"] if s["metadata"]["name"] != "qwen"])
     soon(lambda: "llm/qwen" not in world.pools())
     soon(lambda: world.asked_for("qwen-32b") == "llama")
     assert world.asked_for("mistral") == "mistral"
+
+
+@case(timeout=240)
+def test_without_api_server(node):
+    """The next pintled goes on by the keys and models that are pinned, while the API server is away; so do connections."""
+    world = World(node)
+    world.say(decide="request", stickiness=HEADER, models={"llama-8b": "llama", "qwen-32b": "qwen", "default": "llama"})
+    soon(world.is_by_request)
+    kept = Kept(world.client)
+    world.api.process.kill()
+    world.api.process.wait()
+    world.daemon.kill()
+    kept.check()
+    daemon = world.machine.daemon(world.api.config(), wait=False)
+    soon(lambda: daemon.get("/healthz")[0] == 200)
+    assert world.is_by_request() and world.asked_for("qwen-32b") == "qwen"
+    check_sessions(world)
+    kept.check()
+    # The policy went meanwhile.
+    world.api.say(steeringpolicies=[])
+    world.api.serve()
+    soon(lambda: world.pools()[POOL]["decide"] == "connection")
+    assert world.asked_for("qwen-32b") == "llama"
+    kept.check()
+    kept.close()
 
 
 @case(timeout=180)

@@ -45,6 +45,21 @@ struct world {
 	size_t pod_count;
 };
 
+/* Models lead to pools of the policy's own namespace. */
+static void take_models(const struct kube_policy *p)
+{
+	cJSON *keys = cJSON_Parse(p->keys), *one;
+	size_t length = strlen(p->space);
+
+	cJSON_ArrayForEach (one, cJSON_GetObjectItemCaseSensitive(keys, "models")) {
+		const char *pool = cJSON_GetStringValue(one);
+
+		PROMISE(pool && !strncmp(pool, p->space, length) && pool[length] == '/' &&
+			!strchr(pool + length + 1, '/'));
+	}
+	cJSON_Delete(keys);
+}
+
 /* Whatever a policy has, it holds or says why not, and what is written of it is JSON. */
 static void take_policy(const cJSON *object)
 {
@@ -57,6 +72,8 @@ static void take_policy(const cJSON *object)
 		return;
 	}
 	PROMISE(!p.keys == (p.why[0] != 0));
+	if (p.keys)
+		take_models(&p);
 	text = kube_policy_status(&p, p.told);
 	back = text ? cJSON_Parse(text) : NULL;
 	PROMISE(back);

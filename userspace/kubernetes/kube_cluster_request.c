@@ -26,7 +26,7 @@ __attribute__((format(printf, 3, 4))) static void request_set(struct owner *o, c
 static void request_set_lost(struct owner *o, const struct config_model *m)
 {
 	const struct owner *s = owner_find(o->cluster, KUBE_TARGET_SERVICE, m->pool);
-	const char *name = strchr(m->pool, '/') + 1;
+	const char *slash = strchr(m->pool, '/'), *name = slash ? slash + 1 : m->pool;
 
 	if (s && s->head[0])
 		request_set(o, "ModelNotFound",
