@@ -298,13 +298,14 @@ __noinline int headers_read(struct __sk_buff *skb, const struct hand *h,
 
 /* Finds the session that the request names, if it does, into `asking`. Returns how the connection
  * is counted. */
-__noinline int session_ask(const struct hand *h, const struct pintle_ref *of)
+__noinline int session_ask(struct __sk_buff *skb, const struct hand *h, const struct pintle_ref *of)
 {
 	struct pintle_asking *a = asking_find();
 	const struct hand_secret *secret = secret_find();
 	struct hand_scratch *x = scratch_find();
 	struct pintle_pool *pool;
 	struct hand_named *n;
+	int how;
 
 	if (!a || !x || !secret || !h || !of)
 		return PINTLE_HAND_NOT_HTTP;
@@ -317,6 +318,10 @@ __noinline int session_ask(const struct hand *h, const struct pintle_ref *of)
 		key_of_tuple(&h->s.tuple, PINTLE_KEY_SOURCE,
 			     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, 0), &n->source);
 	n->secret = *secret;
+	how = hand_session(&x->scan, &pool->asked, n, &a->session);
+	if (!hand_asks_body(&pool->asked, n, how))
+		return how;
+	body_read(skb, &h->s, &x->scan, &pool->asked, &x->body);
 	return hand_session(&x->scan, &pool->asked, n, &a->session);
 }
 
@@ -364,7 +369,7 @@ static __always_inline int request_ask(struct __sk_buff *skb, const struct hand 
 		of = a->pool;
 		headers_read(skb, h, &of);
 	}
-	return session_ask(h, &of);
+	return session_ask(skb, h, &of);
 }
 
 /* What the socket gets that the SYN said, as far as its namespace has it by now: what the kernel
@@ -598,7 +603,7 @@ static __always_inline bool is_unfinished(const struct hand *h)
 
 	return x && pool &&
 	       (!(x->scan.known & REQUEST_OVER) ||
-		request_awaits_body(&x->scan, h->s.size, !pool->no_models));
+		request_awaits_body(&x->scan, h->s.size, hand_reads_body(pool, &x->scan)));
 }
 
 /* Hands the connection over to where the lookup hook places it. `how`: as request_ask() said. */
@@ -650,17 +655,18 @@ __noinline int place(struct __sk_buff *skb, struct hand *h, int how)
  * function of its own, because of its stack. */
 __noinline int close_wanted(struct __sk_buff *skb, const struct hand *h)
 {
+	struct oneshot_scratch *o = oneshot_scratch_find();
 	struct hand_scratch *x = scratch_find();
 	struct pintle_pool *pool;
 
-	if (!x || !h)
+	if (!x || !o || !h)
 		return 0;
 	pool = pool_find(h->pool.id, h->pool.generation);
 	if (!pool || !oneshot_wanted(pool, h->pool.id))
 		return 0;
 	if (oneshot_asks_names(&x->scan)) {
 		oneshot_begin(&x->scan);
-		request_read(skb, &h->s, &x->scan, oneshot_names(&pool->rewrite));
+		request_read(skb, &h->s, &x->scan, oneshot_names(&pool->rewrite, &o->names));
 	}
 	return 1;
 }

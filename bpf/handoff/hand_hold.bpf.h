@@ -38,7 +38,7 @@ struct {
 	__type(value, struct pintle_held);
 } MAP(hold_fresh);
 
-_Static_assert(sizeof(((struct pintle_held *)0)->scan) >= sizeof(struct request_scan), "room");
+_Static_assert(sizeof(((struct pintle_held *)0)->request) >= sizeof(struct request_scan), "room");
 
 static __always_inline void hold_count(__u32 pool, __u32 hold)
 {
@@ -215,7 +215,7 @@ __noinline int hold_rewrite(struct __sk_buff *skb, struct hand *h, struct pintle
 
 	if (!h || !e || !x || !size || size > HOLD_MAX)
 		return -1;
-	scan = (struct request_scan *)e->scan;
+	scan = (struct request_scan *)e->request;
 	tcp = (struct tcphdr *)x->bytes;
 	header = h->s.data - h->s.tcp;
 	tcp->seq = bpf_htonl(e->first);
@@ -324,7 +324,6 @@ static __always_inline __u64 hold_names(const struct pintle_pool *pool)
 	__u64 hash = 1;
 	__u32 i;
 
-#pragma unroll
 	for (i = 0; i < sizeof(pool->asked.headers) / 8; i++)
 		hash = hash * 0x9e3779b97f4a7c15 + word[i];
 	return hash;
@@ -352,7 +351,7 @@ static __always_inline int hold_end(struct __sk_buff *skb, struct hand *h, struc
 {
 	if (!e->decided) {
 		/* A request in one segment is kept only until its server has it. */
-		if (!h->spliced || ((struct request_scan *)e->scan)->size)
+		if (!h->spliced || ((struct request_scan *)e->request)->size)
 			hold_count(h->pool.id, how);
 		if (h->part.rest)
 			come_again(skb);
@@ -375,7 +374,7 @@ static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 
 	if (!x || !pool)
 		return TC_ACT_SHOT;
-	l.scan = (struct request_scan *)e->scan;
+	l.scan = (struct request_scan *)e->request;
 	if (h->read && !l.scan->size) {
 		hold_begin_scan(l.scan, &x->scan);
 		e->names = hold_names(pool);
@@ -398,7 +397,7 @@ static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_load_chunk, &l, 0);
 	hold_note_mark(skb, h, e);
 	over = hold_read(l.scan, &x->reader, size, hand_names(&pool->asked));
-	if (over && request_awaits_body(l.scan, size, !pool->no_models))
+	if (over && request_awaits_body(l.scan, size, hand_reads_body(pool, l.scan)))
 		over = 0;
 	how = hold_ends(&h->part, over, bpf_ktime_get_ns() - e->since_ns);
 	if (how != PINTLE_HOLD_COUNT || e->decided) {
@@ -470,7 +469,7 @@ __noinline int hold_make(const struct hand *h)
 	e->kept = h->kept;
 	e->pool = h->pool;
 	e->tuple = h->s.tuple;
-	request_begin((struct request_scan *)e->scan, HAND_LINE_MIN, HAND_LINE_MAX);
+	request_begin((struct request_scan *)e->request, HAND_LINE_MIN, HAND_LINE_MAX);
 	/* In full order: where two CPUs have the connection's first segment at once, at least one
 	 * sees the other's entry, and gives up its own. */
 	__sync_lock_test_and_set(&e->since_ns, bpf_ktime_get_ns());
@@ -515,7 +514,7 @@ static __always_inline int hold_reset(struct __sk_buff *skb, const struct hand *
 static __always_inline int hold_more(struct __sk_buff *skb, struct hand *h,
 				     const struct pintle_held *e)
 {
-	__u32 kept = ((const struct request_scan *)e->scan)->size, next = e->first + kept;
+	__u32 kept = ((const struct request_scan *)e->request)->size, next = e->first + kept;
 	enum hold_segment what;
 
 	if (hold_is_sound(skb, h) <= 0) {
@@ -563,7 +562,7 @@ __noinline int hold_segment(struct __sk_buff *skb, struct hand *h)
 		return HOLD_NOT;
 	}
 	if (h->flags & FLAG_RST && !e->decided &&
-	    h->s.sequence == e->first + ((struct request_scan *)e->scan)->size) {
+	    h->s.sequence == e->first + ((struct request_scan *)e->request)->size) {
 		hold_count(h->pool.id, PINTLE_HOLD_RESET);
 		bpf_map_delete_elem(&held, &k);
 		return TC_ACT_SHOT;

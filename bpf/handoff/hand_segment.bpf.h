@@ -14,6 +14,7 @@ struct hand_scratch {
 	__u64 began; /* when the request that is read was begun */
 	struct request_scan scan;
 	struct hand_named named;
+	struct body_scan body;
 	struct hold_reader reader;
 	__u8 chunk[REQUEST_CHUNK] __attribute__((aligned(8)));
 };

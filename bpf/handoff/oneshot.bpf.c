@@ -112,7 +112,7 @@ static __always_inline int first_request(struct __sk_buff *skb, __u32 below_ip)
 	if (!pool || !scan || !x)
 		return TC_ACT_UNSPEC;
 	oneshot_begin(scan);
-	request_read(skb, &s, scan, oneshot_names(&pool->rewrite));
+	request_read(skb, &s, scan, oneshot_names(&pool->rewrite, &x->names));
 	result = oneshot_apply(skb, &s, scan, &pool->rewrite, x);
 	/* Counted once, even if the segment is sent again or seen on several devices. */
 	if (__sync_lock_test_and_set(&flow->counted, 1))

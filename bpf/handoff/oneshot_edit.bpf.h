@@ -37,11 +37,12 @@ static __always_inline void oneshot_begin(struct request_scan *s)
 	request_begin(s, ONESHOT_LINE_MIN, ONESHOT_LINE_MAX);
 }
 
-/* The headers that the pool allows to be overwritten. */
-static __always_inline const struct request_names *oneshot_names(const struct pintle_rewrite *how)
+/* Returns the headers that the pool allows to be overwritten, in *names, which has nothing else. */
+static __always_inline const struct request_names *oneshot_names(const struct pintle_rewrite *how,
+								 struct request_names *names)
 {
-	_Static_assert(sizeof(how->headers) == sizeof(struct request_names), "the same");
-	return (const struct request_names *)how->headers;
+	__builtin_memcpy(names->header, how->headers, sizeof(how->headers));
+	return names;
 }
 
 static __always_inline int oneshot_edit_is(struct oneshot_edit *e, __u32 kind, __u32 from, __u32 to,

@@ -15,6 +15,7 @@ _Static_assert(ONESHOT_LINE_MAX <= SEGMENT_OVERWRITE_MAX, "a line is overwritten
 
 struct oneshot_scratch {
 	struct oneshot_edit edit;
+	struct request_names names;
 	__u8 line[264]; /* the new bytes, from an even offset on */
 };
 

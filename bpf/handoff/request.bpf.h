@@ -49,9 +49,9 @@ static inline long bpf_loop(__u32 n, long (*step)(__u32 i, void *arg), void *arg
 /* bytes of Connection, Upgrade and Content-Length; a longer value is malformed */
 #define REQUEST_VALUE_MAX 200
 
-/* The headers whose lines the caller wants to find; an empty name is no header. */
+/* The headers whose lines the caller wants to find, up to an empty name. */
 struct request_names {
-	struct pintle_header header[PINTLE_MAX_HEADERS];
+	struct pintle_header header[PINTLE_MAX_ASKED_KEYS];
 };
 
 struct request_span {
@@ -75,20 +75,21 @@ struct request_span {
 #define REQUEST_EXPECT        0x1000 /* there is an Expect: the client may wait before the body */
 
 struct request_scan {
-	__u32 size;               /* bytes in `bytes`, at most REQUEST_MAX */
-	__u32 known;              /* REQUEST_* */
-	__u32 line;               /* offset of the line that is being read */
-	__u32 cr;                 /* 1 + the offset of a CR in that line; 0: none */
-	__u32 digit;              /* offset of the version's last digit */
-	__u32 commas;             /* 1: the list that is being read has a comma */
-	__u32 line_min, line_max; /* bytes of a named line that is kept, without CR LF */
-	__u32 length;             /* of the body, at most REQUEST_LENGTH_MAX */
-	__u32 lines; /* bit i: there is a line of the i-th name; bit 16 + i: there are two */
+	__u32 size;                     /* bytes in `bytes`, at most REQUEST_MAX */
+	__u32 known;                    /* REQUEST_* */
+	__u32 line;                     /* offset of the line that is being read */
+	__u32 cr;                       /* 1 + the offset of a CR in that line; 0: none */
+	__u32 digit;                    /* offset of the version's last digit */
+	__u32 commas;                   /* 1: the list that is being read has a comma */
+	__u32 line_min, line_max;       /* bytes of a named line that is kept, without CR LF */
+	__u32 length;                   /* of the body, at most REQUEST_LENGTH_MAX */
+	__u32 lines;                    /* bit i: there is a line of the i-th name, */
+	__u32 again;                    /* two of them */
 	struct request_span item;       /* the list's word that is being read; from 0: none yet */
 	struct request_span keep_alive; /* the word "keep-alive", with the blanks after it */
 	struct request_span upgrade;    /* the first Connection header with `upgrade` */
 	/* for each name, the first of its lines that is neither too short nor too long */
-	struct request_span named[PINTLE_MAX_HEADERS];
+	struct request_span named[PINTLE_MAX_ASKED_KEYS];
 	__u8 bytes[REQUEST_MAX + REQUEST_PAD] __attribute__((aligned(8)));
 };
 
@@ -320,25 +321,39 @@ REQUEST_STEP request_read_first_line(struct request_scan *s, __u32 end)
 	return 0;
 }
 
-/* Whether a line that begins with these eight characters may be that header's. */
-static __always_inline int request_may_be(__u64 start, const struct pintle_header *h)
+/* Whether the small letters `at` begin with a name up to its zeros. A name may have an underscore,
+ * which is none of the letters. */
+static __always_inline int request_is_name(__u64 at, __u64 name)
 {
-	__u64 name = *(const __u64 *)h->name;
+	return !((at ^ (name | REQUEST_SMALL)) & request_mask(name));
+}
 
-	return name && request_starts(start, name);
+/* Whether a line that begins with these eight characters may be of a name. */
+REQUEST_STEP request_may_be_named(const struct request_names *names, __u64 start)
+{
+	__u32 i;
+
+	if (!names)
+		return 0;
+	for (i = 0; i < PINTLE_MAX_ASKED_KEYS; i++) {
+		__u64 name = *(const __u64 *)names->header[i].name;
+
+		if (!name)
+			return 0;
+		if (request_is_name(start, name))
+			return 1;
+	}
+	return 0;
 }
 
 /* Whether a line that begins with these eight characters may be of interest; most are not. */
 static __always_inline int request_matters(__u64 start, const struct request_names *names)
 {
-	_Static_assert(PINTLE_MAX_HEADERS == 4, "each is looked at");
 	return start == REQUEST_TEXT("connecti") || start == REQUEST_TEXT("upgrade:") ||
 	       start == REQUEST_TEXT("transfer") || start == REQUEST_TEXT("proxy-co") ||
 	       start == REQUEST_TEXT("content-") ||
 	       request_starts(start, REQUEST_TEXT("expect:\0")) ||
-	       request_may_be(start, &names->header[0]) ||
-	       request_may_be(start, &names->header[1]) ||
-	       request_may_be(start, &names->header[2]) || request_may_be(start, &names->header[3]);
+	       request_may_be_named(names, start) > 0;
 }
 
 /* Keeps the line if it is the first usable one of the i-th name. Notes whether there are two. */
@@ -349,11 +364,12 @@ static __always_inline void request_keep_named(struct request_scan *s, __u32 end
 	const struct pintle_header *h = &names->header[i];
 	const __u64 *name = (const __u64 *)h->name;
 
-	if (!h->name[0] || !request_starts(start[0], name[0]) ||
-	    !request_starts(start[1], name[1]) || !request_starts(start[2], name[2]) ||
-	    !request_starts(start[3], name[3]))
+	if (h->name[0] == PINTLE_ASKED_BODY[0] || !request_is_name(start[0], name[0]) ||
+	    !request_is_name(start[1], name[1]) || !request_is_name(start[2], name[2]) ||
+	    !request_is_name(start[3], name[3]))
 		return;
-	s->lines |= (s->lines >> i & 1 ? 0x10000U : 1U) << i;
+	s->again |= s->lines & 1U << i;
+	s->lines |= 1U << i;
 	if (s->named[i].to || end - s->line < s->line_min || end - s->line > s->line_max)
 		return;
 	s->named[i].from = s->line;
@@ -371,10 +387,7 @@ REQUEST_STEP request_keep_line(struct request_scan *s, __u32 end, const struct r
 		return 0;
 	for (i = 0; i < 4; i++)
 		start[i] = request_load(s, s->line + 8 * i) | REQUEST_SMALL;
-#ifdef __bpf__
-#pragma unroll
-#endif
-	for (i = 0; i < PINTLE_MAX_HEADERS; i++)
+	for (i = 0; i < PINTLE_MAX_ASKED_KEYS && names->header[i].name[0]; i++)
 		request_keep_named(s, end, start, names, i);
 	return 0;
 }
@@ -583,7 +596,7 @@ static __always_inline int request_word(struct request_scan *s, __u32 i,
  */
 static __always_inline int request_has_two(const struct request_scan *s, __u32 i)
 {
-	return s->lines >> (16 + i) & 1;
+	return s->again >> i & 1;
 }
 
 /* Whether all that is there of the body is the beginning of a byte order mark, or all of it. */

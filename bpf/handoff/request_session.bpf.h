@@ -9,12 +9,13 @@
 
 #include "cookie.bpf.h"
 #include "hash.bpf.h"
-#include "request.bpf.h"
+#include "request_body.bpf.h"
 
 /* ---- where the session stands ------------------------------------------------------- */
 
 #define HAND_LINE_MIN 3    /* "a:b" */
 #define HAND_LINE_MAX 8192 /* a longer line says nothing */
+_Static_assert(BODY_VALUE_MAX <= HAND_LINE_MAX, "all of a value is hashed");
 
 static __always_inline const struct request_names *hand_names(const struct pintle_asked *asked)
 {
@@ -182,17 +183,20 @@ static __always_inline __u32 hand_length(const struct pintle_header *h)
 REQUEST_STEP hand_find(const struct request_scan *s, const struct pintle_asked *asked, __u32 i,
 		       struct request_span *span)
 {
-	if (!s || !asked || !span || i >= PINTLE_MAX_HEADERS || !s->named[i].to)
+	if (!s || !asked || !span || i >= PINTLE_MAX_ASKED_KEYS || !s->named[i].to)
 		return 0;
-	span->from = s->named[i].from + hand_length(&asked->headers[i]);
+	span->from = s->named[i].from;
 	span->to = s->named[i].to;
-	if (asked->cookies[i].name[0]) {
-		hand_cookie(s, &asked->cookies[i], span);
+	if (hand_in_body(asked, i))
+		return span->from < span->to;
+	span->from += hand_length(&asked->headers[i]);
+	if (asked->parts[i].name[0]) {
+		hand_cookie(s, &asked->parts[i], span);
 		if (!span->to)
 			return 0;
 		if (!span->from)
 			return HAND_UNCLEAR;
-		span->from += hand_length(&asked->cookies[i]);
+		span->from += hand_length(&asked->parts[i]);
 	}
 	hand_trim(s, span);
 	return span->from < span->to;
@@ -292,13 +296,12 @@ static __always_inline int hand_names_again(const struct hand_named *n)
 /* The names of the key, so that the same value in two headers makes two sessions. */
 REQUEST_STEP hand_hash_names(const struct pintle_asked *asked, struct hand_named *n)
 {
-	if (!asked || !n || n->at >= PINTLE_MAX_HEADERS)
+	if (!asked || !n || n->at >= PINTLE_MAX_ASKED_KEYS)
 		return 0;
 	_Static_assert(2 * PINTLE_HEADER_SIZE == PINTLE_HINT_MAX, "both names fit");
 	hand_hash_begin(n, PINTLE_HINT_MAX);
 	__builtin_memcpy(n->in.word, asked->headers[n->at].name, PINTLE_HEADER_SIZE);
-	__builtin_memcpy(n->in.word + HASH_WORDS / 2, asked->cookies[n->at].name,
-			 PINTLE_HEADER_SIZE);
+	__builtin_memcpy(n->in.word + HASH_WORDS / 2, asked->parts[n->at].name, PINTLE_HEADER_SIZE);
 	if (!hand_names_again(n)) {
 		hash_text(&n->in, &n->names_sum);
 		n->names = n->in;
@@ -339,18 +342,19 @@ static __always_inline void hand_key(const struct request_scan *s, const struct 
 
 /* Makes the key of the session that the request names, if it does. `n` has the secret and the
  * client. Returns how the connection is counted. */
-static __always_inline int hand_session(const struct request_scan *scan,
-					const struct pintle_asked *asked, struct hand_named *n,
-					struct pintle_session_key *out)
+REQUEST_STEP hand_session(const struct request_scan *scan, const struct pintle_asked *asked,
+			  struct hand_named *n, struct pintle_session_key *out)
 {
 	__u32 i;
 	int found;
 
+	if (!scan || !asked || !n || !out)
+		return PINTLE_HAND_NOT_HTTP;
 	if (scan->known & (REQUEST_NOT_HTTP | REQUEST_VERSION))
 		return PINTLE_HAND_NOT_HTTP;
 	if (scan->known & REQUEST_MALFORMED)
 		return PINTLE_HAND_MALFORMED;
-	for (i = 0; i < PINTLE_MAX_HEADERS; i++) {
+	for (i = 0; i < PINTLE_MAX_ASKED_KEYS && asked->headers[i].name[0]; i++) {
 		if (request_has_two(scan, i))
 			return PINTLE_HAND_MALFORMED;
 		found = hand_find(scan, asked, i, &n->value);
@@ -363,6 +367,25 @@ static __always_inline int hand_session(const struct request_scan *scan,
 		return PINTLE_HAND_ASKED;
 	}
 	return scan->known & REQUEST_ENDED ? PINTLE_HAND_NOT_SAID : PINTLE_HAND_UNFINISHED;
+}
+
+/* Whether what is in the body may say where a request to the pool goes: of one whose headers have
+ * none of the keys before those in the body. */
+static __always_inline int hand_reads_body(const struct pintle_pool *pool,
+					   const struct request_scan *scan)
+{
+	__u32 n = pool->asked.in_body;
+
+	return !pool->no_models || (n && !(scan->lines & ((1U << ((n - 1) & 31)) - 1)));
+}
+
+/* After hand_session(), which has returned `how`: whether a key in the body may come before what it
+ * has found, so that body_read() is to be called, and hand_session() again. */
+static __always_inline int hand_asks_body(const struct pintle_asked *asked,
+					  const struct hand_named *n, int how)
+{
+	return asked->in_body && (how == PINTLE_HAND_NOT_SAID ||
+				  (how == PINTLE_HAND_ASKED && n->at >= asked->in_body));
 }
 
 #endif

@@ -242,7 +242,7 @@ __noinline int splice_send(struct __sk_buff *skb, const struct hand *h, struct p
 	if (!e)
 		return splice_write(skb, h, f, t) ||
 		       bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
-	s.scan = (const struct request_scan *)e->scan;
+	s.scan = (const struct request_scan *)e->request;
 	s.at = f->acked - f->first;
 	s.end = f->end - f->first;
 	if (s.end <= e->decided)
@@ -262,7 +262,7 @@ __noinline int splice_append(struct __sk_buff *skb, struct hand *h, struct pintl
 	e = splice_held(&h->s.tuple, f);
 	if (!e)
 		return 0;
-	l.scan = (struct request_scan *)e->scan;
+	l.scan = (struct request_scan *)e->request;
 	l.from = h->s.data;
 	l.to = e->decided;
 	l.size = h->s.size;
@@ -549,7 +549,7 @@ static __always_inline bool splice_close_held(const struct hand *h, const struct
 		return false;
 	is = held_is(e, &h->s.tuple) && e->acknowledged == h->acknowledged &&
 	     e->first == h->s.sequence && edit->offset + edit->length <= e->decided;
-	c.scan = (struct request_scan *)e->scan;
+	c.scan = (struct request_scan *)e->request;
 	if (is)
 		bpf_loop(ONESHOT_LINE_MAX, splice_close_byte, &c, 0);
 	held_unlock(e);

@@ -28,6 +28,7 @@ static struct section {
 	{"exit status", .markdown = exits_markdown, .manual = exits_manual},
 	{"outcomes", .markdown = outcomes_markdown},
 	{"oneshots", .markdown = oneshots_markdown},
+	{"agent", .markdown = agent_markdown},
 	{"handoffs", .markdown = hands_markdown},
 	{"prompts", .markdown = prompts_markdown},
 	{"xdp", .markdown = xdps_markdown},

@@ -7,6 +7,7 @@
 #include "../../userspace/base/util.h"
 #include "../../userspace/maps/names.h"
 #include "../../userspace/maps/state.h"
+#include "../../userspace/policy/agent_keys.h"
 
 void outcomes_markdown(FILE *f)
 {
@@ -17,6 +18,22 @@ void outcomes_markdown(FILE *f)
 void oneshots_markdown(FILE *f)
 {
 	table_names(f, "name", "meaning", PINTLE_ONESHOT_COUNT, oneshot_name, oneshot_help);
+}
+
+void agent_markdown(FILE *f)
+{
+	static const struct {
+		const char *key, *from;
+	} rows[] = {
+#define X(key, from) {key, from},
+		PINTLE_AGENT_KEYS(X)
+#undef X
+	};
+	char name[CODE_SIZE];
+
+	table_head(f, "key", "from", NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		table_row(f, code(rows[i].key, name), rows[i].from, NULL);
 }
 
 void hands_markdown(FILE *f)

@@ -105,7 +105,7 @@ static void session_schema(FILE *f, int depth, const struct yaml_key *k)
 	fputs("|source/[0-9]+(/[0-9]+)?)$'\n", f);
 }
 
-/* A number or a word: a schema of the API server's cannot say so. */
+/* A number or a word, or a word or a list: a schema of the API server's cannot say so. */
 static void any_schema(FILE *f, int depth, const struct yaml_key *k)
 {
 	(void)k;
@@ -161,7 +161,7 @@ static const struct {
 	{&config_tenant, text_schema},
 	{&config_url_path, path_schema},
 	{&config_metric, text_schema},
-	{&config_session_key, session_schema},
+	{&config_session_key, any_schema},
 	{&config_models, models_schema},
 };
 

@@ -68,6 +68,7 @@ void exits_manual(FILE *f);
 
 void outcomes_markdown(FILE *f);
 void oneshots_markdown(FILE *f);
+void agent_markdown(FILE *f);
 void hands_markdown(FILE *f);
 void prompts_markdown(FILE *f);
 void xdps_markdown(FILE *f);

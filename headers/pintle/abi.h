@@ -579,13 +579,21 @@ struct pintle_header {
 	char name[PINTLE_HEADER_SIZE] __attribute__((aligned(8)));
 };
 
+/* Instead of a header's name: a member of the JSON object that is the body. No header's name here
+ * has a capital letter. */
+#define PINTLE_ASKED_BODY "BODY"
+
 /* What tells the sessions of a pool apart that is decided by request: the first of these that the
- * request has. */
+ * request has. The key `agent` is many of them. */
+#define PINTLE_MAX_ASKED_KEYS 24
 struct pintle_asked {
-	struct pintle_header headers[PINTLE_MAX_HEADERS]; /* "": no further one */
-	/* With "cookie:" in `headers`: the cookie's name and `=`, then zeros; else "": all of the
-	 * header's value. */
-	struct pintle_header cookies[PINTLE_MAX_HEADERS];
+	struct pintle_header headers[PINTLE_MAX_ASKED_KEYS]; /* "": no further one */
+	/* With "cookie:" in `headers`: the cookie's name and `=`. With PINTLE_ASKED_BODY: the
+	 * member's name, or that of an object, a dot, and that of its member. Then zeros. Else "":
+	 * all of the header's value. */
+	struct pintle_header parts[PINTLE_MAX_ASKED_KEYS];
+	__u32 in_body; /* 1 + the index of the first that is in the body; 0: none is */
+	__u32 zero;
 };
 
 /* What one-shot may change; see PINTLE_ONESHOTS. */
@@ -1794,7 +1802,7 @@ struct pintle_held {
 	struct pintle_ref pool;
 	struct pintle_tuple tuple;
 	/* the bytes, and how far they are read: struct request_scan */
-	__u64 scan[17 * 128 - 1];
+	__u64 request[17 * 128 - 1];
 	__u64 names; /* a hash of the headers' names that they are read for */
 };
 
@@ -2378,7 +2386,8 @@ PINTLE_ASSERT_SIZE(struct pintle_class, 72);
 PINTLE_ASSERT_SIZE(struct pintle_class_rule, 64);
 PINTLE_ASSERT_SIZE(struct pintle_pool, 72 + 32 + 136 + 10 * PINTLE_MAX_MEMBERS + 32 + 16 +
 					       72 * PINTLE_MAX_CLASSES + 2 * 64 * PINTLE_MAX_RULES +
-					       24 * PINTLE_MAX_OTHERS + 16 + 2 * 32 * 4 + 24 + 24);
+					       24 * PINTLE_MAX_OTHERS + 16 +
+					       64 * PINTLE_MAX_ASKED_KEYS + 8 + 24 + 24);
 PINTLE_ASSERT_SIZE(struct pintle_other, 24);
 PINTLE_ASSERT_SIZE(struct pintle_flow, 8);
 PINTLE_ASSERT_SIZE(struct pintle_override, 32);
@@ -2425,7 +2434,7 @@ PINTLE_ASSERT_SIZE(struct pintle_sweeper, 24);
 PINTLE_ASSERT_SIZE(struct pintle_splice, 128);
 PINTLE_ASSERT_SIZE(struct pintle_splice_back, 48);
 PINTLE_ASSERT_SIZE(struct pintle_space, 16);
-PINTLE_ASSERT_SIZE(struct pintle_asked, 256);
+PINTLE_ASSERT_SIZE(struct pintle_asked, 64 * PINTLE_MAX_ASKED_KEYS + 8);
 PINTLE_ASSERT_SIZE(struct pintle_conn, 48);
 PINTLE_ASSERT_SIZE(struct pintle_connect, 184);
 PINTLE_ASSERT_SIZE(struct pintle_named, 32);

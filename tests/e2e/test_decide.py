@@ -218,8 +218,8 @@ def test_refused(node):
     far = node.pool([], "far", frontends=["10.99.0.1:80"], announce=False, endpoints=[
         {"name": "a", "address": "127.0.0.1:9001"}])
     models = node.pool(servers, "models", decide="request", models={"x": "models"})
-    plain = node.pool([], "plain", frontends=["10.99.0.2:80"], announce=False, endpoints=[
-        {"name": "a", "listen": "127.0.0.1:9002"}])
+    plain = node.pool([], "plain", frontends=["10.99.0.2:80"], announce=False, stickiness={"key": "source"},
+                      endpoints=[{"name": "a", "listen": "127.0.0.1:9002"}])
     node.daemon(node.config(far, models, plain))
     for pool, value, says in (
         ("far", "decide=request", "which no pod of this node has"),

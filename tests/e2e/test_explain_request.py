@@ -55,6 +55,8 @@ def test_of_a_model(node):
     told = explained(node, {"X-Session-Id": "s"}, "--model", "qwen", "--source", source(1, remote=True), pool="a")
     assert (told["pool"], told["session_by"]) == ("b", "header/x-session-id"), told
     told = explained(node, {"X-Session-Id": "s"}, "--source", source(1, remote=True), pool="a")
+    assert (told["pool"], told["hand"], told["session_by"]) == ("a", "asked", "header/x-session-id"), told
+    told = explained(node, {"X-Session": "s"}, "--source", source(1, remote=True), pool="a")
     assert (told["pool"], told["hand"], told["session_by"]) == ("a", "not_said", None), told
 
 

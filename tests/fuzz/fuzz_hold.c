@@ -59,7 +59,7 @@ struct model {
 	uint32_t kept;
 };
 
-static uint32_t model_put(struct model *m, const struct client *c, const struct piece *p)
+static uint32_t reassemble(struct model *m, const struct client *c, const struct piece *p)
 {
 	uint32_t size = m->kept;
 
@@ -100,7 +100,7 @@ static bool segment_comes(struct request_scan *s, struct model *m, const struct 
 	static struct request_scan first;
 	static struct hold_reader reader;
 	struct hold_part part = {0};
-	uint32_t size = model_put(m, c, p), before = m->kept;
+	uint32_t size = reassemble(m, c, p), before = m->kept;
 	enum hold_segment what = hold_look(s->size, p->at, p->size, p->end, &part);
 	bool over;
 

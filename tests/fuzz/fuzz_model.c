@@ -3,7 +3,7 @@
  * fuzz_model.c - any bytes as a body, and the model that it names and the place of its prompt by
  * request_model.bpf.h, compared with cJSON where that takes the body for an object. What is behind
  * the body changes nothing. Read from its end, the object has the keys that it has from its
- * beginning.
+ * beginning. The members that name a session, by request_body.bpf.h, are those of cJSON, too.
  *
  * sources:
  */
@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "../../userspace/base/util.h"
-#include "handoff/request_model.bpf.h"
+#include "handoff/request_body.bpf.h"
 #include "fuzz.h"
 
 /* With all words, or without those that are skipped. */
@@ -181,6 +181,87 @@ static void compare(const char *name, const struct model_scan *prompt, const uin
 	cJSON_Delete(body);
 }
 
+/* ---- sessions -------------------------------------------------------------------- */
+
+static const struct pintle_asked asked = {
+	.headers = {{"BODY"}, {"BODY"}, {"BODY"}, {"BODY"}},
+	.parts = {{"model"}, {"user"}, {"a.user"}, {"\x7f"}},
+	.in_body = 1,
+};
+
+/* Puts the body behind headers of some length, and `beyond` behind it. */
+static void body_scan(struct request_scan *s, const uint8_t *data, size_t size, int beyond)
+{
+	request_begin(s, 3, REQUEST_MAX);
+	memset(s->bytes, beyond, sizeof(s->bytes));
+	s->known = REQUEST_ENDED | REQUEST_LENGTH;
+	s->line = 40 + data[0] % 8;
+	s->length = (uint32_t)MIN(size, (size_t)(REQUEST_MAX - s->line));
+	memcpy(s->bytes + s->line, data, s->length);
+	s->size = s->line + s->length + (beyond ? 1 : 0);
+	body_read(s, &asked);
+}
+
+/* The first member of the object that is a string and called so, behind `outer`. */
+static const cJSON *member(const cJSON *object, const char *outer, const char *name)
+{
+	char whole[PINTLE_HEADER_SIZE + 1];
+	const cJSON *item, *in;
+
+	cJSON_ArrayForEach (item, object) {
+		if (strlen(outer) + strlen(item->string ?: "") >= sizeof(whole) - 1)
+			continue;
+		snprintf(whole, sizeof(whole), "%s%s", outer, item->string ?: "");
+		if (cJSON_IsString(item) && !strcmp(whole, name))
+			return item;
+		strcat(whole, ".");
+		in = !*outer && cJSON_IsObject(item) ? member(item, whole, name) : NULL;
+		if (in)
+			return in;
+	}
+	return NULL;
+}
+
+static void compare_body(const struct request_scan *s, const uint8_t *data, size_t size)
+{
+	_cleanup_free_ char *text = strndup((const char *)data, size);
+	size_t mark = size > 3 && !memcmp(data, MARK, 3) ? 3 : 0;
+	cJSON *body;
+
+	if (!text || is_odd(text + mark, size - mark) || size > BODY_VALUE_MAX)
+		return;
+	body = cJSON_ParseWithOpts(text, NULL, false);
+	for (uint32_t i = 0; cJSON_IsObject(body) && asked.headers[i].name[0]; i++) {
+		const cJSON *item = member(body, "", asked.parts[i].name);
+		struct request_span at = s->named[i];
+		const char *value = (const char *)s->bytes + at.from;
+
+		PROMISE(!!item == !!at.to);
+		if (item && !memchr(value, '\\', at.to - at.from))
+			PROMISE(strlen(item->valuestring) == at.to - at.from &&
+				!memcmp(item->valuestring, value, at.to - at.from));
+		if (i + 1 == asked.in_body && item && *item->valuestring)
+			break; /* the others are not looked for */
+	}
+	cJSON_Delete(body);
+}
+
+static void sessions(const uint8_t *data, size_t size)
+{
+	static struct request_scan one, other;
+
+	body_scan(&one, data, size, 0);
+	body_scan(&other, data, size, '"');
+	PROMISE(!memcmp(one.named, other.named, sizeof(one.named)));
+	for (uint32_t i = 0; i < PINTLE_MAX_ASKED_KEYS; i++) {
+		struct request_span at = one.named[i];
+
+		PROMISE(!at.to || (at.from > one.line && at.from <= at.to && at.to < one.size &&
+				   one.bytes[at.from - 1] == '"' && one.bytes[at.to] == '"'));
+	}
+	compare_body(&one, data, size);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct model_scan one, other;
@@ -198,5 +279,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	PROMISE(prompt_in(&one, data, size, true, '"') == prompt_in(&other, data, size, false, 0));
 	PROMISE(!memcmp(one.before, other.before, sizeof(one.before)));
 	compare(name_in(&one, data, size, false, false, 0), &other, data, size);
+	sessions(data, size);
 	return 0;
 }

@@ -31,10 +31,11 @@ static struct oneshot_edit read_first(const uint8_t *data, size_t size,
 				      const struct pintle_rewrite *how, int beyond)
 {
 	static struct request_scan scan;
+	static struct request_names names;
 	struct oneshot_edit edit;
 
 	oneshot_begin(&scan);
-	scan_bytes(&scan, data, size, beyond, oneshot_names(how));
+	scan_bytes(&scan, data, size, beyond, oneshot_names(how, &names));
 	oneshot_decide(&scan, how, &edit);
 	return edit;
 }

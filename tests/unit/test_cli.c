@@ -372,7 +372,7 @@ static void test_pools_decided_by_request(void **state)
 	pool.decide = PINTLE_DECIDE_REQUEST;
 	pool.asked = (struct pintle_asked){
 		.headers = {{"x-session-id:"}, {"cookie:"}, {"authorization:"}, {"x-\033b\n:"}},
-		.cookies = {{""}, {"sid="}, {""}, {""}}};
+		.parts = {{""}, {"sid="}, {""}, {""}}};
 	pool.hints_shared = 1;
 	pool.prompt_weight = 960;
 	pins_at(p, MAP_pools, LLAMA, &pool);
@@ -1799,8 +1799,9 @@ static void test_completion(void **state)
 	complete("pintle -o json se", 3, "sessions set");
 	/* Bash breaks words at "=", and puts the completion behind it. */
 	complete("pintle set llama-8b requests = o", 5, "one-per-connection");
-	complete("pintle set llama-8b stickiness.key =", 4,
-		 "none source destination client cgroup mark hint pod namespace serviceAccount");
+	complete(
+		"pintle set llama-8b stickiness.key =", 4,
+		"none source destination client cgroup mark hint pod namespace serviceAccount agent");
 	complete("pintle set llama-8b weights.k", 3, "weights.kvCache=");
 	complete("pintle reset llama-8b requ", 3, "requests");
 	complete("pintle mode ll", 2, "llama-8b");

@@ -122,7 +122,9 @@ static struct config *load_text(const char *text, const char *warnings)
 	"write none, source, source/V4BITS, source/V4BITS/V6BITS, destination, client, cgroup, "   \
 	"mark, hint, pod, namespace or serviceAccount"
 #define GROUP SESSION "\n"
-#define KEY   SESSION ", up to four of header/NAME, cookie/NAME and authorization before it\n"
+#define KEY                                                                                        \
+	SESSION ", up to eight of agent, header/NAME, cookie/NAME, body/NAME and authorization "   \
+		"before it\n"
 /* Stands for "a list, each item a mapping of" and all keys of a pool, of which there will be more.
  */
 #define POOL_LIST "\1"
@@ -132,7 +134,11 @@ static struct config *load_text(const char *text, const char *warnings)
 	"another\n"
 #define NAMES                                                                                      \
 	"which has a name that no header or cookie has; write header/NAME or cookie/NAME, with a " \
-	"NAME of 1 to 30 letters, digits and any of !#$%&'*+-.^_`|~, or authorization alone\n"
+	"NAME of 1 to 30 letters, digits and any of !#$%&'*+-.^_`|~, body/NAME, or "               \
+	"authorization or agent alone\n"
+#define MEMBERS                                                                                    \
+	"which has a name that no member of a body has; write body/NAME, with a NAME of 1 to 31 "  \
+	"letters, digits and any of _-, or two with a dot between\n"
 #define SENDING                                                                                    \
 	"which has a header that says how a request is sent, not whose it is; write a header by "  \
 	"which clients name their sessions\n"
@@ -645,25 +651,28 @@ static const struct refusal refusals[] = {
 
 	{"hints shared that are none", POOL "  stickiness: {key: source, shared: true}\n",
 	 "7:37: stickiness.shared is for sessions that clients name, but the key is source; write "
-	 "decide: request and key: header/NAME, or remove shared\n"},
+	 "decide: request and key: agent, or remove shared\n"},
 	{"hints shared that are none, of endpoints with address",
 	 CONNECT_POOL "  stickiness: {key: client, shared: true}\n",
 	 "8:37: stickiness.shared is for sessions that clients name, but the key is client; write "
 	 "key: hint, or remove shared\n"},
 	{"sessions shared that no request names",
-	 POOL "  decide: request\n  models: {default: a}\n  stickiness: {shared: true}\n",
-	 "9:24: stickiness.shared is for sessions that clients name, but the key is source; write "
-	 "key: header/NAME, or remove shared\n"},
+	 POOL
+	 "  decide: request\n  models: {default: a}\n  stickiness: {key: source, shared: true}\n",
+	 "9:37: stickiness.shared is for sessions that clients name, but the key is source; write "
+	 "key: agent, or remove shared\n"},
+	{"sessions shared that agents name",
+	 POOL "  decide: request\n  stickiness: {shared: true}\n", ""},
 	{"a session key before what requests name",
 	 POOL "  decide: request\n  stickiness: {key: [source/24, header/a], shared: true}\n",
 	 "8:21: stickiness.key is \"source/24, header/a\", which has a key of the connection before "
-	 "another; write header/NAME, cookie/NAME and authorization first, and one other key behind "
-	 "them\n"},
+	 "another; write agent, header/NAME, cookie/NAME, body/NAME and authorization first, and one "
+	 "other key behind them\n"},
 	{"two session keys of the connection",
 	 POOL "  decide: request\n  stickiness: {key: \"header/a, source, destination\"}\n",
 	 "8:21: stickiness.key is \"header/a, source, destination\", which has a key of the "
-	 "connection before another; write header/NAME, cookie/NAME and authorization first, and one "
-	 "other key behind them\n"},
+	 "connection before another; write agent, header/NAME, cookie/NAME, body/NAME and "
+	 "authorization first, and one other key behind them\n"},
 	{"a name that no header has",
 	 POOL "  decide: request\n  stickiness: {key: \"header/x:y\"}\n",
 	 "8:21: stickiness.key is \"header/x:y\", " NAMES},
@@ -706,11 +715,59 @@ static const struct refusal refusals[] = {
 	{"a session key in the list that is unknown",
 	 POOL "  decide: request\n  stickiness: {key: [sni, source], shared: true}\n",
 	 "8:21: stickiness.key is \"sni, source\", which is not known; " KEY},
-	{"five names of a session",
+	{"nine names of a session",
 	 POOL "  decide: request\n  stickiness: {key: [header/a, header/b, header/c, cookie/d, "
-	      "header/e]}\n",
-	 "8:21: stickiness.key is \"header/a, header/b, header/c, cookie/d, header/e\", which has "
-	 "too many names; write at most four of header/NAME, cookie/NAME and authorization\n"},
+	      "body/e, body/f.g, agent, authorization, header/h]}\n",
+	 "8:21: stickiness.key is \"header/a, header/b, header/c, cookie/d, body/e, body/f.g, agent, "
+	 "authorization, header/h\", which has too many names; write at most eight of agent, "
+	 "header/NAME, cookie/NAME, body/NAME and authorization\n"},
+	{"eight names of a session, and a key of the connection",
+	 POOL "  decide: request\n  stickiness: {key: [header/a, header/b, header/c, cookie/d, "
+	      "body/e, body/f.g, agent, authorization, source/24]}\n",
+	 ""},
+	{"agent twice", POOL "  decide: request\n  stickiness: {key: [agent, header/a, agent]}\n",
+	 "8:21: stickiness.key is \"agent, header/a, agent\", which has agent twice; write each "
+	 "once\n"},
+	{"a name that agent has, behind it",
+	 POOL "  decide: request\n  stickiness: {key: \"agent, header/Session-Id\"}\n",
+	 "8:21: stickiness.key is \"agent, header/Session-Id\", which has a name that agent has, "
+	 "too; leave it out, or write it before agent\n"},
+	{"a member that agent has, behind it",
+	 POOL "  decide: request\n  stickiness: {key: [header/a, agent, body/user]}\n",
+	 "8:21: stickiness.key is \"header/a, agent, body/user\", which has a name that agent has, "
+	 "too; leave it out, or write it before agent\n"},
+	{"names that agent has, before it",
+	 POOL "  decide: request\n  stickiness: {key: [body/user, header/session-id, agent]}\n",
+	 ""},
+	{"a word that begins as agent", POOL "  decide: request\n  stickiness: {key: agents}\n",
+	 "8:21: stickiness.key is \"agents\", " NAMES},
+	{"a name behind agent", POOL "  decide: request\n  stickiness: {key: agent/x}\n",
+	 "8:21: stickiness.key is \"agent/x\", " NAMES},
+	{"agent of connections", POOL "  stickiness: {key: agent}\n",
+	 "7:21: stickiness.key has what only a request says, but connections are decided before it "
+	 "comes; write decide: request, or leave out what names it\n"},
+	{"members of a body",
+	 POOL "  decide: request\n  stickiness: {key: [body/a, body/A, body/a_b-1.C, "
+	      "body/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]}\n",
+	 ""},
+	{"a member with a name that is too long",
+	 POOL "  decide: request\n  stickiness: {key: body/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}\n",
+	 "8:21: stickiness.key is \"body/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\", " MEMBERS},
+	{"a member of a member of a member",
+	 POOL "  decide: request\n  stickiness: {key: body/a.b.c}\n",
+	 "8:21: stickiness.key is \"body/a.b.c\", " MEMBERS},
+	{"a member of nothing", POOL "  decide: request\n  stickiness: {key: body/.b}\n",
+	 "8:21: stickiness.key is \"body/.b\", " MEMBERS},
+	{"nothing of a member", POOL "  decide: request\n  stickiness: {key: body/a.}\n",
+	 "8:21: stickiness.key is \"body/a.\", " MEMBERS},
+	{"a member without a name",
+	 POOL "  decide: request\n  stickiness: {key: \"body/, source\"}\n",
+	 "8:21: stickiness.key is \"body/, source\", " MEMBERS},
+	{"a member that would be escaped",
+	 POOL "  decide: request\n  stickiness: {key: 'body/a\"b'}\n",
+	 "8:21: stickiness.key is \"body/a\"b\", " MEMBERS},
+	{"a member twice", POOL "  decide: request\n  stickiness: {key: [body/a.b, body/a.b]}\n",
+	 "8:21: stickiness.key is \"body/a.b, body/a.b\", which has a name twice; write each once\n"},
 	{"a name of a session twice",
 	 POOL "  decide: request\n  stickiness: {key: [header/A, header/a]}\n",
 	 "8:21: stickiness.key is \"header/A, header/a\", which has a name twice; write each once\n"},
@@ -721,15 +778,17 @@ static const struct refusal refusals[] = {
 	 "8:21: stickiness.key is \"cookie/sid, cookie/SID\", which has a cookie in small and in "
 	 "capital letters, and servers do not agree whether these are two; write the one that clients send\n"},
 	{"requests that say nothing to a pool with a frontend, of which another's models are",
-	 POOL "  decide: request\n  models: {default: a, y: b}\n"
-	      "- {name: b, decide: request, frontends: [\"10.0.0.1:81\"], endpoints: [{name: e, "
-	      "listen: 8002}]}\n",
+	 POOL
+	 "  decide: request\n  models: {default: a, y: b}\n"
+	 "- {name: b, decide: request, stickiness: {key: source}, frontends: [\"10.0.0.1:81\"], "
+	 "endpoints: [{name: e, listen: 8002}]}\n",
 	 "9:21: decide: request, but stickiness.key names nothing of a request; write it as in "
-	 "\"header/x-session-id, source\", or models, or stickiness.prefix: true, or remove "
+	 "\"agent, source\", or models, or stickiness.prefix: true, or remove "
 	 "decide\n"},
 	{"the same without one",
 	 POOL "  decide: request\n  models: {default: a, y: b}\n"
-	      "- {name: b, decide: request, frontends: [], endpoints: [{name: e, listen: 8002}]}\n",
+	      "- {name: b, decide: request, stickiness: {key: source}, frontends: [], endpoints: "
+	      "[{name: e, listen: 8002}]}\n",
 	 ""},
 
 	{"prompts of a pool that is decided by connection", POOL "  stickiness: {prefix: true}\n",
@@ -738,12 +797,12 @@ static const struct refusal refusals[] = {
 	{"a request's session, and connections that are decided before",
 	 POOL "  stickiness: {key: \"header/x, source\"}\n",
 	 "7:21: stickiness.key has what only a request says, but connections are decided before it "
-	 "comes; write decide: request, or name no header or cookie\n"},
+	 "comes; write decide: request, or leave out what names it\n"},
 	{"what rests nowhere",
 	 CONNECT_POOL
 	 "  decide: connection\n  stickiness: {key: \"header/x, client\", prefix: true}\n",
 	 "9:21: stickiness.key has what only a request says, but connections are decided before it "
-	 "comes; write decide: request, or name no header or cookie\n"
+	 "comes; write decide: request, or leave out what names it\n"
 	 "9:49: stickiness.prefix needs the prompt, but connections are decided before it comes; "
 	 "write decide: request, or remove prefix\n"},
 	{"models that would rest", POOL "  decide: connection\n  models: {x: a}\n",
@@ -753,9 +812,10 @@ static const struct refusal refusals[] = {
 	 POOL "  decide: request\n  stickiness: {prefix: true, maxExtraLoad: 7}\n",
 	 "8:44: with stickiness.prefix prompts weigh, but with maxExtraLoad 7 they do not; write "
 	 "maxExtraLoad: auto, or remove prefix\n"},
-	{"requests that say nothing", POOL "  decide: request\n",
+	{"requests of agents", POOL "  decide: request\n", ""},
+	{"requests that say nothing", POOL "  decide: request\n  stickiness: {key: source}\n",
 	 "7:11: decide: request, but stickiness.key names nothing of a request; write it as in "
-	 "\"header/x-session-id, source\", or models, or stickiness.prefix: true, or remove decide\n"},
+	 "\"agent, source\", or models, or stickiness.prefix: true, or remove decide\n"},
 	{"what a prompt weighs", POOL "  weights: {prefix: -0.1}\n",
 	 "7:21: weights.prefix is \"-0.1\", which is out of range; write a number from 0 to 100\n"},
 	{"a prompt that weighs nothing",

@@ -16,30 +16,36 @@
 
 static const struct pintle_asked asked = {
 	.headers = {{"x-session-id:"}, {"cookie:"}, {"authorization:"}},
-	.cookies = {{""}, {"sid="}, {""}},
+	.parts = {{""}, {"sid="}, {""}},
 };
 
 static struct request_scan scan;
 
-static void scan_text(const char *text)
+static void scan_for(const struct pintle_asked *keys, const char *text)
 {
 	request_begin(&scan, HAND_LINE_MIN, HAND_LINE_MAX);
 	memset(scan.bytes, 'a', sizeof(scan.bytes));
 	scan.size = (uint32_t)strlen(text);
 	memcpy(scan.bytes, text, scan.size);
 	for (uint32_t i = 0; i < REQUEST_MAX / 8; i++)
-		if (request_word(&scan, i, hand_names(&asked)))
+		if (request_word(&scan, i, hand_names(keys)))
 			break;
 }
 
-/* Returns the index of the first key that the request has, with its value; PINTLE_MAX_HEADERS: it
- * has none. */
-static uint32_t find(struct request_span *value)
+static void scan_text(const char *text)
 {
-	for (uint32_t i = 0; i < PINTLE_MAX_HEADERS; i++)
-		if (hand_find(&scan, &asked, i, value) == 1)
+	scan_for(&asked, text);
+}
+
+#define NONE PINTLE_MAX_ASKED_KEYS
+
+/* Returns the index of the first key that the request has, with its value; NONE: it has none. */
+static uint32_t find(const struct pintle_asked *keys, struct request_span *value)
+{
+	for (uint32_t i = 0; i < PINTLE_MAX_ASKED_KEYS; i++)
+		if (hand_find(&scan, keys, i, value) == 1)
 			return i;
-	return PINTLE_MAX_HEADERS;
+	return NONE;
 }
 
 #define GET "GET / HTTP/1.1\r\n"
@@ -58,20 +64,20 @@ static void test_values(void **state)
 		{GET "Authorization: Bearer k\r\nX-Session-Id: a\r\n\r\n", 0, "a"},
 		{GET "X-Session-Id:\r\nAuthorization: Bearer k\r\n\r\n", 2, "Bearer k"},
 		{GET "X-Session-Id:  \r\nCookie: sid=1\r\n\r\n", 1, "1"},
-		{GET "X-Session-Ids: a\r\nXX-Session-Id: b\r\n\r\n", 4, ""},
+		{GET "X-Session-Ids: a\r\nXX-Session-Id: b\r\n\r\n", NONE, ""},
 		{GET "Cookie: sid=1; x=2\r\n\r\n", 1, "1"},
 		{GET "Cookie:sid=1\r\n\r\n", 1, "1"},
 		{GET "Cookie: x=2;sid=1\r\n\r\n", 1, "1"},
 		{GET "Cookie: x=2; sid=1 ; y=3\r\n\r\n", 1, "1"},
 		{GET "Cookie: sid=1\t \r\n\r\n", 1, "1"},
 		{GET "Cookie: x=sid=2; y=-sid=3; sids=4; sid=1\r\n\r\n", 1, "1"},
-		{GET "Cookie: xsid=2; sid =3; Sid=4; sid\r\n\r\n", 4, ""},
-		{GET "Cookie: sid=\r\n\r\n", 4, ""},
+		{GET "Cookie: xsid=2; sid =3; Sid=4; sid\r\n\r\n", NONE, ""},
+		{GET "Cookie: sid=\r\n\r\n", NONE, ""},
 		{GET "Cookie: sid=a=b\r\n\r\n", 1, "a=b"},
-		{GET "Cookie: s\r\nid=1: x\r\n\r\n", 4, ""},
+		{GET "Cookie: s\r\nid=1: x\r\n\r\n", NONE, ""},
 		/* What has come so far counts. */
 		{GET "X-Session-Id: a\r\nHost: b", 0, "a"},
-		{GET "X-Session-Id: a", 4, ""},
+		{GET "X-Session-Id: a", NONE, ""},
 	};
 
 	(void)state;
@@ -80,13 +86,183 @@ static void test_values(void **state)
 		uint32_t at;
 
 		scan_text(rows[i].request);
-		at = find(&value);
+		at = find(&asked, &value);
 		assert_int_equal(at, rows[i].at);
-		if (at == PINTLE_MAX_HEADERS)
+		if (at == NONE)
 			continue;
 		assert_int_equal(value.to - value.from, strlen(rows[i].value));
 		assert_memory_equal(scan.bytes + value.from, rows[i].value, value.to - value.from);
 	}
+}
+
+/* ---- bodies ------------------------------------------------------------------------ */
+
+static const struct pintle_asked in_body = {
+	.headers = {{"x-session-id:"}, {"BODY"}, {"BODY"}, {"BODY"}, {"authorization:"}},
+	.parts = {{""}, {"prompt_cache_key"}, {"session_params.session_id"}, {"user"}, {""}},
+	.in_body = 2,
+};
+
+#define POST "POST / HTTP/1.1\r\n"
+
+/* Reads the request as the hand-off does; its headers have no Content-Length of their own. Returns
+ * as hand_session(). */
+static int session_of(const char *headers, const char *body, struct hand_named *n)
+{
+	struct pintle_session_key key = {0};
+	char text[REQUEST_MAX];
+	int how;
+
+	snprintf(text, sizeof(text), POST "%sContent-Length: %zu\r\n\r\n%s", headers, strlen(body),
+		 body);
+	scan_for(&in_body, text);
+	how = hand_session(&scan, &in_body, n, &key);
+	if (!hand_asks_body(&in_body, n, how))
+		return how;
+	body_read(&scan, &in_body);
+	return hand_session(&scan, &in_body, n, &key);
+}
+
+static void test_bodies(void **state)
+{
+	static const struct {
+		const char *headers, *body;
+		uint32_t at;
+		const char *value;
+	} rows[] = {
+		{"", "{\"user\":\"a\"}", 3, "a"},
+		{"", " {\r\n\t\"user\" : \"a b\" }", 3, "a b"},
+		{"", "\xef\xbb\xbf{\"user\":\"a\"}", 3, "a"},
+		{"", "{\"\\u0075ser\":\"a\"}", 3, "a"},
+		{"", "{\"user\":\"a\\\"\\u00e9\"}", 3, "a\\\"\\u00e9"},
+		{"", "{\"prompt_cache_key\":\"k\"}", 1, "k"},
+		{"", "{\"session_params\":{\"session_id\":\"s\"}}", 2, "s"},
+		{"",
+		 "{\"session_params\" : { \"n\":{\"session_id\":\"no\"},\"session_id\" :\"s\"} }",
+		 2, "s"},
+		/* The first of the keys, wherever it stands. */
+		{"",
+		 "{\"user\":\"a\",\"session_params\":{\"session_id\":\"s\"},\"prompt_cache_key\":\"k\"}",
+		 1, "k"},
+		{"",
+		 "{\"user\":\"a\",\"session_params\":{},\"messages\":[{\"prompt_cache_key\":\"no\"}]}",
+		 3, "a"},
+		{"", "{\"session_params\":{\"a\":1},\"user\":\"a\"}", 3, "a"},
+		{"", "{\"session_params\":{\"a\":[1,{}]},\"user\":\"a\"}", 3, "a"},
+		{"", "{\"prompt_cache_key\":\"\",\"user\":\"a\"}", 3, "a"},
+		{"", "{\"prompt_cache_key\":7,\"user\":\"a\"}", 3, "a"},
+		{"", "{\"prompt_cache_key\":null,\"user\":\"a\"}", 3, "a"},
+		{"", "{\"prompt_cache_key\":{\"user\":\"no\"},\"user\":\"a\"}", 3, "a"},
+		/* Between headers. */
+		{"X-Session-Id: x\r\n", "{\"user\":\"a\"}", 0, "x"},
+		{"X-Session-Id:\r\n", "{\"user\":\"a\"}", 3, "a"},
+		{"Authorization: b\r\n", "{\"user\":\"a\"}", 3, "a"},
+		{"Authorization: b\r\n", "{\"users\":\"a\"}", 4, "b"},
+		/* The first of two, which is a string. */
+		{"", "{\"user\":\"a\",\"user\":\"b\"}", 3, "a"},
+		{"", "{\"user\":1,\"user\":\"b\"}", 3, "b"},
+		/* Nested too deep, in a string, in an array, or not in an object. */
+		{"", "{\"metadata\":{\"user\":\"a\"}}", NONE, ""},
+		{"", "{\"a\":{\"session_params\":{\"session_id\":\"s\"}}}", NONE, ""},
+		{"", "{\"session_params\":[{\"session_id\":\"s\"}]}", NONE, ""},
+		{"", "{\"a\":\"\\\",\\\"user\\\":\\\"b\\\"\"}", NONE, ""},
+		{"", "[{\"user\":\"a\"}]", NONE, ""},
+		{"", "{}{\"user\":\"a\"}", NONE, ""},
+		{"", "\"user\":\"a\"", NONE, ""},
+		{"", "{\"user\":[\"a\"]}", NONE, ""},
+		/* What a longer key, or another one, says. */
+		{"", "{\"prompt_cache_keys\":\"a\",\"User\":\"a\",\"use\":\"a\"}", NONE, ""},
+		{"", "{\"session_params\":{\"session_id2\":\"s\"},\"x\":{\"session_id\":\"s\"}}",
+		 NONE, ""},
+		/* As far as it can be seen. */
+		{"", "{\"user\":\"a", NONE, ""},
+		{"", "{\"user\":\"a\\", NONE, ""},
+		{"", "{\"user\":", NONE, ""},
+		{"", "{\"user\":\"a\"", 3, "a"},
+		{"", "", NONE, ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct hand_named n = {0};
+		int how = session_of(rows[i].headers, rows[i].body, &n);
+		uint32_t length = n.value.to - n.value.from;
+
+		assert_int_equal(how,
+				 rows[i].at == NONE ? PINTLE_HAND_NOT_SAID : PINTLE_HAND_ASKED);
+		if (rows[i].at == NONE)
+			continue;
+		assert_int_equal(n.at, rows[i].at);
+		assert_int_equal(length, strlen(rows[i].value));
+		assert_memory_equal(scan.bytes + n.value.from, rows[i].value, length);
+	}
+}
+
+/* A value of up to 8 kB names a session; a longer one, or one that is cut, does not. */
+static void test_long_values(void **state)
+{
+	static char body[REQUEST_MAX];
+
+	(void)state;
+	for (uint32_t size = BODY_VALUE_MAX - 2; size < BODY_VALUE_MAX + 3; size++) {
+		struct hand_named n = {0};
+		int how, length = snprintf(body, sizeof(body), "{\"user\":\"%0*d\"}", (int)size, 0);
+
+		assert_int_equal(length, size + 11);
+		how = session_of("", body, &n);
+		assert_int_equal(how,
+				 size > BODY_VALUE_MAX ? PINTLE_HAND_NOT_SAID : PINTLE_HAND_ASKED);
+	}
+}
+
+/* What is behind the body is another request, and no client's words are another's. */
+static void test_ends_of_bodies(void **state)
+{
+	static const char *const texts[] = {
+		POST "Content-Length: 2\r\n\r\n{},{\"user\":\"a\"}",
+		POST "Content-Length: 10\r\n\r\n{\"user\":\"a\"}",
+		POST "Content-Length: 0\r\n\r\n{\"user\":\"a\"}",
+		POST "\r\n{\"user\":\"a\"}",
+		POST "Transfer-Encoding: chunked\r\n\r\n2\r\n{\"user\":\"a\"}\r\n0\r\n\r\n",
+	};
+	static const char chunked[] =
+		POST "Transfer-Encoding: chunked\r\n\r\nc\r\n{\"user\":\"a\"}\r\n0\r\n\r\n";
+	struct request_span value = {0};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		scan_for(&in_body, texts[i]);
+		assert_int_equal(scan.known & (REQUEST_ENDED | REQUEST_MALFORMED), REQUEST_ENDED);
+		body_read(&scan, &in_body);
+		assert_int_equal(find(&in_body, &value), NONE);
+	}
+	scan_for(&in_body, chunked);
+	body_read(&scan, &in_body);
+	assert_int_equal(find(&in_body, &value), 3);
+}
+
+/* No header's line is taken for a member of the body. */
+static void test_no_header_is_a_member(void **state)
+{
+	struct request_span value = {0};
+
+	(void)state;
+	scan_for(&in_body, POST "BODY: x\r\nbody: y\r\nBODY\r\n\r\n");
+	assert_int_equal(find(&in_body, &value), NONE);
+}
+
+/* An underscore is neither a small letter nor a capital one. */
+static void test_underscores(void **state)
+{
+	static const struct pintle_asked keys = {
+		.headers = {{"session_id:"}, {"a_b_c_d_e_f_g_h_i:"}}};
+	struct request_span value = {0};
+
+	(void)state;
+	scan_for(&keys, GET "Session_ID: a\r\n\r\n");
+	assert_int_equal(find(&keys, &value), 0);
+	scan_for(&keys, GET "session-id: a\r\nA_B_c_d_e_f_g_h_i: b\r\n\r\n");
+	assert_int_equal(find(&keys, &value), 1);
 }
 
 /* Cookies that servers read differently. */
@@ -454,7 +630,7 @@ static void test_two_lines(void **state)
 		uint32_t two = 0;
 
 		scan_text(rows[i].request);
-		for (uint32_t j = 0; j < PINTLE_MAX_HEADERS; j++)
+		for (uint32_t j = 0; j < PINTLE_MAX_ASKED_KEYS; j++)
 			two |= (uint32_t)request_has_two(&scan, j) << j;
 		assert_int_equal(two, rows[i].two);
 		assert_int_equal(scan.known & REQUEST_MALFORMED, 0);
@@ -467,6 +643,11 @@ int main(void)
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_unclear),
+		cmocka_unit_test(test_bodies),
+		cmocka_unit_test(test_long_values),
+		cmocka_unit_test(test_ends_of_bodies),
+		cmocka_unit_test(test_no_header_is_a_member),
+		cmocka_unit_test(test_underscores),
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_what_a_cookie_holds),
 		cmocka_unit_test(test_all_cookies),

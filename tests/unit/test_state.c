@@ -505,7 +505,7 @@ static void test_random_maps(void **state)
 		{MAP_health, 64, sizeof(struct pintle_health)},
 	};
 	const struct pins *p = *state;
-	static unsigned char value[16384];
+	static unsigned char value[32768];
 
 	srandom(1);
 	for (int round = 0; round < 5; round++) {

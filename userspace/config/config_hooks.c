@@ -99,6 +99,8 @@ static void derive_pool(struct config_pool *p, const struct yaml_node *n)
 	p->decided_by = hook_for(p->reach);
 	if (yaml_node_get(yaml_node_get(n, "stickiness"), "key"))
 		return;
+	if (p->decide == PINTLE_DECIDE_REQUEST)
+		config_asked_agent(&p->stickiness.asked);
 	p->stickiness.key_kind = hook_traits(p->decided_by).key;
 	if (p->stickiness.key_kind == PINTLE_KEY_SOURCE) {
 		p->stickiness.key_bits_v4 = CONFIG_KEY_BITS_V4;
@@ -281,9 +283,8 @@ static void check_shared(const struct config_pool *p, const struct yaml_node *n,
 	const struct yaml_node *place = yaml_node_towards(n, "stickiness", "shared");
 
 	const char *right = hook_sees(p->decided_by, PINTLE_KEY_HINT) ? "key: hint"
-			    : p->decide == PINTLE_DECIDE_REQUEST
-				    ? "key: header/NAME"
-				    : "decide: request and key: header/NAME";
+			    : p->decide == PINTLE_DECIDE_REQUEST      ? "key: agent"
+								 : "decide: request and key: agent";
 
 	if (p->stickiness.shared && p->stickiness.key_kind != PINTLE_KEY_HINT &&
 	    !p->stickiness.asked.headers[0].name[0] && !p->stickiness.key_wrong)
@@ -351,14 +352,13 @@ static void check_decide(const struct config *c, const struct config_pool *p,
 		yaml_report_error(
 			r, decide->line, decide->column,
 			"decide: request, but stickiness.key names nothing of a request; write it as "
-			"in \"header/x-session-id, source\", or models, or stickiness.prefix: true, "
+			"in \"agent, source\", or models, or stickiness.prefix: true, "
 			"or remove decide");
 	if (is_forgotten(p, n) && asked[0])
 		yaml_report_error(
 			r, key->line, key->column,
 			"stickiness.key has what only a request says, but connections are decided "
-			"before it comes; write decide: request, or name no header or "
-			"cookie");
+			"before it comes; write decide: request, or leave out what names it");
 }
 
 static void config_hooks_check_prefix(const struct config_pool *p, const struct yaml_node *n,

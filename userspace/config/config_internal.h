@@ -15,6 +15,7 @@
  *   config_others.c     the canary and the fallbacks of a pool
  *   config_models.c     the pools that serve a pool's models
  *   config_found.c      pools that were found elsewhere than in the file
+ *   config_asked.c      stickiness.key: what of a request names its session
  *   config_policy.c     the keys of a SteeringPolicy
  *   config_settings.c   keys that were set while their pools run
  *   config_here.c       what the machine lacks on which it is to run
@@ -91,6 +92,9 @@ extern const struct yaml_type config_headers;     /* struct pintle_header[PINTLE
 
 /* An endpoint's `metrics` where there is no page. */
 #define CONFIG_NO_PAGE "none"
+
+/* What `agent` stands for. */
+void config_asked_agent(struct pintle_asked *asked);
 
 /* The three members that struct config_stickiness has for a session key, and again for a group. */
 struct key_bits {

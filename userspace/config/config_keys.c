@@ -458,13 +458,18 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].stickiness", &yaml_map, .policy = POLICY_TOO,
 	 .help = "How sessions are told apart, and kept on their endpoints."},
 	{"pools[].stickiness.key", &config_session_key, .set = SET_BY_DAEMON,
-	 POOL(stickiness.key_kind), .absent = "`source` with `listen`, `client` with `address`",
+	 POOL(stickiness.key_kind),
+	 .absent =
+		 "with `decide: request` `agent`, and behind it `source` with `listen`, `client` with "
+		 "`address`",
 	 .help = "The session key; see Session keys. `source/24/64` is the client's first "
 		 "24 bits (IPv4) or 64 bits (IPv6); an omitted length is 32 or 64. If clients "
 		 "share a /64, as the pods of a node do, or a gateway has many addresses in one "
-		 "/64, write `source/32/128`. With `decide: request`, up to four of `header/NAME`, "
-		 "`cookie/NAME` and `authorization` before it, with commas between or as a "
-		 "list: the first that the request has makes the session."},
+		 "/64, write `source/32/128`. With `decide: request`, up to eight of `agent`, "
+		 "`header/NAME`, `cookie/NAME`, `body/NAME` and `authorization` before it, with "
+		 "commas between or as a list: the first that the request has makes the session. "
+		 "`agent` is what agents and clients name their conversations by; see "
+		 "docs/handoff.md, The session."},
 	{"pools[].stickiness.group", &config_session, .set = SET_BY_DAEMON, .preset = "none",
 	 POOL(stickiness.group_kind),
 	 .help = "The key of groups, written like `key`. The sessions of a group share a home: "

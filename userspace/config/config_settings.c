@@ -114,8 +114,11 @@ const char *config_settable_word(const struct yaml_key *k, size_t i)
 		return k->choices[i];
 	if (k->type == &yaml_bool)
 		return i < ARRAY_SIZE(booleans) ? booleans[i] : NULL;
-	if (k->type == &config_session || k->type == &config_session_key)
-		return i < PINTLE_KEY_REQUEST ? key_name((uint32_t)i) : NULL;
+	if ((k->type == &config_session || k->type == &config_session_key) &&
+	    i < PINTLE_KEY_REQUEST)
+		return key_name((uint32_t)i);
+	if (k->type == &config_session_key && i == PINTLE_KEY_REQUEST)
+		return "agent";
 	return NULL;
 }
 
@@ -258,20 +261,22 @@ static void take_list(struct config_setting *s, const struct yaml_node *list)
 }
 
 /* Writes the value without the setting into s->file: the file's, the default, or, for
- * stickiness.key, which has no fixed default, the hook's. */
+ * stickiness.key, which has no fixed default, what it is for the pool. */
 static void config_settings_take_file(struct config_setting *s, const struct yaml_key *k,
 				      const struct yaml_node *pool, const struct config_pool *p)
 {
 	const char *rest;
 	const struct yaml_node *n = node_towards(pool, s->key, &rest);
-	const char *text = !*rest      ? n->text
-			   : k->preset ? k->preset
-				       : key_name(p->stickiness.key_kind);
+	const char *text = !*rest ? n->text : k->preset;
 
 	if (!*rest && n->kind == YAML_LIST)
 		take_list(s, n);
-	else
+	else if (text)
 		snprintf(s->file, sizeof(s->file), "%s", text);
+	else
+		snprintf(s->file, sizeof(s->file), "%s%s",
+			 p->decide == PINTLE_DECIDE_REQUEST ? "agent, " : "",
+			 key_name(p->stickiness.key_kind));
 }
 
 /* Finds out which settings may hold, by pool, key and value alone, and the values without them. */

@@ -513,7 +513,7 @@ void state_client_tenant(const struct state_pool *p, const struct state_client *
 			 struct pintle_session_key *key);
 
 #define STATE_ASKED_SIZE (PINTLE_HEADER_SIZE + 8)
-#define STATE_KEYS_SIZE  (PINTLE_MAX_HEADERS * STATE_ASKED_SIZE + 32)
+#define STATE_KEYS_SIZE  (PINTLE_MAX_ASKED_KEYS * STATE_ASKED_SIZE + 32)
 /** Writes the pool's stickiness.key, with commas and without the bits of addresses:
  * "header/x-session-id,source". Returns buf. */
 const char *state_keys_format(const struct state_pool *p, char buf[STATE_KEYS_SIZE]);

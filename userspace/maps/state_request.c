@@ -3,6 +3,7 @@
 #include "state_internal.h"
 #include "names.h"
 #include "../base/text.h"
+#include "../policy/agent_keys.h"
 
 #include "handoff/request_session.bpf.h"
 
@@ -32,9 +33,12 @@ static void name_key(const struct pintle_asked *asked, uint32_t at, char buf[STA
 {
 	char name[PINTLE_HEADER_SIZE + 1];
 
-	if (asked->cookies[at].name[0])
+	if (hand_in_body(asked, at))
+		snprintf(buf, STATE_ASKED_SIZE, "body/%s",
+			 trimmed(asked->parts[at].name, PINTLE_HEADER_SIZE, '\0', name));
+	else if (asked->parts[at].name[0])
 		snprintf(buf, STATE_ASKED_SIZE, "cookie/%s",
-			 trimmed(asked->cookies[at].name, PINTLE_HEADER_SIZE, '=', name));
+			 trimmed(asked->parts[at].name, PINTLE_HEADER_SIZE, '=', name));
 	else
 		snprintf(buf, STATE_ASKED_SIZE, "header/%s",
 			 trimmed(asked->headers[at].name, PINTLE_HEADER_SIZE, ':', name));
@@ -42,16 +46,37 @@ static void name_key(const struct pintle_asked *asked, uint32_t at, char buf[STA
 		snprintf(buf, STATE_ASKED_SIZE, "authorization");
 }
 
+#define X(key, ...) key,
+static const char *const agent_keys[] = {PINTLE_AGENT_KEYS(X)};
+#undef X
+
+static bool is_agent(const struct pintle_asked *asked, uint32_t from)
+{
+	char one[STATE_ASKED_SIZE];
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(agent_keys); i++) {
+		if (from + i >= PINTLE_MAX_ASKED_KEYS)
+			return false;
+		name_key(asked, from + i, one);
+		if (strcmp(one, agent_keys[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
 const char *state_keys_format(const struct state_pool *p, char buf[STATE_KEYS_SIZE])
 {
 	char one[STATE_ASKED_SIZE];
+	uint32_t i = 0;
 	size_t n = 0;
 
-	for (uint32_t i = 0; i < PINTLE_MAX_HEADERS && p->asked.headers[i].name[0]; i++) {
-		if (p->decide != PINTLE_DECIDE_REQUEST)
-			break;
+	while (p->decide == PINTLE_DECIDE_REQUEST && i < PINTLE_MAX_ASKED_KEYS &&
+	       p->asked.headers[i].name[0]) {
+		bool agent = is_agent(&p->asked, i);
+
 		name_key(&p->asked, i, one);
-		n += (size_t)snprintf(buf + n, STATE_KEYS_SIZE - n, "%s,", one);
+		n += (size_t)snprintf(buf + n, STATE_KEYS_SIZE - n, "%s,", agent ? "agent" : one);
+		i += agent ? ARRAY_SIZE(agent_keys) : 1;
 	}
 	snprintf(buf + n, STATE_KEYS_SIZE - n, "%s", key_name(p->key_kind));
 	text_make_printable(buf, '?');
@@ -85,6 +110,10 @@ int state_request_read(const struct maps *m, const struct state_pool *p, const _
 						pool->key_bits_v6 & 0xff);
 	}
 	r.hand = (uint32_t)hand_session(scan, &pool->asked, &named, &r.session);
+	if (hand_asks_body(&pool->asked, &named, (int)r.hand)) {
+		body_read(scan, &pool->asked);
+		r.hand = (uint32_t)hand_session(scan, &pool->asked, &named, &r.session);
+	}
 	if (r.hand == PINTLE_HAND_ASKED)
 		name_key(&pool->asked, named.at, r.by);
 	*out = r;

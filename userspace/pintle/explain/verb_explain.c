@@ -531,15 +531,48 @@ static int session_find(const struct cli *cli, const struct maps *m, struct expl
 	return 0;
 }
 
-/* The beginning of a request with these headers. */
-static int request_write(const struct cli *cli, char text[HOLD_MAX])
+#define PROMPT_MAX (1 << 24)
+
+/* Reads the body. Returns its size, or an exit status, negative, after logging. */
+static ssize_t body_read(const char *path, char **out)
+{
+	_cleanup_free_ char *text = malloc(PROMPT_MAX);
+	const char *odd = NULL;
+	_cleanup_close_ int fd = file_open(path, &odd);
+	ssize_t size = fd < 0 ? fd : text ? file_read(fd, text, PROMPT_MAX) : -ENOMEM;
+
+	if (size < 0) {
+		log_error("%s cannot be read: %s; --prompt takes a file with a request's body",
+			  path, odd ?: strerror((int)-size));
+		return -EXIT_USAGE;
+	}
+	*out = TAKE_PTR(text);
+	return size;
+}
+
+/* The beginning of a request with these headers, and this body. */
+static int request_write(const struct cli *cli, const char *body, size_t size, char text[HOLD_MAX])
 {
 	size_t n = (size_t)snprintf(text, HOLD_MAX, "POST / HTTP/1.1\r\n");
 
+	if (body)
+		n += (size_t)snprintf(text + n, HOLD_MAX - n, "Content-Length: %zu\r\n", size);
 	for (size_t i = 0; i <= cli->header_count && n < HOLD_MAX; i++)
 		n += (size_t)snprintf(text + n, HOLD_MAX - n, "%s\r\n",
 				      i < cli->header_count ? cli->headers[i] : "");
-	return n < HOLD_MAX ? (int)n : -E2BIG;
+	if (n >= HOLD_MAX)
+		return -E2BIG;
+	size = MIN(size, HOLD_MAX - n);
+	if (body)
+		memcpy(text + n, body, size);
+	return (int)(n + size);
+}
+
+/* Whether the body of --prompt may name the session, too. */
+static bool body_may_name(const struct cli *cli, const struct state_pool *p)
+{
+	return cli->prompt && p->decide == PINTLE_DECIDE_REQUEST && p->asked.in_body &&
+	       !cli->session && client_text(cli);
 }
 
 /* Sets the session to the one that the request names, if it does. */
@@ -547,10 +580,12 @@ static int verb_explain_request_take(const struct cli *cli, const struct maps *m
 				     struct explanation *e, struct state_client *c)
 {
 	const struct state_pool *p = e->pool;
+	_cleanup_free_ char *body = NULL;
 	char text[HOLD_MAX];
+	ssize_t length = 0;
 	int size, err;
 
-	if (!cli->header_count)
+	if (!cli->header_count && !body_may_name(cli, p))
 		return 0;
 	if (p->decide != PINTLE_DECIDE_REQUEST) {
 		log_error("%s is decided by connection, and no header says its session; leave "
@@ -562,7 +597,11 @@ static int verb_explain_request_take(const struct cli *cli, const struct maps *m
 		log_error("--session and --header both say the session; give one of them");
 		return EXIT_USAGE;
 	}
-	size = request_write(cli, text);
+	if (body_may_name(cli, p))
+		length = body_read(cli->prompt, &body);
+	if (length < 0)
+		return (int)-length;
+	size = request_write(cli, body, (size_t)length, text);
 	err = size < 0 ? size
 		       : state_request_read(m, p, e->state->node.hint_key, c, text, (size_t)size,
 					    &e->request);
@@ -584,25 +623,6 @@ static int verb_explain_request_take(const struct cli *cli, const struct maps *m
 	return 0;
 }
 
-#define PROMPT_MAX (1 << 24)
-
-/* Reads the body. Returns its size, or an exit status, negative, after logging. */
-static ssize_t body_read(const char *path, char **out)
-{
-	_cleanup_free_ char *text = malloc(PROMPT_MAX);
-	const char *odd = NULL;
-	_cleanup_close_ int fd = file_open(path, &odd);
-	ssize_t size = fd < 0 ? fd : text ? file_read(fd, text, PROMPT_MAX) : -ENOMEM;
-
-	if (size < 0) {
-		log_error("%s cannot be read: %s; --prompt takes a file with a request's body",
-			  path, odd ?: strerror((int)-size));
-		return -EXIT_USAGE;
-	}
-	*out = TAKE_PTR(text);
-	return size;
-}
-
 /* Finds out who has a beginning of the request's prompt. */
 static int prompt_take(const struct cli *cli, const struct maps *m, struct explanation *e,
 		       struct explain_asked *asked)
@@ -619,6 +639,8 @@ static int prompt_take(const struct cli *cli, const struct maps *m, struct expla
 	if (size < 0)
 		return (int)-size;
 	err = state_prompt_read(m, &pool, body, (size_t)size, monotonic_ns(), &e->prompt);
+	if ((err == -EOPNOTSUPP || err == -ENODATA) && body_may_name(cli, p))
+		return 0;
 	if (err == -EOPNOTSUPP) {
 		log_error(
 			"%s looks at no prompts; write stickiness: {prefix: true}, and weights.prefix "
@@ -1485,7 +1507,7 @@ const struct command command_explain = {
 	.summary = "where a connection would go now, and why",
 	.help = "Runs the rule on what the kernel sees now, and changes nothing. CLIENT is --source IP,\n"
 		"--session KEY, --cgroup PATH or --pod POD; without it, the connection has no session.\n"
-		"With --header and --prompt, a request with these headers, or this body, comes on it, to a\n"
+		"With --header and --prompt, a request with these headers, and this body, comes on it, to a\n"
 		"pool that is decided by request.\n"
 		"Where equal loads, or the sample of a large pool, leave the choice to chance, CHANCE\n"
 		"says how likely each endpoint is.",
