@@ -317,6 +317,7 @@ static size_t read_answer(const struct target *t, int fd, size_t size)
 
 static double stream(const struct target *t, int n)
 {
+	static const char get[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	size_t size = 0;
 	double begun;
@@ -325,7 +326,7 @@ static double stream(const struct target *t, int n)
 		die(t->name);
 	begun = now_us();
 	for (int i = 0; i < n; i++) {
-		if (send(fd, "G", 1, MSG_NOSIGNAL) != 1)
+		if (send(fd, get, sizeof(get) - 1, MSG_NOSIGNAL) != sizeof(get) - 1)
 			die(t->name);
 		size = read_answer(t, fd, size);
 	}

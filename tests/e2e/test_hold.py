@@ -187,6 +187,7 @@ def test_loss(node, family):
         session, body = b"s%d" % (i % 4), os.urandom(3000 * (i % 3))
         data = post(body, b"X-Big: " + b"x" * (3000 * (i % 5)), session=session) + body
         got = exchange(node, cut(data, 30, 30 + len(data) // 3), family=family, pause=0.005)
+        assert got, (handed(node), holds(node))
         server, sum_ = got.rsplit("\r\n", 1)[1].split()
         assert sum_ == hashlib.sha256(body).hexdigest()
         met.setdefault(session, set()).add(server)

@@ -259,6 +259,10 @@ def test_a_clients_way(node, where):
         except (AssertionError, OSError) as e:
             raise AssertionError(f"{name}: {e!r}") from e
         got = counted(node) - before
+        # The server closes by a reset, because nobody has read the byte: what the client acknowledges then may be of no
+        # connection any more.
+        if way is urgent_data:
+            del got["stray"]
         # Pieces may leave together, and then are one.
         want = expected(rows[name])
         assert got == want or got | collections.Counter(joined=1) == want, (name, got)
