@@ -96,19 +96,22 @@ const char *kube_client_trouble(const struct kube_client *c)
 	return NULL;
 }
 
-/* "inferenceobjectives.llm-d.ai/v1alpha2" is missing only if the API server has the other group's
+/* The kind that API servers have in one of two groups: it is missing only if they have it in
  * neither. */
+#define IN_EITHER_GROUP "inferenceobjectives."
+
 static bool trouble_is_missing(const struct kube_client *c, const struct trouble *t)
 {
-	size_t n = t->what ? strcspn(t->what, ".") + 1 : 0;
-	bool other = !n || !t->what[n - 1];
+	size_t n = strlen(IN_EITHER_GROUP);
+	bool alone = t->text[0] && strncmp(t->what, IN_EITHER_GROUP, n);
 
 	for (size_t i = 0; i < MAX_KINDS; i++) {
 		const struct trouble *u = &c->troubles[i];
 
-		other |= u != t && u->text[0] && u->missing && n && !strncmp(u->what, t->what, n);
+		alone |=
+			u != t && u->text[0] && u->missing && !strncmp(u->what, IN_EITHER_GROUP, n);
 	}
-	return t->text[0] && t->missing && other;
+	return t->text[0] && t->missing && alone;
 }
 
 const char *kube_client_missing(const struct kube_client *c, size_t i)
