@@ -119,7 +119,11 @@ def test_check(node):
     models = {"decide": "request", "models": {"x": "pool", "default": "pool"}}
     for keys, says in ((HANDED, "pool: decided by its session, of clients that speak HTTP/1.1 in clear"), ({}, None),
                        ({**HANDED, "requests": "as-they-come"}, ", on the first request of each connection\n"),
-                       (models, "decided by its model, of"),
+                       (models, "decided by its session (agent), its model, of"),
+                       ({**models, "stickiness": {"key": "source"}}, "decided by its model, of"),
+                       ({"decide": "request"}, "decided by its session (agent), of"),
+                       ({"decide": "request", "stickiness": {"key": "body/user, agent"}},
+                        "decided by its session (agent), of"),
                        ({**models, "stickiness": {**HANDED["stickiness"], "prefix": True, "maxExtraLoad": "auto"}},
                         "decided by its session, its model, its prompt, of")):
         path = node.write("c.yaml", node.config(node.pool(servers, **keys)))

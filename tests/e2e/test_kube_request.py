@@ -92,8 +92,16 @@ def test_by_session(node):
     open goes on when the policy changes, and when it goes, and the pool is by connection again."""
     world = World(node)
     assert not world.is_by_request()
-    world.say(decide="request", stickiness=HEADER)
+    # Without a key it is by what agents name their conversations by.
+    world.say(decide="request", stickiness={"maxExtraLoad": 16})
     soon(world.is_by_request)
+    assert world.pools()[POOL]["session_key"] == "agent,client", world.pools()[POOL]
+    check_sessions(world)
+    world.say(decide="request", stickiness={**HEADER, "key": ["body/metadata.user_id", "agent", "source"]})
+    soon(lambda: world.pools()[POOL]["session_key"] == "body/metadata.user_id,agent,source")
+    check_sessions(world)
+    world.say(decide="request", stickiness=HEADER)
+    soon(lambda: "header/x-session-id" in world.pools()[POOL]["session_key"])
     check_sessions(world)
     for size in (0, 3000, 200000):
         body = os.urandom(size)

@@ -49,6 +49,18 @@ static const struct {
 	{"{\"decide\":\"connection\",\"stickiness\":{\"key\":\"header/x-session-id, client\","
 	 "\"prefix\":true}}",
 	 NULL},
+	{"{\"decide\":\"request\"}", NULL},
+	{"{\"decide\":\"request\",\"stickiness\":{\"key\":[\"agent\",\"header/x-session-id2\","
+	 "\"body/metadata.user_id\",\"authorization\",\"source\"]}}",
+	 NULL},
+	{"{\"decide\":\"request\",\"stickiness\":{\"key\":[\"agent\",\"agent\"]}}",
+	 "which has agent twice"},
+	{"{\"decide\":\"request\",\"stickiness\":{\"key\":[\"header/a\",\"header/b\",\"header/c\","
+	 "\"header/d\",\"header/e\",\"header/f\",\"header/g\",\"agent\",\"body/h\"]}}",
+	 "write at most eight of agent"},
+	{"{\"decide\":\"request\",\"stickiness\":{\"key\":\"client\"}}",
+	 "stickiness.key names nothing of a request"},
+	{"{\"stickiness\":{\"key\":\"agent\"}}", "stickiness.key has what only a request says"},
 	{"{\"decide\":\"requests\"}", "decide is \"requests\""},
 	{"{\"models\":{\"a\":\"llm/b\"}}", "models needs requests"},
 	{"{\"decide\":\"request\",\"models\":{}}", "models has 0 names; write 1 to 256"},

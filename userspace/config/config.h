@@ -429,6 +429,9 @@ const struct config_pool *config_pool_named(const struct config *c, const char *
 bool config_tenant_key(const struct config_pool *p, const char *tenant,
 		       struct pintle_session_key *out);
 
+/** Returns whether `agent` is one of the pool's keys. */
+bool config_asks_agent(const struct config_pool *p);
+
 /** Returns whether a client's cgroup makes a session key of this kind (PINTLE_KEY_*). */
 bool config_key_of_cgroup(uint32_t kind);
 

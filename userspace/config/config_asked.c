@@ -181,6 +181,20 @@ void config_asked_agent(struct pintle_asked *asked)
 	put_agent(asked, &n);
 }
 
+bool config_asks_agent(const struct config_pool *p)
+{
+	const struct pintle_asked *asked = &p->stickiness.asked;
+	const size_t size = ARRAY_SIZE(agent_keys) * sizeof(asked->headers[0]);
+	struct pintle_asked agent;
+
+	config_asked_agent(&agent);
+	for (size_t i = 0; i + ARRAY_SIZE(agent_keys) <= PINTLE_MAX_ASKED_KEYS; i++)
+		if (!memcmp(&asked->headers[i], agent.headers, size) &&
+		    !memcmp(&asked->parts[i], agent.parts, size))
+			return true;
+	return false;
+}
+
 /* What is read of the list so far. */
 struct asked_list {
 	struct pintle_asked asked;

@@ -14,14 +14,15 @@
 
 #define SAYS_SIZE 64
 
-/* What the pool asks of a request: "its session and its model". */
+/* What the pool asks of a request: "its session, its model". */
 static void requests_say(const struct config_pool *p, char says[SAYS_SIZE])
 {
 	const struct {
 		bool asked;
 		const char *what;
 	} all[] = {
-		{p->stickiness.asked.headers[0].name[0], "its session"},
+		{p->stickiness.asked.headers[0].name[0],
+		 config_asks_agent(p) ? "its session (agent)" : "its session"},
 		{p->model_count, "its model"},
 		{p->stickiness.prefix, "its prompt"},
 	};
