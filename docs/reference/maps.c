@@ -9,6 +9,7 @@
 #include "../../userspace/maps/links.h"
 #include "../../userspace/maps/maps.h"
 #include "../../userspace/pintled/attach/memory.h"
+#include "../../userspace/pintled/attach/skeleton.h"
 #include "pintle.skel.h"
 
 static int pin_compare(const void *a, const void *b)
@@ -105,7 +106,7 @@ static const char *memory_text(const struct bpf_map *map, char text[CODE_SIZE])
 /* The sums over all maps, with those that are not pinned. */
 void memory_markdown(FILE *f)
 {
-	struct pintle_bpf *skel = pintle_bpf__open();
+	struct pintle_bpf *skel = skeleton_open();
 	char all[CODE_SIZE], each[CODE_SIZE], homes[CODE_SIZE], prefixes[CODE_SIZE],
 		traced[CODE_SIZE];
 	uint64_t bytes = 0, per_cpu = 0;
@@ -135,7 +136,7 @@ void memory_markdown(FILE *f)
 
 void maps_markdown(FILE *f)
 {
-	struct pintle_bpf *skel = pintle_bpf__open();
+	struct pintle_bpf *skel = skeleton_open();
 
 	table_head(f, "map", "type and entries", "memory", "key -> value", "written by", NULL);
 	for (enum map_id id = 0; skel && id < MAP_COUNT; id++) {

@@ -17,6 +17,7 @@
 #include "../../userspace/base/util.h"
 #include "rule/eligible.bpf.h"
 #include "../../userspace/maps/kernel.h"
+#include "../../userspace/pintled/attach/skeleton.h"
 #include "pintle.skel.h"
 #include "../unit/support_random.h"
 
@@ -74,6 +75,6 @@ static inline struct pintle_bpf *load_programs_of(struct pintle_bpf *skel, const
 /* Loads these programs, and no others: the verifier takes most of a test's time. Returns NULL if
  * the kernel refuses; libbpf's messages, with the verifier's log, say why. */
 #define load_programs(...)                                                                         \
-	load_programs_of(pintle_bpf__open(), (const char *const[]){__VA_ARGS__, NULL})
+	load_programs_of(skeleton_open(), (const char *const[]){__VA_ARGS__, NULL})
 
 #endif

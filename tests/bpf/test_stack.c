@@ -145,7 +145,7 @@ static uint32_t stack_of(const char *name, uint32_t unit, char *chain, size_t si
 {
 	static struct program p;
 	static char log[1 << 16];
-	struct pintle_bpf *skel = pintle_bpf__open();
+	struct pintle_bpf *skel = skeleton_open();
 	struct bpf_program *program;
 	uint32_t all;
 

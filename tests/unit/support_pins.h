@@ -19,6 +19,7 @@
 
 #include "../../userspace/maps/maps.h"
 #include "../../userspace/net/netns.h"
+#include "../../userspace/pintled/attach/skeleton.h"
 #include "../../userspace/maps/state.h"
 #include "../../userspace/base/util.h"
 #include "rule/eligible.bpf.h"
@@ -60,7 +61,7 @@ static inline void pins_load(struct pins *p, bool programs)
 	struct bpf_program *program;
 	struct bpf_map *map;
 
-	p->skel = pintle_bpf__open();
+	p->skel = skeleton_open();
 	assert_non_null(p->skel);
 	bpf_object__for_each_program(program, p->skel->obj)
 	{

@@ -9,6 +9,7 @@
 #include "../../base/util.h"
 #include "pass/carry.bpf.h"
 #include "pintle.skel.h"
+#include "skeleton.h"
 #include "../../maps/pin.h"
 #include "programs.h"
 
@@ -69,7 +70,7 @@ static uint64_t kind_hash(uint64_t hash, const struct map_kind *k)
 int map_kinds_new(struct map_kinds **out)
 {
 	struct map_kinds *k = calloc(1, sizeof(*k));
-	struct pintle_bpf *skel = k ? pintle_bpf__open() : NULL;
+	struct pintle_bpf *skel = k ? skeleton_open() : NULL;
 	int err = skel ? 0 : -ENOMEM;
 
 	for (enum map_id id = 0; !err && id < MAP_COUNT; id++) {

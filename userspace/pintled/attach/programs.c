@@ -11,6 +11,7 @@
 #include "../../maps/kernel.h"
 #include "memory.h"
 #include "pintle.skel.h"
+#include "skeleton.h"
 
 static void ask_for(struct pintle_bpf *skel, const char *name)
 {
@@ -29,7 +30,7 @@ static void tell_packets(struct pintle_bpf *skel)
 
 static struct pintle_bpf *open_skeleton(const struct load_list *which)
 {
-	struct pintle_bpf *skel = pintle_bpf__open();
+	struct pintle_bpf *skel = skeleton_open();
 	struct bpf_program *program;
 	struct timespec tick;
 
