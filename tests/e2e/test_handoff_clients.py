@@ -66,11 +66,11 @@ class World:
 
     def __init__(self, node, kinds=None, each=EACH):
         self.node, self.servers = node, collections.defaultdict(list)
-        node.add_client()
+        self.place()
         for number, (kind, make) in enumerate((kinds or SERVERS).items()):
             try:
                 for i in range(getattr(make, "each", each)):
-                    self.servers[kind].append(make(node, f"{kind}-{i}", FIRST + 10 * number + i))
+                    self.servers[kind].append(make(self.places[i], f"{kind}-{i}", FIRST + 10 * number + i))
             except Skip as e:
                 del self.servers[kind]
                 print(f"without {kind}: {e}")
@@ -79,22 +79,44 @@ class World:
         self.models = [*self.servers]
         # Of those that answer whatever model is asked for, if there are such.
         self.front = next((kind for kind in self.models if kind not in COUNTING), self.models[0])
-        node.daemon(node.config(*(self.pool(kind) for kind in self.models)))
-        wait_for(lambda: all(e["state"] == "ready" for e in node.cli("endpoints")), 30, "all endpoints to be ready")
+        self.pins.daemon(self.pins.config(*(self.pool(kind) for kind in self.models)))
+        wait_for(lambda: all(e["state"] == "ready" for e in self.pins.cli("endpoints")), 30, "all endpoints to be ready")
+        self.begin()
         self.tokens = {kind: self.directly(kind) for kind in self.models if kind in COUNTING}
         wait_for(lambda: not self.tried().moves, 60, "what servers are given to be believed")
+
+    def place(self):
+        """Where servers run, and pintled."""
+        self.node.add_client()
+        self.pins, self.places = self.node, [self.node] * EACH
+
+    def begin(self):
+        """pintled runs."""
+
+    def popen(self, argv, where, **more):
+        """Starts a client."""
+        return self.node.popen(argv, netns=self.node.client_netns if "remote" in where else self.node.netns, **more)
+
+    def url(self, where):
+        return f"http://{FRONTEND[where[:2]]}"
+
+    def url_of(self, server):
+        return f"http://127.0.0.1:{server.listen}"
 
     def pool(self, kind):
         """Requests without a model that is seen are for the one with the frontend."""
         front = {"models": {**{k: k for k in self.models}, "default": kind}, "requests": "one-per-connection"} \
             if kind == self.front else {"frontends": [], "announce": False}
-        return self.node.pool(self.servers[kind], kind, decide="request", scrape={"interval": "500ms", "timeout": "1s"},
+        return self.make_pool(self.servers[kind], kind, decide="request", scrape={"interval": "500ms", "timeout": "1s"},
                               stickiness={"key": ["header/x-session-id", "source"], "prefix": True,
                                           "maxExtraLoad": "auto"}, **front)
 
+    def make_pool(self, servers, kind, **more):
+        return self.node.pool(servers, kind, **more)
+
     def directly(self, kind):
         """{characters of a prompt: its tokens}, as the server says to a client of its own."""
-        job = Job(self, "curl", KINDS, url=f"http://127.0.0.1:{self.servers[kind][0].listen}", models=[kind])
+        job = Job(self, "curl", KINDS, url=self.url_of(self.servers[kind][0]), models=[kind])
         found = {row.characters: row.tokens for row in job.rows(600)}
         assert all(found.values()), found
         return found
@@ -109,13 +131,13 @@ class World:
 
     def failed(self):
         """Placements of which no connection became, ever."""
-        return sum(e["failed"] for e in self.node.cli("endpoints"))
+        return sum(e["failed"] for e in self.pins.cli("endpoints"))
 
     def counts(self):
         """What Pintle counts of all requests so far, without the zeros."""
-        found = collections.Counter({**handed(self.node, self.front),
-                                     **{f"hold {k}": n for k, n in holds(self.node).items()}})
-        for row in self.node.cli("stats"):
+        found = collections.Counter({**handed(self.pins, self.front),
+                                     **{f"hold {k}": n for k, n in holds(self.pins).items()}})
+        for row in self.pins.cli("stats"):
             if row["decisions"]:
                 found["decisions"] += row["decisions"]
                 found["escaped"] += (row["outcome"] == "escaped") * row["decisions"]
@@ -145,15 +167,14 @@ class Job:
     def __init__(self, world, client, count, where="v4", *, url=None, models=None):
         Job.made += 1
         self.world, self.client, self.count = world, client, count
-        node, family, remote = world.node, where[:2], "remote" in where
+        node = world.node
         self.out = node.dir / f"{client}-{Job.made}.rows"
         # No signs, so that one word is a token for all servers, or all are as long.
         label = f"{client.replace('-', '')}n{Job.made}"
         with open(self.out, "wb") as out:
-            self.process = node.popen(
-                [*CLIENTS[client](), "tell", count, url or f"http://{FRONTEND[family]}", label,
-                 *(models or world.models)], stdout=out, netns=node.client_netns if remote else node.netns,
-                env={"TMPDIR": str(node.dir), "NO_PROXY": "*"})
+            self.process = world.popen(
+                [*CLIENTS[client](), "tell", count, url or world.url(where), label, *(models or world.models)], where,
+                stdout=out, env={"TMPDIR": str(node.dir), "NO_PROXY": "*"})
 
     def rows(self, timeout=100):
         """Waits for the end; an error is in the place of the digest."""
