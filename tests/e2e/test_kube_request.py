@@ -13,6 +13,7 @@ from test_handoff import handed
 from test_handoff import post as headers_of
 from test_in_pods import Hashing
 from test_kube import POOL, soon, written_soon
+from test_packaging import capabilities
 from test_splice import Kept, exchange, in_flight
 
 QWEN = "10.96.0.11:8000"
@@ -34,8 +35,15 @@ class World:
             "services": [service(), service("qwen", "10.96.0.11")],
             "endpointslices": [self.slice(name) for name in self.pods],
             "steeringpolicies": list(policies), "inferencepools": [], **state})
-        self.daemon = self.machine.daemon(self.api.config())
+        self.daemon = self.start()
         soon(lambda: all(self.pools().get(f"llm/{s['metadata']['name']}", {}).get("ready") for s in self.api.state["services"]))
+
+    def start(self, **more):
+        """pintled, with what the DaemonSet lets it."""
+        allowed = "".join(f",+{c.lower()}" for c in capabilities("daemonset"))
+        return self.machine.daemon(self.api.config(), wrapper=(
+            "sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec setpriv --no-new-privs --inh-caps=-all --bounding-set="$@"',
+            self.machine.own, "-all" + allowed), **more)
 
     def slice(self, name):
         return slice_of(name, [pod(p.name, p.v4, f"n{i + 2}") for i, p in enumerate(self.pods[name])])
@@ -172,7 +180,7 @@ def test_without_api_server(node):
     world.api.process.wait()
     world.daemon.kill()
     kept.check()
-    daemon = world.machine.daemon(world.api.config(), wait=False)
+    daemon = world.start(wait=False)
     soon(lambda: daemon.get("/healthz")[0] == 200)
     assert world.is_by_request() and world.asked_for("qwen-32b") == "qwen"
     check_sessions(world)
