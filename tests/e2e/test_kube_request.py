@@ -294,6 +294,8 @@ def test_pods_that_are_not_seen(node):
     written_soon(lambda: world.condition() == ("False", "DecidedByConnection", f"Service llama: {BY_CONNECTION}{why}"))
     written_soon(lambda: ("Service/llama", "Warning", "DecidedByConnection", BY_CONNECTION + why) in world.api.events())
     assert f"but by connection here: {why}" in world.machine.pintle("status").stdout
+    assert world.pools()[POOL]["by_connection"] == why and world.pools()["llm/qwen"]["by_connection"] is None
     assert world.is_by_request()
     written_soon(lambda: world.condition()[0] == "True")
+    assert world.pools()[POOL]["by_connection"] is None
     assert "  decide    request, spliced\n" in world.machine.pintle("status").stdout

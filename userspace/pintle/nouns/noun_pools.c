@@ -158,6 +158,11 @@ GET(decide)
 	return value_text(decide_name(p->decide));
 }
 
+GET(by_connection)
+{
+	return value_text_or_none(p->by_connection);
+}
+
 GET(key)
 {
 	char keys[STATE_KEYS_SIZE];
@@ -408,6 +413,9 @@ static const struct column columns[] = {
 	{.key = "decide",
 	 COLUMN(decide),
 	 .help = "text: by what connections are decided now: connection, request"},
+	{.key = "by_connection",
+	 COLUMN(by_connection),
+	 .help = "text: why they are not decided by request here, as the pool asks; or null"},
 	{.key = "session_key",
 	 COLUMN(key),
 	 .help = "text: what makes a session: a word of stickiness.key, or, decided by request, all "
