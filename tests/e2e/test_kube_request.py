@@ -17,7 +17,7 @@ from test_packaging import capabilities
 from test_splice import Kept, exchange, in_flight
 
 QWEN = "10.96.0.11:8000"
-HEADER = {"key": "header/x-session-id, source", "maxExtraLoad": 16}
+HEADER = {"key": ["header/x-session-id", "authorization", "source"], "maxExtraLoad": 16}
 
 
 class World:
@@ -120,6 +120,10 @@ def test_by_session(node):
     before = handed(world.machine, "llm/qwen")
     assert world.client.ask(QWEN).startswith("qwen") and handed(world.machine, "llm/qwen") == before
     kept = Kept(world.client)
+    # With nothing said of sessions these are what agents name.
+    world.say(decide="request", stickiness={"maxExtraLoad": 16})
+    soon(lambda: world.pools()[POOL]["session_key"].startswith("agent"))
+    check_sessions(world)
     world.say(decide="request", stickiness={"key": "header/x-other, source", "prefix": True})
     soon(lambda: "header/x-other" in world.pools()[POOL]["session_key"])
     kept.check()
