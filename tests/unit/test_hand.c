@@ -98,8 +98,14 @@ static void test_values(void **state)
 /* ---- bodies ------------------------------------------------------------------------ */
 
 static const struct pintle_asked in_body = {
-	.headers = {{"x-session-id:"}, {"BODY"}, {"BODY"}, {"BODY"}, {"authorization:"}},
-	.parts = {{""}, {"prompt_cache_key"}, {"session_params.session_id"}, {"user"}, {""}},
+	.headers =
+		{{"x-session-id:"}, {"BODY"}, {"BODY"}, {"BODY"}, {"authorization:"}, {"cookie:"}},
+	.parts = {{""},
+		  {"prompt_cache_key"},
+		  {"session_params.session_id"},
+		  {"user"},
+		  {""},
+		  {"sid="}},
 	.in_body = 2,
 };
 
@@ -174,6 +180,8 @@ static void test_bodies(void **state)
 		{"", "{\"prompt_cache_keys\":\"a\",\"User\":\"a\",\"use\":\"a\"}", NONE, ""},
 		{"", "{\"session_params\":{\"session_id2\":\"s\"},\"x\":{\"session_id\":\"s\"}}",
 		 NONE, ""},
+		/* What would be a cookie's, in a header. */
+		{"", "{\"sid=\":\"cookie:sid=1\"}", NONE, ""},
 		/* As far as it can be seen. */
 		{"", "{\"user\":\"a", NONE, ""},
 		{"", "{\"user\":\"a\\", NONE, ""},
