@@ -728,16 +728,9 @@ static const struct refusal refusals[] = {
 	{"agent twice", POOL "  decide: request\n  stickiness: {key: [agent, header/a, agent]}\n",
 	 "8:21: stickiness.key is \"agent, header/a, agent\", which has agent twice; write each "
 	 "once\n"},
-	{"a name that agent has, behind it",
-	 POOL "  decide: request\n  stickiness: {key: \"agent, header/Session-Id\"}\n",
-	 "8:21: stickiness.key is \"agent, header/Session-Id\", which has a name that agent has, "
-	 "too; leave it out, or write it before agent\n"},
-	{"a member that agent has, behind it",
-	 POOL "  decide: request\n  stickiness: {key: [header/a, agent, body/user]}\n",
-	 "8:21: stickiness.key is \"header/a, agent, body/user\", which has a name that agent has, "
-	 "too; leave it out, or write it before agent\n"},
-	{"names that agent has, before it",
-	 POOL "  decide: request\n  stickiness: {key: [body/user, header/session-id, agent]}\n",
+	{"names that agent has, before it and behind it",
+	 POOL "  decide: request\n  stickiness: {key: [body/user, header/session-id, agent, "
+	      "header/x-session-id, body/prompt_cache_key, authorization, source]}\n",
 	 ""},
 	{"a word that begins as agent", POOL "  decide: request\n  stickiness: {key: agents}\n",
 	 "8:21: stickiness.key is \"agents\", " NAMES},

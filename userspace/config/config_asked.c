@@ -203,6 +203,18 @@ struct asked_list {
 	size_t agent; /* 1 + the index of what `agent` stands for first; 0: it is not there */
 };
 
+/* Whether `agent` was read, and has it: it counts there. */
+static bool agent_has(const struct asked_list *l, const struct asked_key *k)
+{
+	size_t from = l->agent - 1;
+
+	for (size_t i = 0; l->agent && i < ARRAY_SIZE(agent_keys); i++)
+		if (!memcmp(&l->asked.headers[from + i], &k->header, sizeof(k->header)) &&
+		    !strcmp(l->asked.parts[from + i].name, k->part.name))
+			return true;
+	return false;
+}
+
 /* Whether it is one of those that were read. Cookies whose names differ in small and capital
  * letters alone are told apart by some servers. */
 static int check_again(struct yaml_value *v, const struct asked_list *l, const struct asked_key *k)
@@ -212,11 +224,6 @@ static int check_again(struct yaml_value *v, const struct asked_list *l, const s
 
 		if (memcmp(&l->asked.headers[i], &k->header, sizeof(k->header)) != 0)
 			continue;
-		if (!strcmp(other, k->part.name) && l->agent && i + 1 >= l->agent &&
-		    i + 1 < l->agent + ARRAY_SIZE(agent_keys)) {
-			v->right = "leave it out, or write it before agent";
-			return yaml_wrong(v, "which has a name that agent has, too");
-		}
 		v->right = "write each once";
 		if (!strcmp(other, k->part.name))
 			return yaml_wrong(v, "which has a name twice");
@@ -248,7 +255,10 @@ static int read_asked(struct yaml_value *v, const char *text, size_t length, str
 		put_agent(&l->asked, &l->n);
 		return 0;
 	}
-	err = read_asked_key(v, text, length, &k) ?: check_again(v, l, &k);
+	err = read_asked_key(v, text, length, &k);
+	if (!err && agent_has(l, &k))
+		return 0;
+	err = err ?: check_again(v, l, &k);
 	if (!err)
 		put_asked(&l->asked, &l->n, &k);
 	return err;
