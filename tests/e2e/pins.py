@@ -8,6 +8,8 @@ from kernel import BUILD
 class Pins:
     """Needs self.bpffs and self.run()."""
 
+    build = BUILD  # whose pintle is run
+
     def detach(self, config=None, *more, check=True):
         argument = ["--config", config] if config else ["--bpffs", self.bpffs]
         return self.run(BUILD / "pintled", "--detach", *argument, *more, check=check)
@@ -18,7 +20,7 @@ class Pins:
 
     def pintle(self, *arguments, check=True):
         """Runs `pintle --bpffs DIR ...` as a user does."""
-        return self.run(BUILD / "pintle", "--bpffs", self.bpffs, *arguments, check=check)
+        return self.run(self.build / "pintle", "--bpffs", self.bpffs, *arguments, check=check)
 
     def endpoint(self, name):
         for e in self.cli("endpoints"):

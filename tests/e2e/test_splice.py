@@ -43,7 +43,10 @@ def spliced(node, count=2, *, family="v4", hashing=False, bridged=False, binary=
     client = cluster.pod("client")
     pool = pool_of(cluster, servers, family, **more)
     daemon = cluster.daemon(cluster.config(pool), binary=binary) if binary else cluster.steer(pool)
+    if binary:
+        cluster.machines[0].build = binary.parent
     learnt(cluster, client, family)
+    cluster.machines[0].build = BUILD
     return cluster, servers, client, daemon
 
 
