@@ -775,6 +775,7 @@ static void test_decided_by_request(void **state)
 
 	(void)state;
 	w.pool.decide = PINTLE_DECIDE_REQUEST;
+	w.pool.decided_by = PINTLE_HOOK_LOOKUP;
 	put_pool();
 	c = opened(&plain4);
 	assert_true(untouched(c, 0, ACK, keep, KEEP));
