@@ -46,6 +46,8 @@ class Nodes:
         far, *near = Cluster(node, 4).machines
         self.near = dict(zip(("plain", "steered", "dnat"), near))
         self.clients = {name: machine.pod("client") for name, machine in self.near.items()}
+        # A pod has 8,192 connections, also of those that have just ended.
+        self.spliced = {way.port: self.near["steered"].pod(f"client{way.port}") for way in (*WAYS[1:], STREAM)}
         self.servers = {name: far.pod(name) for name in self.near}
         for name in self.servers:
             for way in (*WAYS, STREAM) if name == "steered" else (WAYS[0], STREAM):
@@ -73,7 +75,7 @@ class Nodes:
         return pool
 
     def target(self, name, where, address, port):
-        client = self.clients[where]
+        client = self.spliced.get(port, self.clients[where]) if where == "steered" else self.clients[where]
         return name, client.netns, client.cgroup, address, port
 
     def targets(self, way, ways):
@@ -83,11 +85,13 @@ class Nodes:
                 *(self.target(w.name, "steered", SERVICE, w.port) for w in ways)]
 
     def learn(self):
-        """Until the client's device is known to see both directions."""
+        """Until the clients' devices are known to see both directions."""
         def is_known():
-            first_bytes(self.node, [self.target("x", "steered", SERVICE, WAYS[1].port)], CUTS[0], 1, 1)
-            return self.near["steered"].cli("status")[0]["splice_pods"] > 0
-        wait_for(is_known, 20, "the client's device")
+            for port in self.spliced:
+                client = self.spliced[port]
+                first_bytes(self.node, [("x", client.netns, client.cgroup, SERVICE, WAYS[1].port)], CUTS[0], 1, 1)
+            return self.near["steered"].cli("status")[0]["splice_pods"] == len(self.spliced)
+        wait_for(is_known, 20, "the clients' devices")
 
     def haproxy(self, by, port, first):
         if not shutil.which("haproxy"):
@@ -103,8 +107,12 @@ class Nodes:
         return collections.Counter({(row["pool"], row["hand"]): row["connections"]
                                     for row in self.near["steered"].cli("stats") if row["hand"]})
 
+    def device(self, way):
+        """This end of the pod's, as pods.py names it."""
+        return "pod" + self.spliced[way.port].v4.rpartition(".")[2]
+
     def program(self):
-        (number,) = tc.programs(self.near["steered"].netns, "pod2", "ingress").values()
+        (number,) = tc.programs(self.near["steered"].netns, self.device(STREAM), "ingress").values()
         return number
 
 
@@ -138,7 +146,7 @@ def stream(nodes, targets, rounds, count):
 
 def tokens(nodes, connections, seconds):
     """% of a core that the program takes with so many streams of 50 tokens a second, and its runs a second."""
-    client, number = nodes.clients["steered"], nodes.program()
+    client, number = nodes.spliced[STREAM.port], nodes.program()
     log = nodes.node.dir / "hold.log"
     process = client.popen([CONN, "hold", connections, SERVICE, STREAM.port, "50 / HTTP/1.1\r\n\r\n"], log="hold.log")
     wait_for(lambda: "open" in log.read_text(), 60, "streams")
@@ -154,7 +162,7 @@ def tokens(nodes, connections, seconds):
 def across(node, quick):
     nodes = Nodes(node)
     rivals = [rival for by in ("session", "model") if (rival := nodes.haproxy(by, 8100 + len(by), WAYS[0].server))]
-    found = compare(nodes, [*nodes.targets(WAYS[0], WAYS), *rivals], *((5, 30) if quick else (61, 100)))
+    found = compare(nodes, [*nodes.targets(WAYS[0], WAYS), *rivals], *((5, 30) if quick else (41, 45)))
     tables = [table(f"Servers on another node: {cut.title}", WHAT if cut == CUTS[0] else "As above.", HEAD, ratios(rows))
               for cut, rows in found.items()]
     speeds, ns, runs = stream(nodes, nodes.targets(STREAM, [STREAM]), *((3, 100) if quick else (21, 2000)))
