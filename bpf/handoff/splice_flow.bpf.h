@@ -8,8 +8,8 @@
  *   ended    with the client's socket, which sockops sees: an idle connection stays, however long
  *            that takes. A FIN or a reset ends no flow: anybody may have forged it, and the socket
  *            would not believe it
- *   deleted  a minute after, by the kernel's timer; at once when the client's socket uses the
- *            addresses and ports again
+ *   deleted  a minute after, by the kernel's timer, or sooner where the client has many; at once
+ *            when the client's socket uses the addresses and ports again
  */
 #ifndef PINTLE_SPLICE_FLOW_BPF_H
 #define PINTLE_SPLICE_FLOW_BPF_H
@@ -18,6 +18,7 @@
 #include "mix.bpf.h"
 
 #define SPLICE_GRACE_NS 60000000000ULL  /* 1 min: what is under way may still come */
+#define SPLICE_HASTE_NS 5000000000ULL   /* 5 s: the same, where the client has half of its share */
 #define SPLICE_CALL_NS  120000000000ULL /* 2 min: the client has given up */
 #define SPLICE_SWEEP_NS 4000000000ULL   /* 4 s */
 #define SPLICE_SWEEPER  1               /* in `sweeper` */
@@ -131,13 +132,21 @@ struct splice_sweeping {
 	__u32 zero;
 };
 
+/* For how long an ended flow stays. What comes behind it then meets no socket, and is reset. */
+static __always_inline __s64 splice_grace(const struct pintle_splice *f)
+{
+	__u64 client = f->client, *n = bpf_map_lookup_elem(&splice_shares, &client);
+
+	return n && *n > PINTLE_SPLICE_SHARE / 2 ? SPLICE_HASTE_NS : SPLICE_GRACE_NS;
+}
+
 static long splice_sweep_one(void *map, struct pintle_tuple *key, struct pintle_splice *f,
 			     struct splice_sweeping *s)
 {
 	struct pintle_tuple t;
 
 	(void)map;
-	if (f->ended_ns ? (__s64)(s->now - f->ended_ns) < (__s64)SPLICE_GRACE_NS
+	if (f->ended_ns ? (__s64)(s->now - f->ended_ns) < splice_grace(f)
 			: f->state == PINTLE_SPLICE_OPEN ||
 				  (__s64)(s->now - f->began_ns) < (__s64)SPLICE_CALL_NS) {
 		s->left = 1;

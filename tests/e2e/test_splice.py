@@ -561,6 +561,15 @@ def test_forgotten(node):
     assert shares(node, cluster) == {ALL: 0}
 
 
+def test_forgotten_sooner(node):
+    """Of a client that has more than half of its share."""
+    cluster, _, client, _ = spliced(node, 2)
+    for i in range(5):
+        ask(client, {"X-Session-Id": f"s{i}"})
+    set_share(node, cluster, cookie_of(client), 65536 // 16 + 10)
+    wait_for(lambda: not entries(node, cluster, "splices"), 30)
+
+
 @case(timeout=150)
 def test_a_device_goes(node):
     """What a pod's connections had is forgotten, though its device went with them open."""

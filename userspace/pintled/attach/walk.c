@@ -10,8 +10,13 @@
 struct bpf_link *walk_attach(const struct bpf_program *program, int map_fd)
 {
 	union bpf_iter_link_info info = {.map.map_fd = (__u32)map_fd};
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
+	struct bpf_iter_attach_opts opts;
 
+	/* libbpf refuses padding that is not zero, and LIBBPF_OPTS leaves it to the compiler. */
+	memset(&opts, 0, sizeof(opts));
+	opts.sz = sizeof(opts);
+	opts.link_info = &info;
+	opts.link_info_len = sizeof(info);
 	return bpf_program__attach_iter(program, &opts);
 }
 
