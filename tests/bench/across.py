@@ -176,7 +176,7 @@ def across(node, quick):
     percent, rate = tokens(nodes, connections, 3 if quick else 10)
     tables.append(table(
         f"Servers on another node: {connections:,} streams of 50 tokens a second",
-        "What the program takes of one core (bpf_stats).", ["% of a core", "packets a second"],
+        "The share of one core that the program takes (bpf_stats).", ["% of a core", "packets a second"],
         [[f"{percent:.2f}", f"{rate:,.0f}"]]))
     return "\n".join(tables)
 
