@@ -10,7 +10,8 @@
  * sources: userspace/config/config_others.c userspace/config/config_hosts.c
  * sources: userspace/config/config_keys.c userspace/config/config_models.c
  * sources: userspace/config/config_found.c userspace/config/config_settings.c
- * sources: userspace/config/config_types.c userspace/maps/names.c userspace/net/addr.c
+ * sources: userspace/config/config_asked.c userspace/config/config_types.c
+ * sources: userspace/maps/names.c userspace/net/addr.c
  * sources: userspace/net/nested.c userspace/net/url.c userspace/base/expfmt.c
  * sources: userspace/yaml/yaml_key.c userspace/yaml/yaml_read.c userspace/yaml/yaml_report.c
  * sources: userspace/yaml/yaml_tree.c userspace/yaml/yaml_value.c
