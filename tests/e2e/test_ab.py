@@ -152,8 +152,19 @@ def test_ends_early(node, hook):
     assert not world.cli("pools")[0]["ab"] and mode(world) == "enforce"
 
 
-# Alone: beside compilers, one pair of six in which nothing had CPU for a second is chance enough.
-@case(san=False, timeout=150, alone=True)
+def verdicts(node, workload):
+    """{figure: what a test of 50 s says of it}"""
+    load = node.popen([BUILD / "pintle-load", "-t", f"http://{FRONTEND['v4']}", "-w", workload, "-d", "60", "-o", "json"],
+                      log="load.log")
+    node.pintle("ab", "own", *SHORT, "--for", "50s")
+    wait_for(lambda: node.cli("ab", "own")["ended"], 100, "the end")
+    load.kill()
+    load.wait()
+    return {f["figure"]: f for f in node.cli("ab", "own")["figures"]}
+
+
+# Alone, and up to three times: one pair of six in which nothing had CPU for a second is chance enough.
+@case(san=False, timeout=400, alone=True)
 def test_finds_what_is_true(node):
     """One of three simulated servers is slow, and the rule avoids it: that is what the test finds."""
     node.popen([BUILD / "pintle-sim", "--count", "3", "--profile", "tiny", "--speed", "0.1", "--slow", "0:60"], log="sim.log")
@@ -162,14 +173,14 @@ def test_finds_what_is_true(node):
     wait_for(lambda: {e["state"] for e in node.cli("endpoints")} == {"ready"}, 20, "the servers")
     workload = node.write("workload.yaml", json.dumps({"classes": [{
         "name": "a", "arrival": {"rate": 20}, "prompt": {"mean": 40}, "output": 5, "connection": "per-request"}]}))
-    node.popen([BUILD / "pintle-load", "-t", f"http://{FRONTEND['v4']}", "-w", workload, "-d", "60", "-o", "json"],
-               log="load.log")
-    node.pintle("ab", "own", *SHORT, "--for", "50s")
-    wait_for(lambda: node.cli("ab", "own")["ended"], 100, "the end")
-    figures = {f["figure"]: f for f in node.cli("ab", "own")["figures"]}
-    assert figures["ttft_mean"]["verdict"] == "better", figures
-    assert figures["ttft_mean"]["low"] < figures["ttft_mean"]["change"] < figures["ttft_mean"]["high"] < 0, figures
-    assert figures["failed"]["verdict"] == "no difference beyond chance", figures
+    found = []
+    while not found or (found[-1]["ttft_mean"]["verdict"] != "better" and len(found) < 3):
+        found.append(verdicts(node, workload))
+        assert found[-1]["failed"]["verdict"] == "no difference beyond chance", found
+        assert found[-1]["ttft_mean"]["verdict"] != "worse", found
+    figure = found[-1]["ttft_mean"]
+    assert figure["verdict"] == "better", found
+    assert figure["low"] < figure["change"] < figure["high"] < 0, found
 
 
 @case()
