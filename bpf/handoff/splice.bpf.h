@@ -559,19 +559,19 @@ static __always_inline bool splice_close_held(const struct hand *h, const struct
 /* A function of its own, because of its stack. */
 __noinline int splice_close(struct __sk_buff *skb, const struct hand *h)
 {
-	struct splice_work *w = splice_work_find();
+	struct oneshot_scratch *o = oneshot_scratch_find();
 	struct hand_scratch *x = scratch_find();
 	struct pintle_pool *pool;
 
-	if (!w || !x || !h || close_wanted(skb, h) <= 0)
+	if (!o || !x || !h || close_wanted(skb, h) <= 0)
 		return 0;
 	pool = pool_find(h->pool.id, h->pool.generation);
 	if (!pool)
 		return 0;
-	oneshot_decide(&x->scan, &pool->rewrite, &w->edit);
-	if (w->edit.kind != ONESHOT_NOTHING && !splice_close_held(h, &w->edit))
-		w->edit.result = PINTLE_ONESHOT_LEFT_FAILED;
-	oneshot_count(h->pool.id, w->edit.result);
+	oneshot_decide(&x->scan, &pool->rewrite, &o->edit);
+	if (o->edit.kind != ONESHOT_NOTHING && !splice_close_held(h, &o->edit))
+		o->edit.result = PINTLE_ONESHOT_LEFT_FAILED;
+	oneshot_count(h->pool.id, o->edit.result);
 	return 0;
 }
 
@@ -647,7 +647,6 @@ static __always_inline int splice_syn(struct __sk_buff *skb, struct hand *h)
 	struct pintle_connect *c = splice_record(skb, &h->s.tuple);
 	struct pintle_splice *f;
 	struct pintle_tuple k;
-	__u64 space;
 	int result;
 
 	if (!c || !hand_begin(skb, h) || checksum_read(h) < 0)
@@ -663,8 +662,7 @@ static __always_inline int splice_syn(struct __sk_buff *skb, struct hand *h)
 	/* This one goes where the frontend leads. The pod's next one is the connect hook's, until
 	 * its device is known again: it may be another by now. */
 	__sync_fetch_and_and(&c->flags, ~PINTLE_CONNECT_SPLICED);
-	space = c->client;
-	bpf_map_delete_elem(&splice_spaces, &space);
+	splice_space_forget(c);
 	hand_count(h, PINTLE_HAND_BY_CONNECTION);
 	return result;
 }

@@ -95,6 +95,15 @@ static __always_inline bool splice_room(__u64 client)
 	return !n || *n < PINTLE_SPLICE_SHARE;
 }
 
+/* From now on the pod's connections are decided as they come, until one shows where its device is.
+ */
+static __always_inline void splice_space_forget(const struct pintle_connect *c)
+{
+	__u64 space = c->client; /* Linux 6.1 takes keys only from the stack */
+
+	bpf_map_delete_elem(&splice_spaces, &space);
+}
+
 /* Deletes the flow. The key is on the caller's stack. */
 static __always_inline void splice_forget(struct pintle_tuple *t, struct pintle_splice *f)
 {

@@ -14,8 +14,6 @@
 #define PINTLE_SPLICE_WRITE_BPF_H
 
 #include "hand_hold.bpf.h"
-#include "oneshot_edit.bpf.h"
-#include "oneshot_pool.bpf.h"
 #include "splice_flow.bpf.h"
 
 #define SPLICE_PIECE 2048 /* the most bytes of a segment of held ones: a power of two */
@@ -26,7 +24,6 @@ struct splice_work {
 	__u32 how;               /* how the connection is counted: enum pintle_hand */
 	__u32 again;             /* 1: other servers have not taken it */
 	struct pintle_ref asked; /* the pool that is to decide */
-	struct oneshot_edit edit;
 	struct pintle_splice fresh;
 	struct segment_header was;
 	struct answer answer;

@@ -459,18 +459,15 @@ static __always_inline void client_sends(struct bpf_sock_ops *ctx)
 		callback_disarm(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
-/* Nobody has answered a SYN that was to be answered at the pod's device: from now on the pod's
- * connections are decided as they come. */
+/* Nobody has answered a SYN that was to be answered at the pod's device. */
 static __always_inline void client_unspliced(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct pintle_connect *c = sk ? connect_find(sk) : NULL;
-	__u64 space;
 
 	if (!c || !(c->flags & PINTLE_CONNECT_SPLICED) || ctx->state != BPF_TCP_SYN_SENT)
 		return;
-	space = c->client; /* Linux 6.1 takes keys only from the stack */
-	bpf_map_delete_elem(&splice_spaces, &space);
+	splice_space_forget(c);
 }
 
 static __always_inline void client_unanswered(struct bpf_sock_ops *ctx)

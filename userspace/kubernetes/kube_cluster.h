@@ -57,8 +57,9 @@ struct kube_judge {
 	void *arg;
 	/* Whether a page of one of the pool's servers was read, or none is needed. */
 	bool (*is_read)(void *arg, const char *pool);
-	/* Of a pool that is to be decided by request: why it is decided by connection; NULL: it is
-	 * not. `kept` is the pool's, for this call alone: 0 at first. */
+	/* Returns why connections to the pool are decided as they come, though its policy asks for
+	 * decide: request; NULL: requests decide. Keeps in *kept what it knows of the pool: 0 at
+	 * first. */
 	const char *(*by_connection)(void *arg, const char *pool, uint64_t *kept);
 	/* One of the pool's models whose pool is not there; NULL: all are. */
 	const struct config_model *(*lost_model)(void *arg, const char *pool);

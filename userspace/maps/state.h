@@ -169,7 +169,7 @@ struct state_pool {
 	uint32_t decided_by;                     /* enum pintle_hook */
 	uint32_t reach;                          /* enum pintle_reach */
 	bool spliced;                 /* its servers are anywhere, and decided by request */
-	const char *by_connection;    /* why it is not, though it is to be; NULL: it is */
+	const char *by_connection;    /* why requests do not decide, though they are to; or NULL */
 	bool in_pods;                 /* its servers listen in pods of this node */
 	bool intercepts;              /* connections to members' own addresses, too */
 	struct pintle_spared *spared; /* clients whose connections it does not intercept */

@@ -50,7 +50,7 @@ static void name_key(const struct pintle_asked *asked, uint32_t at, char buf[STA
 static const char *const agent_keys[] = {PINTLE_AGENT_KEYS(X)};
 #undef X
 
-static bool is_agent(const struct pintle_asked *asked, uint32_t from)
+static bool keys_are_agent(const struct pintle_asked *asked, uint32_t from)
 {
 	char one[STATE_ASKED_SIZE];
 
@@ -72,7 +72,7 @@ const char *state_keys_format(const struct state_pool *p, char buf[STATE_KEYS_SI
 
 	while (p->decide == PINTLE_DECIDE_REQUEST && i < PINTLE_MAX_ASKED_KEYS &&
 	       p->asked.headers[i].name[0]) {
-		bool agent = is_agent(&p->asked, i);
+		bool agent = keys_are_agent(&p->asked, i);
 
 		name_key(&p->asked, i, one);
 		n += (size_t)snprintf(buf + n, STATE_KEYS_SIZE - n, "%s,", agent ? "agent" : one);
