@@ -186,6 +186,7 @@ def selected(item, query):
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     state, log, lock = None, None, threading.Lock()
+    versions = {}  # {(path, selectors, resourceVersion): items}, of every list and watch that was answered
 
     def log_message(self, *_):
         pass
@@ -254,8 +255,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         items = [i for i in state.get(plural, []) if f"/{i.get('apiVersion', api)}/" in path]
         if plural not in state or (f"/{api}/" not in path and not items):
             return state["rv"], None
-        return state["rv"], {key_of(i): i for i in items
-                             if space in (None, i["metadata"].get("namespace")) and selected(i, query)}
+        found = {key_of(i): i for i in items
+                 if space in (None, i["metadata"].get("namespace")) and selected(i, query)}
+        self.versions[self.version(path, query, state["rv"])] = found
+        return state["rv"], found
+
+    @staticmethod
+    def version(path, query, number):
+        return (path, *(query.get(s, [""])[0] for s in ("labelSelector", "fieldSelector")), str(number))
 
     def do_GET(self):
         self.note(b"{}")
@@ -270,7 +277,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if items is None:
             self.answer(404, {"kind": "Status", "code": 404, "reason": "NotFound"})
         elif "watch" in query:
-            self.watch(url.path, query)
+            known = self.versions.get(self.version(url.path, query, query.get("resourceVersion", [""])[0]))
+            if known is None:
+                self.answer(410, {"kind": "Status", "code": 410, "reason": "Expired"})
+            else:
+                self.watch(url.path, query, known)
         else:
             api, kind = KINDS[url.path.split("/")[-1]]
             self.answer(200, {"kind": kind + "List", "apiVersion": api, "metadata": {"resourceVersion": str(number)},
@@ -282,13 +293,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
         self.wfile.flush()
 
-    def watch(self, path, query):
-        """What changed since the list is not known: all that is there comes as ADDED, which a client copes with."""
+    def watch(self, path, query, known):
+        """Tells what changes from `known` on: also what changed between the list and the watch."""
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        number, known = None, {}
+        number = None
         try:
             while True:
                 newest, items = self.found(path, query)
