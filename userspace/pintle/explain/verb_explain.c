@@ -534,7 +534,7 @@ static int session_find(const struct cli *cli, const struct maps *m, struct expl
 #define PROMPT_MAX (1 << 24)
 
 /* Reads the body. Returns its size, or an exit status, negative, after logging. */
-static ssize_t body_read(const char *path, char **out)
+static ssize_t prompt_body_read(const char *path, char **out)
 {
 	_cleanup_free_ char *text = malloc(PROMPT_MAX);
 	const char *odd = NULL;
@@ -598,7 +598,7 @@ static int verb_explain_request_take(const struct cli *cli, const struct maps *m
 		return EXIT_USAGE;
 	}
 	if (body_may_name(cli, p))
-		length = body_read(cli->prompt, &body);
+		length = prompt_body_read(cli->prompt, &body);
 	if (length < 0)
 		return (int)-length;
 	size = request_write(cli, body, (size_t)length, text);
@@ -635,7 +635,7 @@ static int prompt_take(const struct cli *cli, const struct maps *m, struct expla
 
 	if (!cli->prompt)
 		return 0;
-	size = body_read(cli->prompt, &body);
+	size = prompt_body_read(cli->prompt, &body);
 	if (size < 0)
 		return (int)-size;
 	err = state_prompt_read(m, &pool, body, (size_t)size, monotonic_ns(), &e->prompt);
