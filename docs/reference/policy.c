@@ -100,8 +100,8 @@ static void session_schema(FILE *f, int depth, const struct yaml_key *k)
 	(void)k;
 	line(f, depth, "type: string");
 	fprintf(f, "%*spattern: '^(", depth, "");
-	for (uint32_t i = 0; i < PINTLE_KEY_REQUEST; i++)
-		fprintf(f, "%s%s", i ? "|" : "", key_name(i));
+	for (uint32_t i = 0; i < CONFIG_SESSION_KEYS; i++)
+		fprintf(f, "%s%s", i ? "|" : "", key_name(config_session_kind(i)));
 	fputs("|source/[0-9]+(/[0-9]+)?)$'\n", f);
 }
 

@@ -271,9 +271,12 @@ static bool is_before_others(const char *text)
 
 	if (!strchr(text, ','))
 		return false;
-	for (uint32_t i = 0; i < PINTLE_KEY_REQUEST; i++)
-		if (strlen(key_name(i)) == length && !strncmp(text, key_name(i), length))
+	for (uint32_t i = 0; i < CONFIG_SESSION_KEYS; i++) {
+		const char *name = key_name(config_session_kind(i));
+
+		if (strlen(name) == length && !strncmp(text, name, length))
 			return true;
+	}
 	return false;
 }
 

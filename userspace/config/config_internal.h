@@ -59,6 +59,16 @@ extern const struct yaml_table config_table;
 
 /* ---- config_types.c -------------------------------------------------------- */
 
+/* The file's session keys: all kinds (PINTLE_KEY_*) but PINTLE_KEY_REQUEST, whose sessions
+ * requests name. */
+#define CONFIG_SESSION_KEYS (PINTLE_KEY_COUNT - 1)
+
+/** Returns the kind of the file's session key `i`, below CONFIG_SESSION_KEYS. */
+static inline uint32_t config_session_kind(uint32_t i)
+{
+	return i < PINTLE_KEY_REQUEST ? i : i + 1;
+}
+
 extern const struct yaml_type config_frontends;   /* a list of struct frontend_addr */
 extern const struct yaml_type config_prefixes;    /* the same, without ports */
 extern const struct yaml_type config_group_name;  /* char * */

@@ -115,9 +115,9 @@ const char *config_settable_word(const struct yaml_key *k, size_t i)
 	if (k->type == &yaml_bool)
 		return i < ARRAY_SIZE(booleans) ? booleans[i] : NULL;
 	if ((k->type == &config_session || k->type == &config_session_key) &&
-	    i < PINTLE_KEY_REQUEST)
-		return key_name((uint32_t)i);
-	if (k->type == &config_session_key && i == PINTLE_KEY_REQUEST)
+	    i < CONFIG_SESSION_KEYS)
+		return key_name(config_session_kind((uint32_t)i));
+	if (k->type == &config_session_key && i == CONFIG_SESSION_KEYS)
 		return "agent";
 	return NULL;
 }

@@ -521,14 +521,14 @@ static int read_session(struct yaml_value *v, void *field)
 	struct text_nearest nearest = {0};
 	struct key_bits *out = field;
 
-	for (uint32_t i = 0; i < PINTLE_KEY_COUNT; i++) {
-		if (i == PINTLE_KEY_REQUEST)
-			continue; /* requests name it: see read_session_key() */
-		if (i != PINTLE_KEY_SOURCE && !strcmp(v->text, key_name(i))) {
-			*out = (struct key_bits){.kind = i};
+	for (uint32_t i = 0; i < CONFIG_SESSION_KEYS; i++) {
+		uint32_t kind = config_session_kind(i);
+
+		if (kind != PINTLE_KEY_SOURCE && !strcmp(v->text, key_name(kind))) {
+			*out = (struct key_bits){.kind = kind};
 			return 0;
 		}
-		text_nearest_try(&nearest, v->text, key_name(i));
+		text_nearest_try(&nearest, v->text, key_name(kind));
 	}
 	if (strncmp(v->text, source, sizeof(source) - 1) != 0) {
 		yaml_suggest(v, &nearest);
@@ -546,22 +546,22 @@ static int read_session(struct yaml_value *v, void *field)
 	return 0;
 }
 
-/* PINTLE_KEY_REQUEST, which comes after it, is no word of the file. */
-#define LAST_SESSION_KEY PINTLE_KEY_ACCOUNT
-
 static void session_wants(const struct yaml_key *k, char buf[YAML_WANTS_SIZE])
 {
 	size_t n = 0;
 
 	(void)k;
-	for (uint32_t i = 0; i <= LAST_SESSION_KEY && n < YAML_WANTS_SIZE; i++)
+	for (uint32_t i = 0; i < CONFIG_SESSION_KEYS && n < YAML_WANTS_SIZE; i++) {
+		uint32_t kind = config_session_kind(i);
+
 		n += (size_t)snprintf(
 			buf + n, YAML_WANTS_SIZE - n, "%s%s%s",
-			i == PINTLE_KEY_NONE    ? ""
-			: i == LAST_SESSION_KEY ? " or "
-						: ", ",
-			key_name(i),
-			i == PINTLE_KEY_SOURCE ? ", source/V4BITS, source/V4BITS/V6BITS" : "");
+			!i                             ? ""
+			: i == CONFIG_SESSION_KEYS - 1 ? " or "
+						       : ", ",
+			key_name(kind),
+			kind == PINTLE_KEY_SOURCE ? ", source/V4BITS, source/V4BITS/V6BITS" : "");
+	}
 }
 
 const struct yaml_type config_session = {.wants = session_wants, .read = read_session};
