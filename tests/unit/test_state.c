@@ -677,6 +677,15 @@ static void test_session_texts(void **state)
 		assert_int_equal(key.prefix_bits, rows[i].bits);
 		assert_string_equal(state_session_format(&key, text), rows[i].text);
 	}
+	for (uint32_t kind = 1; kind < PINTLE_KEY_COUNT; kind++) {
+		struct pintle_session_key key = {kind, 128, {[8] = 7}}, read;
+		char text[STATE_KEY_SIZE];
+
+		if (!strncmp(state_session_format(&key, text), "key:", 4))
+			fail_msg("%s has no text of its own", key_name(kind));
+		assert_int_equal(state_session_parse(text, NULL, &read), 0);
+		assert_memory_equal(&read, &key, sizeof(key));
+	}
 }
 
 /* Keys that are accepted, and printed in another form. */
