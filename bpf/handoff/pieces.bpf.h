@@ -74,15 +74,13 @@ static __always_inline void hold_copy(void *to, const void *from)
 struct hold_reading {
 	struct request_scan *scan;
 	const struct request_names *names;
-	__u32 from; /* in words */
-	__u32 zero;
 };
 
 static long hold_read_word(__u32 i, void *arg)
 {
 	const struct hold_reading *r = arg;
 
-	return request_word(r->scan, r->from + i, r->names);
+	return request_word(r->scan, r->scan->word + i, r->names);
 }
 
 /* Begins the scan of a connection whose first segment was read already, into `read`. Headers that
@@ -109,7 +107,7 @@ REQUEST_STEP hold_read(struct request_scan *s, struct hold_reader *r, __u32 size
 		return 1;
 	hold_copy(&r->kept, s);
 	if (!(s->known & REQUEST_OVER)) {
-		reading.from = s->size / 8;
+		s->word = s->size / 8;
 		s->size = size & ~7U;
 		bpf_loop(REQUEST_MAX / 8, hold_read_word, &reading, 0);
 	}

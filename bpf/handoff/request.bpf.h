@@ -85,6 +85,7 @@ struct request_scan {
 	__u32 length;                   /* of the body, at most REQUEST_LENGTH_MAX */
 	__u32 lines;                    /* bit i: there is a line of the i-th name, */
 	__u32 again;                    /* two of them */
+	__u32 word;                     /* from which on hold_read() reads (pieces.bpf.h) */
 	struct request_span item;       /* the list's word that is being read; from 0: none yet */
 	struct request_span keep_alive; /* the word "keep-alive", with the blanks after it */
 	struct request_span upgrade;    /* the first Connection header with `upgrade` */

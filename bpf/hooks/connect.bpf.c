@@ -81,7 +81,10 @@ static __always_inline void key_is(struct pintle_session_key *key, __u32 kind, _
  * pod are one session; else it is the cgroup's own id. */
 static __always_inline void key_of_cgroup(struct pintle_session_key *key, __u64 cgroup)
 {
-	struct pintle_client *c = bpf_map_lookup_elem(&clients, &cgroup);
+	/* A copy of its own: of two values in memory clang 19 picks the address first, and the
+	 * verifier refuses to calculate with that of `c`. */
+	__u64 id = cgroup;
+	struct pintle_client *c = bpf_map_lookup_elem(&clients, &id);
 
 	if (c)
 		key_is(key, PINTLE_KEY_CGROUP, 1, c->id);
@@ -195,12 +198,12 @@ static __always_inline void keep_apart(struct pintle_session_key *key, __u64 net
 }
 
 __noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple,
-			    const struct caller *caller, const struct pintle_hint *hint)
+			    const struct caller *caller, const struct pintle_connect *c)
 {
 	struct pintle_session_key group;
 	struct pintle_pool *pool;
 
-	if (!t || !tuple || !caller || !hint)
+	if (!t || !tuple || !caller || !c)
 		return 0;
 	pool = pool_of(t);
 	if (!pool)
@@ -210,7 +213,8 @@ __noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple,
 			     KEY_BITS(pool->key_bits_v4, pool->key_bits_v6, t->frontend_bits),
 			     &t->key.session);
 	else
-		key_of_caller(pool->key_kind, caller, hint, PINTLE_HINTED_SESSION, &t->key.session);
+		key_of_caller(pool->key_kind, caller, &c->hint, PINTLE_HINTED_SESSION,
+			      &t->key.session);
 	if (caller->apart)
 		keep_apart(&t->key.session, caller->netns);
 	else if (!pool->hints_shared)
@@ -222,7 +226,7 @@ __noinline int connect_keys(struct terms *t, const struct pintle_tuple *tuple,
 			     KEY_BITS(pool->group_bits_v4, pool->group_bits_v6, t->frontend_bits),
 			     &group);
 	else
-		key_of_caller(pool->group_kind, caller, hint, PINTLE_HINTED_GROUP, &group);
+		key_of_caller(pool->group_kind, caller, &c->hint, PINTLE_HINTED_GROUP, &group);
 	t->home = home_of(&group);
 	return 0;
 }
@@ -596,7 +600,7 @@ static __always_inline __u64 attempt_client(const struct placing *p)
 
 static __always_inline void attempt_keys(struct placing *p, struct terms *t)
 {
-	connect_keys(t, p->tuple, p->caller, &p->connect->hint);
+	connect_keys(t, p->tuple, p->caller, p->connect);
 }
 
 /* In its own network, a caller that is apart may have the responder's address, and answer there. */
@@ -691,7 +695,7 @@ static __always_inline struct pintle_connect *connect_decide(struct bpf_sock_add
 	}
 	c->client = caller->netns;
 	c->cgroup = caller->cgroup;
-	connect_keys(&t, tuple, caller, &c->hint);
+	connect_keys(&t, tuple, caller, c);
 	if (pool->class_count > 1)
 		connect_class(ctx, &t, tuple, caller, &c->hint);
 	if (pool->tenant_key && t.mode != PINTLE_MODE_SHADOW &&

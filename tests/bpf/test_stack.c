@@ -5,6 +5,8 @@
  * (check_max_stack_depth()), a chain of calls takes the sum of its functions' depths, each rounded
  * up to 32 bytes. Linux 6.9 and newer round up to 16 where programs are compiled (JIT), and so have
  * more left: the hand-off's TC program, which only they load, is counted so.
+ *
+ *	test_stack [FILE]	the programs of this build, or of another BPF object (tests/compilers)
  */
 #include "support_bpf.h"
 
@@ -141,16 +143,19 @@ static uint32_t deepest(const struct program *p, uint32_t f, uint32_t unit, char
 	return (own + unit - 1) / unit * unit + most;
 }
 
+static const char *file; /* NULL: this build */
+
 static uint32_t stack_of(const char *name, uint32_t unit, char *chain, size_t size)
 {
 	static struct program p;
 	static char log[1 << 16];
-	struct pintle_bpf *skel = skeleton_open();
+	struct pintle_bpf *skel = file ? NULL : skeleton_open();
+	struct bpf_object *object = skel ? skel->obj : bpf_object__open_file(file, NULL);
 	struct bpf_program *program;
 	uint32_t all;
 
-	assert_non_null(skel);
-	bpf_object__for_each_program(program, skel->obj)
+	assert_non_null(object);
+	bpf_object__for_each_program(program, object)
 	{
 		bool wanted = !strcmp(bpf_program__name(program), name);
 
@@ -160,12 +165,15 @@ static uint32_t stack_of(const char *name, uint32_t unit, char *chain, size_t si
 		bpf_program__set_log_buf(program, log, sizeof(log));
 		bpf_program__set_log_level(program, 4); /* BPF_LOG_STATS */
 	}
-	assert_int_equal(pintle_bpf__load(skel), 0);
-	read_functions(&p, bpf_program__fd(bpf_object__find_program_by_name(skel->obj, name)));
+	assert_int_equal(bpf_object__load(object), 0);
+	read_functions(&p, bpf_program__fd(bpf_object__find_program_by_name(object, name)));
 	read_depths(&p, log);
 	all = deepest(&p, 0, unit, chain, size);
 	btf__free(p.btf);
-	pintle_bpf__destroy(skel);
+	if (skel)
+		pintle_bpf__destroy(skel);
+	else
+		bpf_object__close(object);
 	return all;
 }
 
@@ -198,11 +206,12 @@ static void test_free_stack(void **state)
 	}
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_free_stack),
 	};
 
+	file = argc > 1 ? argv[1] : NULL;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -192,6 +192,7 @@ class Node(Pins):
         out = more.pop("stdout", None)
         if callable(argv):
             argv, more["preexec_fn"] = ["true"], functools.partial(become, argv, cgroup)
+            more["restore_signals"] = False  # a server outlives a client that goes: SIGPIPE stays ignored
         elif cgroup:
             argv = ["sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', cgroup, *argv]
         if log:

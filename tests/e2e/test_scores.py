@@ -421,8 +421,10 @@ def failing_page(row):
     # But not for ever: after five times the staleness it leaves.
     wait_for(lambda: row.endpoint(0)["age_seconds"] > 5)
     assert ask(1) == 1
+    # So far from the others that connections that have not ended yet make no difference.
+    row.servers[1].set(waiting=6)
     sick.be(status=200, stall=False, cut=None, page=None)
-    wait_for(lambda: row.endpoint(0)["age_seconds"] < 1)
+    wait_for(lambda: row.endpoint(0)["age_seconds"] < 1 and row.endpoint(1)["waiting"] == 6)
     assert row.spread(10, first=100) == {0: 10}
 
 
