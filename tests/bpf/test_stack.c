@@ -6,7 +6,7 @@
  * up to 32 bytes. Linux 6.9 and newer round up to 16 where programs are compiled (JIT), and so have
  * more left: the hand-off's TC program, which only they load, is counted so.
  *
- *	test_stack [FILE]	the programs of this build, or of another BPF object (tests/compilers)
+ *	test_stack [FILE]	of this build, or of another BPF object (tests/compilers)
  */
 #include "support_bpf.h"
 
