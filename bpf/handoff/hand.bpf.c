@@ -595,15 +595,17 @@ static __noinline int placed_count(struct hand *h)
 
 /* Whether the headers that were read last may still end, or the body begins in a later segment. The
  * body may say where the request goes; and where it does not, a server that gets headers and body
- * at once is woken once. */
-static __always_inline bool is_unfinished(const struct hand *h)
+ * at once is woken once. A function of its own, because of its stack. */
+__noinline int is_unfinished(const struct hand *h)
 {
-	const struct pintle_pool *pool = pool_find(h->pool.id, h->pool.generation);
 	const struct hand_scratch *x = scratch_find();
+	struct pintle_pool *pool;
 
-	return x && pool &&
-	       (!(x->scan.known & REQUEST_OVER) ||
-		request_awaits_body(&x->scan, h->s.size, hand_reads_body(pool, &x->scan)));
+	if (!x || !h)
+		return 0;
+	pool = pool_find(h->pool.id, h->pool.generation);
+	return pool && (!(x->scan.known & REQUEST_OVER) ||
+			hand_awaits_body(pool, &x->scan, h->s.size, HOLD_MAX, 1));
 }
 
 /* Hands the connection over to where the lookup hook places it. `how`: as request_ask() said. */
@@ -905,7 +907,7 @@ static __always_inline int on_request(struct __sk_buff *skb, struct hand *h)
 	}
 	if (!h->held)
 		h->read = headers_read(skb, h, &of) > 0;
-	if (!h->held && h->read && is_unfinished(h))
+	if (!h->held && h->read && is_unfinished(h) > 0)
 		result = hold_begin(h);
 	if (result == HOLD_MORE)
 		result = hold_take(skb, h);

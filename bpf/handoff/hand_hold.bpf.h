@@ -22,6 +22,7 @@
 
 #define SWEEP_NS     1000000000ULL /* 1 s */
 #define CLOCK_STEADY 1             /* CLOCK_MONOTONIC */
+#define HOLD_SEGMENT 1460          /* bytes, with an MTU of 1500 */
 
 /* What becomes of a segment, where that is no TC_ACT_*. */
 #define HOLD_NOT  -1 /* it is of no held connection */
@@ -362,6 +363,32 @@ static __always_inline int hold_end(struct __sk_buff *skb, struct hand *h, struc
 	return hold_rewrite(skb, h, e, size) ? TC_ACT_SHOT : HOLD_OVER;
 }
 
+/* How much room in its window a client wants to send more than it has sent: a whole segment, or it
+ * waits for 200 ms. */
+static __always_inline __u32 hold_next(struct __sk_buff *skb, const struct hand *h)
+{
+	__u32 size = skb->gso_size ? skb->gso_size : h->s.size;
+
+	return size > HOLD_SEGMENT ? size : HOLD_SEGMENT;
+}
+
+/* Whether more of the body is waited for, of which so many bytes are there. A function of its own,
+ * because of its stack. */
+__noinline int hold_awaits(struct __sk_buff *skb, const struct hand *h,
+			   const struct request_scan *scan, __u32 size)
+{
+	struct pintle_pool *pool;
+
+	if (!h || !scan)
+		return 0;
+	pool = pool_find(h->pool.id, h->pool.generation);
+	if (!pool)
+		return 0;
+	if (h->spliced)
+		return hand_awaits_body(pool, scan, size, HAND_SPLICE_MOST, hold_next(skb, h));
+	return hand_awaits_body(pool, scan, size, HOLD_MAX, 1);
+}
+
 /* Takes what is new of the segment. The entry is locked. */
 static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 					  struct pintle_held *e)
@@ -397,7 +424,7 @@ static __always_inline int hold_take_into(struct __sk_buff *skb, struct hand *h,
 	bpf_loop(REQUEST_MAX / REQUEST_CHUNK, hold_load_chunk, &l, 0);
 	hold_note_mark(skb, h, e);
 	over = hold_read(l.scan, &x->reader, size, hand_names(&pool->asked));
-	if (over && request_awaits_body(l.scan, size, hand_reads_body(pool, l.scan)))
+	if (over && hold_awaits(skb, h, l.scan, size) > 0)
 		over = 0;
 	how = hold_ends(&h->part, over, bpf_ktime_get_ns() - e->since_ns);
 	if (how != PINTLE_HOLD_COUNT || e->decided) {
@@ -531,6 +558,9 @@ static __always_inline int hold_more(struct __sk_buff *skb, struct hand *h,
 			 &h->part);
 	if (what == HOLD_BARE)
 		return TC_ACT_SHOT;
+	if (what == HOLD_GAP && !e->decided &&
+	    hold_look_behind((const struct request_scan *)e->request, h->s.size, &h->part))
+		return HOLD_MORE;
 	if (what != HOLD_NEW) {
 		hold_count(h->pool.id,
 			   what == HOLD_GAP ? PINTLE_HOLD_OVERTOOK : PINTLE_HOLD_REPEATED);

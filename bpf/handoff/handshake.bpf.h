@@ -359,6 +359,9 @@ static __always_inline int answer_reset(frame *f, const struct hand *h)
  * are told in them. */
 #define HAND_SPLICE_WINDOW 15360
 #define HAND_SPLICE_SCALE  8
+/* A request of so many bytes fits into the window, whatever of it is acknowledged: windows are told
+ * in steps. */
+#define HAND_SPLICE_MOST (HAND_SPLICE_WINDOW - (1 << HAND_SPLICE_SCALE))
 
 /* The window of an answer that acknowledges all before `sequence`. */
 static __always_inline __be16 hand_window(const struct hand *h, bool scaled, __u32 sequence)

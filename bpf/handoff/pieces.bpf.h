@@ -34,7 +34,8 @@ struct hold_part {
 	__u32 skip; /* bytes that are kept already */
 	__u32 take;
 	__u32 rest; /* bytes for which there is no room */
-	__u32 end;  /* 1: and then the client's FIN */
+	__u16 end;  /* 1: and then the client's FIN */
+	__u16 gap;  /* 1: what is missing before it is not waited for */
 };
 
 /* The segment begins `at` bytes behind the connection's first. */
@@ -54,6 +55,19 @@ static __always_inline enum hold_segment hold_look(__u32 kept, __u32 at, __u32 s
 	p->rest = size - skip - p->take;
 	p->end = end && !p->rest;
 	return HOLD_NEW;
+}
+
+/* A segment behind a gap. The servers' sockets know better what to do of that than who holds, so
+ * what has a part of its body goes there now, and the segment behind it. Returns whether it does.
+ */
+static __always_inline int hold_look_behind(const struct request_scan *s, __u32 size,
+					    struct hold_part *p)
+{
+	if (!size || !(s->known & REQUEST_ENDED) || s->line >= s->size)
+		return 0;
+	p->rest = size;
+	p->gap = 1;
+	return 1;
 }
 
 /* All of a scan but its bytes. */
@@ -124,6 +138,8 @@ static __always_inline __u32 hold_ends(const struct hold_part *p, int over, __u6
 {
 	if (over)
 		return PINTLE_HOLD_JOINED;
+	if (p->gap)
+		return PINTLE_HOLD_LOST;
 	if (p->rest)
 		return PINTLE_HOLD_FULL;
 	if (p->end)

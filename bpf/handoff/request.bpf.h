@@ -624,6 +624,19 @@ static __always_inline int request_awaits_body(const struct request_scan *s, __u
 	return s->length && (s->line >= size || request_has_mark(s, size));
 }
 
+/* Whether some of the body is missing in the `size` bytes that are there, and there is room for
+ * it, of `most` bytes in all; of a longer request, for the next segment, of `next` bytes. */
+static __always_inline int request_is_cut(const struct request_scan *s, __u32 size, __u32 most,
+					  __u32 next)
+{
+	const __u32 none = REQUEST_EXPECT | REQUEST_PROTOCOL | REQUEST_MALFORMED;
+	__u32 all = s->line + s->length;
+
+	if (!(s->known & REQUEST_ENDED) || s->known & none || size >= all)
+		return 0;
+	return all <= most || size + next <= most;
+}
+
 #ifdef __bpf__
 /* ---- out of a segment ------------------------------------------------------------ */
 

@@ -379,6 +379,19 @@ static __always_inline int hand_reads_body(const struct pintle_pool *pool,
 	return !pool->no_models || (n && !(scan->lines & ((1U << ((n - 1) & 31)) - 1)));
 }
 
+/* Whether more of the request is waited for, of which `size` bytes are there, and whose headers are
+ * complete. A body that says where it goes, or that servers may have cached, is waited for as far
+ * as there is room: no server can begin before the last byte. */
+static __always_inline int hand_awaits_body(const struct pintle_pool *pool,
+					    const struct request_scan *scan, __u32 size, __u32 most,
+					    __u32 next)
+{
+	int reads = hand_reads_body(pool, scan);
+
+	return request_awaits_body(scan, size, reads) ||
+	       ((reads || pool->prompt_weight) && request_is_cut(scan, size, most, next));
+}
+
 /* After hand_session(), which has returned `how`: whether a key in the body may come before what it
  * has found, so that body_read() is to be called, and hand_session() again. */
 static __always_inline int hand_asks_body(const struct pintle_asked *asked,

@@ -326,11 +326,11 @@ enum pintle_hand { PINTLE_HANDS(X) PINTLE_HAND_COUNT };
 #define PINTLE_MAX_HANDS 16 /* room in `hand_stats` */
 
 /* X(symbol, name, what it says): what the hand-off did with connections whose headers did not end,
- * or whose body did not begin, in the first segment, each counted once, up to NO_PLACE; and with
- * segments of theirs. */
+ * or whose body was not there, in the first segment, each counted once, up to NO_PLACE, and LOST;
+ * and with segments of theirs. */
 #define PINTLE_HOLDS(X)                                                                            \
 	X(JOINED, "joined",                                                                        \
-	  "held until its headers had ended and its body had begun, and decided by all of that")   \
+	  "held until its headers had ended and its body was there, as far as it was waited for")  \
 	X(FULL, "full", "its headers are longer than 15,872 bytes: decided by what was there")     \
 	X(CLOSED, "closed", "the client closed its side before: decided by what was there")        \
 	X(LATE, "late", "held for 10 s, and more came, but not all: decided by what was there")    \
@@ -347,7 +347,9 @@ enum pintle_hand { PINTLE_HANDS(X) PINTLE_HAND_COUNT };
 	  "a segment that overtook one before it: dropped, and the client sends it again")         \
 	X(DAMAGED, "damaged", "a segment whose checksum is wrong: dropped")                        \
 	X(AT_ONCE, "at_once",                                                                      \
-	  "a segment that came while another CPU was at one of its connection: dropped")
+	  "a segment that came while another CPU was at one of its connection: dropped")           \
+	X(LOST, "lost",                                                                            \
+	  "a part of its body was lost, or came late: decided by what was there before that")
 #define X(symbol, name, says) PINTLE_HOLD_##symbol,
 enum pintle_hold { PINTLE_HOLDS(X) PINTLE_HOLD_COUNT };
 #undef X

@@ -13,6 +13,7 @@ from kernel import inside, wait_for
 from packets import FLAGS, segment
 from test_handoff import HANDED, REQUEST, WHERE, ask, exchange, filters, handed, hashing, lose_segments, post, sessions
 from test_oneshot import oneshots
+from test_prompts import PREFIX, found, text
 
 CHUNKED = (b"POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: a\r\nConnection: close\r\n"
            b"Transfer-Encoding: chunked\r\n\r\n")
@@ -160,6 +161,68 @@ def test_headers_that_are_too_long(node):
     assert handed(node) == {"unfinished": 2}
     assert holds(node) == {"full": 2}
     none_held(node)
+
+
+def steps(size):
+    """How many beginnings of a prompt are hashed of which so many bytes are seen."""
+    return min(size, 4096) // 256 + max(size - 4096, 0) // 1024
+
+
+@case(each=WHERE)
+def test_the_whole_body(node, where):
+    """Where servers may have a beginning of the prompt, all of a request is seen that can be held, however it is cut; of
+    a longer one, as much."""
+    node.add_client()
+    node.steer(hashing(node, 2), **PREFIX)
+    how = {"family": where[:2], "remote": "remote" in where, "pause": 0.003}
+    for size, cuts in ((3000, 10), (15000, 10), (15000, 1400), (15872, 1000)):
+        body = text(size)
+        body = body[:size - (size == 15872) * len(post(body))]
+        head = post(body)
+        before = found(node)["added"], holds(node).get("joined", 0)
+        begin = [head] + [body[at:at + cuts] for at in range(0, min(len(body), 20 * cuts), cuts)]
+        pieces = [*begin, body[20 * cuts:]] if len(body) > 20 * cuts else begin
+        assert exchange(node, pieces, **how).endswith(hashlib.sha256(body).hexdigest())
+        assert (found(node)["added"], holds(node)["joined"]) == (before[0] + steps(len(body)), before[1] + 1), size
+    for size in (15872, 60000):
+        body, before = text(size), (found(node)["added"], holds(node)["joined"])
+        pieces = [post(body), body[:1000], body[1000:9000], body[9000:]]
+        assert exchange(node, pieces, **how).endswith(hashlib.sha256(body).hexdigest())
+        assert (found(node)["added"], holds(node)["joined"]) == (before[0] + steps(15872 - len(post(body))), before[1] + 1)
+    none_held(node)
+
+
+def test_a_body_that_nothing_asks_for(node):
+    """It is waited for until it begins."""
+    node.add_client()
+    node.steer(hashing(node, 2), **HANDED)
+    body = text(3000)
+    with Opened(node, post(body)) as c:
+        c.c.sock.sendall(body[:1000])
+        wait_for(lambda: handed(node) == {"asked": 1})
+        assert c.more(body[1000:]).endswith(hashlib.sha256(body).hexdigest())
+    none_held(node)
+
+
+def test_a_slow_body(node):
+    """It has no place for ever: who takes more than 10 s is decided by what is there when more comes, and whose rest does
+    not come is forgotten."""
+    node.add_client()
+    node.steer(hashing(node, 2), **PREFIX)
+    body = text(9000)
+    with Opened(node, post(body)) as c:
+        c.c.sock.sendall(body[:1000])
+        age(node, LATE + 1)
+        assert not handed(node)
+        c.c.sock.sendall(body[1000:2000])
+        wait_for(lambda: sum(handed(node).values()) == 1)
+        assert c.more(body[2000:]).endswith(hashlib.sha256(body).hexdigest())
+    assert holds(node) == {"late": 1} and found(node)["added"] == steps(2000)
+    with Opened(node, post(body) + body[:1000]) as c:
+        age(node, END + 1)
+        none_held(node)
+        assert c.more(body[1000:]) is None
+    assert holds(node) == {"late": 1, "given_up": 1}
 
 
 def test_not_http_in_pieces(node):
@@ -486,6 +549,29 @@ def test_segments_by_hand(node):
     assert handed(node) == {"asked": 1}
     ask(node, {"X-Session-Id": "first"}, source(9, remote=True))
     assert len(sessions(node)) == 1
+    none_held(node)
+
+
+def test_a_part_of_the_body_is_lost(node):
+    """What lies behind a gap in the body is not waited for: the server's socket keeps it, and is told what was before."""
+    node.add_client()
+    node.steer(hashing(node, 1), **PREFIX)
+    body = text(4000)
+    data, head = post(body) + body, len(post(body))
+    ends = [0, head, head + 1000, head + 2000, head + 3000, len(data)]
+    with ByHand(node, 45020) as client:
+        for i in (0, 1):
+            client.send(ends[i], data[ends[i]:ends[i + 1]])
+            client.is_told(ends[i + 1])
+        client.send(ends[3], b"")  # nothing, so it says nothing
+        client.is_told(ends[2])
+        client.send(ends[3], data[ends[3]:ends[4]])
+        wait_for(lambda: sum(handed(node).values()) == 1, what="it is decided")
+        client.send(ends[4], data[ends[4]:])
+        client.send(ends[2], data[ends[2]:ends[3]])
+        assert hashlib.sha256(body).hexdigest() in client.answer()
+        client.send(len(data), flags="RST")
+    assert holds(node) == {"lost": 1, "overtook": 1} and found(node)["added"] == steps(1000)
     none_held(node)
 
 

@@ -19,7 +19,9 @@ from pods import CLOSED_BY_RESET, SERVICE, Cluster, mapped
 from test_handoff import handed as did
 from test_handoff import post
 from test_in_pods import Hashing
+from test_hold import steps
 from test_oneshot import oneshots
+from test_prompts import PREFIX, found, text
 from test_takeover import NOW, VARIANTS
 from test_trace_pools import trace
 
@@ -87,6 +89,12 @@ def since(before, cluster):
     return {k: v - before.get(k, 0) for k, v in did(cluster).items() if v != before.get(k, 0)}
 
 
+def told(pod, name):
+    """A count of the pod's TCP."""
+    rows = [row.split() for row in pod.node.run("cat", "/proc/self/net/netstat", netns=pod.netns).stdout.splitlines()]
+    return next(int(values[names.index(name)]) for names, values in zip(rows[::2], rows[1::2]) if name in names)
+
+
 def in_flight(cluster):
     return {e["name"]: e["in_flight"] for e in cluster.cli("endpoints") if e["in_flight"]}
 
@@ -119,6 +127,30 @@ def test_bodies_arrive(node, where):
             assert got[1] == hashlib.sha256(body).hexdigest(), (size, len(pieces), got)
             count += 1
     assert since(before, cluster) == {"asked": count}
+
+
+@case(each=("v4", "v6", "without window scaling"))
+def test_the_whole_request_is_seen(node, what):
+    """All that can be held, however it is cut: where a beginning of it is cached says where it goes. No client waits
+    for room."""
+    family = what if what in ("v4", "v6") else "v4"
+    cluster, _, client, _ = spliced(node, 2, family=family, hashing=True, stickiness=PREFIX["stickiness"])
+    if what not in ("v4", "v6"):
+        client.sysctl("net.ipv4.tcp_window_scaling", 0)
+    most = 15360 - 256
+    for size, cuts in ((3000, 100), (15000, 1400), (15000, 2900), (most, 1000), (most, 300)):
+        body = text(size)
+        body = body[:size - (size == most) * len(post(body))]
+        before = found(cluster)["added"]
+        pieces = [post(body)] + [body[at:at + cuts] for at in range(0, len(body), cuts)]
+        assert exchange(client, pieces, family, pause=0.001)[1] == hashlib.sha256(body).hexdigest()
+        assert found(cluster)["added"] == before + steps(len(body)), size
+    for size, cuts in ((15300, 1400), (20000, 1000), (60000, 5000), (60000, 59000)):
+        body, before = text(size), found(cluster)["added"]
+        pieces = [post(body)] + [body[at:at + cuts] for at in range(0, len(body), cuts)]
+        assert exchange(client, pieces, family)[1] == hashlib.sha256(body).hexdigest()
+        assert steps(most - 3000) <= found(cluster)["added"] - before <= steps(15360), size
+    assert not told(client, "TCPWinProbe")
 
 
 @case(each=[f"{side} {option}" for side in ("client", "server") for option in ("timestamps", "sack", "window_scaling")])

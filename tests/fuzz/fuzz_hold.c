@@ -109,7 +109,16 @@ static bool segment_comes(struct request_scan *s, struct model *m, const struct 
 	if (what != HOLD_NEW) {
 		PROMISE((what == HOLD_GAP) == (p->at > before));
 		PROMISE(what == HOLD_GAP || p->at + p->size <= before);
-		return false;
+		if (what != HOLD_GAP || !hold_look_behind(s, p->size, &part))
+			return false;
+		/* All of it comes again, behind what is handed over. */
+		PROMISE(size == before && !part.take && !part.end && part.rest == p->size);
+		hold_read(s, &reader, size, hand_names(&asked));
+		same(s, m, size);
+		PROMISE(hold_ends(&part, 0, 0) == PINTLE_HOLD_LOST);
+		hold_leave(s, &reader);
+		PROMISE(s->size == before);
+		return true;
 	}
 	PROMISE(part.skip == before - p->at && s->size + part.take == size);
 	PROMISE(part.skip + part.take + part.rest == p->size && (!part.end || !part.rest));
@@ -120,7 +129,8 @@ static bool segment_comes(struct request_scan *s, struct model *m, const struct 
 	for (uint32_t i = 0; i < part.take; i++)
 		s->bytes[s->size + i] = client_byte(c, p, p->at + part.skip + i);
 	over = hold_read(s, &reader, size, hand_names(&asked)) &&
-	       !request_awaits_body(s, size, p->at & 1);
+	       !request_awaits_body(s, size, p->at & 1) &&
+	       !(p->at & 2 && request_is_cut(s, size, HOLD_MAX, 1));
 	same(s, m, size);
 	if (hold_ends(&part, over, 0) != PINTLE_HOLD_COUNT) {
 		hold_leave(s, &reader);

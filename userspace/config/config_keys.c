@@ -483,7 +483,7 @@ static const struct yaml_key config_keys[] = {
 	{"pools[].stickiness.prefix", &yaml_bool, .set = SET_BY_DAEMON, .preset = "false",
 	 POOL(stickiness.prefix),
 	 .help = "With `decide: request`: whether requests go where a beginning of their prompt is "
-		 "cached, as far as the first segments show the prompt. Takes 29 MB on the node."},
+		 "cached, as far as the prompt is seen. Takes 29 MB on the node."},
 	{"pools[].stickiness.ttl", &yaml_duration, .set = SET_BY_DAEMON, .min = 0,
 	 .max = 720 * HOUR, .preset = "300s", POOL(stickiness.ttl_ns),
 	 .help = "A binding that is unused for this long is forgotten."},

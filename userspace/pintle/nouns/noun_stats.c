@@ -155,7 +155,7 @@ static const struct column columns[] = {
 	{.key = "hold",
 	 COLUMN(hold),
 	 .help = "text: what the hand-off did with connections whose headers did not end, or whose "
-		 "body did not begin, in the first segment, and with their segments; all are "
+		 "body was not there, in the first segment, and with their segments; all are "
 		 "there; null: see the others"},
 	{.key = "held", COLUMN(held), .help = "ever; null without hold"},
 	{.key = "share",

@@ -758,8 +758,9 @@ static const struct row {
 	{NODE(GAUGE, "pintle_handoff_held_connections", value_held),
 	 .family.help =
 		 "Connections that are held now: their headers have not ended, or their body "
-		 "has not begun.",
-	 .family.more = "There is room for 1,024; see [handoff.md](handoff.md#headers-in-pieces)."},
+		 "is not there.",
+	 .family.more =
+		 "There is room for 1,024; see [handoff.md](handoff.md#requests-in-pieces)."},
 	{NODE(GAUGE, "pintle_prefix_entries", value_prefix_entries),
 	 .family.help = "Beginnings of prompts of which it is known who has them cached, counted "
 			"every minute.",
@@ -1029,7 +1030,7 @@ static const struct row {
 			"[handoff.md](handoff.md#prompts) says what each means. Kernel."},
 	{POOL(COUNTER, "pintle_handoff_holds_total", value_holds, "hold"),
 	 .family.help =
-		 "Connections whose headers did not end, or whose body did not begin, in the "
+		 "Connections whose headers did not end, or whose body was not there, in the "
 		 "first segment, and segments of theirs, by what became of them.",
 	 .family.more = "Only pools with `decide: request` have any. "
 			"[handoff.md](handoff.md#what-it-counts) says what each means. Kernel."},
