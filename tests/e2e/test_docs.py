@@ -234,6 +234,15 @@ def test_named_objects_exist(node):
     assert named > 5, named
 
 
+@case(san=False)
+def test_pins_are_of_this_layout(node):
+    """Commands that name a pin name the directory that this pintled makes."""
+    del node
+    number = re.search(r"#define PINTLE_ABI_VERSION (\d+)", (TOP / "headers/pintle/abi.h").read_text())[1]
+    named = [(path.name, n) for path in PAGES for n in re.findall(r"/sys/fs/bpf/pintle/v(\d+)", path.read_text())]
+    assert len(named) > 5 and {n for _, n in named} == {number}, named
+
+
 OF_C = {"unit": "tests/unit/test_{}.c", "bpf": "tests/bpf/test_{}.c", "fuzz": "tests/fuzz/fuzz_{}.c"}
 
 
