@@ -31,6 +31,7 @@ __noinline int splice_open(struct __sk_buff *skb, struct hand *h, struct pintle_
 			f->mss = mtu - headers;
 		if (f->mss > SPLICE_PIECE)
 			f->mss = SPLICE_PIECE;
+		f->sent_ns = 0; /* what is lost of this may be asked for at once */
 		f->shift = f->acknowledged - 1 - h->s.sequence;
 		f->time = o.has_time ? f->time - o.value : 0;
 		f->scale_back = f->flags & PINTLE_SPLICE_OFFERED && o.has_scale ? o.scale : 0;
@@ -44,16 +45,17 @@ __noinline int splice_open(struct __sk_buff *skb, struct hand *h, struct pintle_
 	return TC_ACT_SHOT;
 }
 
-/* The server waits for held bytes: it has acknowledged no more than before. */
+/* The server lacks held bytes: it gets the first segment of these. */
 static __always_inline int splice_remind(struct __sk_buff *skb, struct hand *h,
 					 struct pintle_splice *f, const struct pintle_tuple *t)
 {
 	struct splice_work *w = splice_work_find();
 	struct hand_options o = {};
 
-	if (!w || h->now - f->sent_ns < SPLICE_REMIND_NS || checksum_read(h) < 0)
+	if (!w || checksum_read(h) < 0)
 		return TC_ACT_SHOT;
 	f->sent_ns = h->now;
+	__sync_fetch_and_or(&f->flags, PINTLE_SPLICE_LACKS);
 	options_read(h, &o);
 	splice_head(w, f, h->s.sequence, o.has_time, f->value, o.value);
 	if (!answer_link(skb, h))
@@ -62,13 +64,17 @@ static __always_inline int splice_remind(struct __sk_buff *skb, struct hand *h,
 }
 
 /* Notes what the server has. Returns whether the segment tells nothing but that it waits for held
- * bytes; `again`: for the same as before. */
+ * bytes; `lacks`: these were lost, since it says the same as before, or has got what it lacked, and
+ * no more. */
 static __always_inline bool splice_acknowledge(const struct hand *h, struct pintle_splice *f,
-					       const struct pintle_tuple *t, bool *again)
+					       const struct pintle_tuple *t, bool *lacks)
 {
 	__u32 more = h->acknowledged - f->acked;
 
-	*again = !more;
+	if (more)
+		*lacks = f->flags & PINTLE_SPLICE_LACKS && (__s32)more >= f->mss;
+	else
+		*lacks = h->now - f->sent_ns >= SPLICE_REMIND_NS;
 	if (f->acked == f->end)
 		return false;
 	/* Behind that it may have some that went there after the held ones. */
@@ -99,7 +105,7 @@ static __always_inline int splice_answered(struct __sk_buff *skb, struct hand *h
 static __always_inline int splice_server(struct __sk_buff *skb, struct hand *h,
 					 struct pintle_splice *f, const struct pintle_tuple *t)
 {
-	bool again;
+	bool lacks;
 
 	h->v4 = address_is_v4(h->s.tuple.local);
 	h->pool = f->pool;
@@ -110,8 +116,8 @@ static __always_inline int splice_server(struct __sk_buff *skb, struct hand *h,
 	/* What acknowledged it was lost. */
 	if (h->flags & FLAG_SYN)
 		return h->acknowledged == f->first ? splice_open(skb, h, f, t) : TC_ACT_SHOT;
-	if (h->flags & FLAG_ACK && splice_acknowledge(h, f, t, &again))
-		return again ? splice_remind(skb, h, f, t) : TC_ACT_SHOT;
+	if (h->flags & FLAG_ACK && splice_acknowledge(h, f, t, &lacks))
+		return lacks ? splice_remind(skb, h, f, t) : TC_ACT_SHOT;
 	return splice_homeward(skb, h, f, t) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 

@@ -1831,6 +1831,7 @@ enum pintle_splice_state {
 
 #define PINTLE_SPLICE_OFFERED 0x1 /* the client scales windows */
 #define PINTLE_SPLICE_SCALES  0x2 /* both sides scale windows */
+#define PINTLE_SPLICE_LACKS   0x4 /* the server has asked for held bytes that were lost */
 
 /* Sequence numbers are the client's own, also at the server. */
 struct pintle_splice {

@@ -2,6 +2,7 @@
 """decide: request with splice: a client's pod on one node, servers on others. The program at the client's device answers
 the SYN, reads the request, decides, opens a connection to the server, and translates all that follows."""
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -217,6 +218,56 @@ def test_one_segment_is_lost(node, which):
     assert since(before, cluster) == {"asked": 1}
     lost = node.run("nft", "list", "table", "inet", "loss", netns=pod.netns).stdout
     assert "packets 1 " in lost, lost
+
+
+# A client's TCP would be told of what a filter drops, but not of what goes elsewhere.
+LOSE = {
+    "on its way to the node": ("client", """table netdev loss
+delete table netdev loss
+table netdev loss {
+	chain c {
+		type filter hook egress device eth0 priority 0
+		ip daddr %s tcp dport 8000 meta length > 100 numgen inc mod 100000 { %s } counter fwd to nowhere
+	}
+}
+"""),
+    "on its way to the server": ("server", """table inet loss
+delete table inet loss
+table inet loss {
+	chain c {
+		type filter hook input priority 0
+		ip saddr %s tcp dport 8000 meta length > 100 numgen inc mod 100000 { %s } counter drop
+	}
+}
+"""),
+}
+
+
+@case(each=list(LOSE), timeout=240)
+def test_held_segments_are_lost(node, where):
+    """Each of them, and each two: the server gets the body as it was sent, and the client notices nothing but time. Behind
+    the node what is lost goes there again as soon as the server asks for it, and the last one when the client sends it
+    again."""
+    cluster, servers, client, _ = spliced(node, 1, hashing=True, stickiness=PREFIX["stickiness"])
+    client.run("ip", "link", "set", "eth0", "gso_max_segs", "1")
+    client.run("ip", "link", "add", "nowhere", "type", "veth", "peer", "name", "nobody")
+    client.run("ip", "link", "set", "nowhere", "up")
+    who, rules = LOSE[where]
+    pod, address = (client, split(SERVICE["v4"])[0]) if who == "client" else (servers[0], client.v4)
+    body = text(13500)
+    segments = range(-(-len(post(body) + body) // 1448))
+    before, count, asked = did(cluster), 0, ("TCPTimeouts", "TCPLossProbes")
+    waits, last = sum(told(client, name) for name in asked), 0
+    for lost in (*itertools.combinations(segments, 1), *itertools.combinations(segments, 2)):
+        pod.nft(rules % (address, ", ".join(map(str, lost))))
+        assert exchange(client, [post(body) + body], timeout=40)[1] == hashlib.sha256(body).hexdigest(), lost
+        counter = re.search(r"packets (\d+)", pod.run("nft", "list", "ruleset").stdout)
+        assert int(counter[1]) == len(lost), lost
+        count += 1
+        last += segments[-1] in lost
+    if who == "server":
+        assert sum(told(client, name) for name in asked) - waits <= 2 * last
+    assert since(before, cluster) == {"asked": count}
 
 
 TURN_AWAY = """table inet t {
@@ -685,10 +736,10 @@ def test_a_server_lies(node):
             "nft", "list", "table", "inet", "t", netns=servers[0].netns).stdout)[1])
         before = count()
         with servers[0].socket(kind=socket.SOCK_RAW, protocol=socket.IPPROTO_RAW) as raw:
-            for flags in (FLAGS["ACK"], FLAGS["SYN"] | FLAGS["ACK"]):
+            for flags, at in ((FLAGS["ACK"], 0), (FLAGS["ACK"], -5000), (FLAGS["SYN"] | FLAGS["ACK"], 0)):
                 for _ in range(500):
                     raw.sendto(segment((servers[0].v4, 8000), (client.v4, value["own_port"]), flags,
-                                       acknowledged=value["first"]), (client.v4, 0))
+                                       acknowledged=(value["first"] + at) % 2**32), (client.v4, 0))
         time.sleep(0.5)
         assert count() - before < 200
 
