@@ -45,7 +45,8 @@ __noinline int splice_open(struct __sk_buff *skb, struct hand *h, struct pintle_
 	return TC_ACT_SHOT;
 }
 
-/* The server lacks held bytes: it gets the first segment of these. */
+/* The server lacks held bytes: it gets the first segment of these. What it has sent by then may not
+ * have come to the client, so its segment's number is not acknowledged. */
 static __always_inline int splice_remind(struct __sk_buff *skb, struct hand *h,
 					 struct pintle_splice *f, const struct pintle_tuple *t)
 {
@@ -57,7 +58,7 @@ static __always_inline int splice_remind(struct __sk_buff *skb, struct hand *h,
 	f->sent_ns = h->now;
 	__sync_fetch_and_or(&f->flags, PINTLE_SPLICE_LACKS);
 	options_read(h, &o);
-	splice_head(w, f, h->s.sequence, o.has_time, f->value, o.value);
+	splice_head(w, f, f->acknowledged - f->shift, o.has_time, f->value, o.value);
 	if (!answer_link(skb, h))
 		splice_send(skb, h, f, t, 1);
 	return TC_ACT_SHOT;
