@@ -745,9 +745,11 @@ static __always_inline int splice_wait(struct __sk_buff *skb, struct hand *h,
 		}
 		return TC_ACT_SHOT;
 	}
-	if (!h->s.size || f->state == PINTLE_SPLICE_GONE)
+	/* A FIN is sent again, too; alone, where it has decided the connection and all before it
+	 * was acknowledged. */
+	if ((!h->s.size && !(h->flags & FLAG_FIN)) || f->state == PINTLE_SPLICE_GONE)
 		return TC_ACT_SHOT;
-	if (!before && f->end != f->first) {
+	if (h->s.size && !before && f->end != f->first) {
 		splice_append(skb, h, f);
 		return TC_ACT_SHOT;
 	}
