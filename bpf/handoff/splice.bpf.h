@@ -767,13 +767,17 @@ static __always_inline int splice_repeat(struct __sk_buff *skb, struct hand *h,
 					 struct pintle_splice *f)
 {
 	struct splice_work *w = splice_work_find();
+	struct segment_header *x = header_find();
 	struct hand_options o = {};
 
-	if (!w)
+	if (!w || !x)
 		return TC_ACT_SHOT;
 	options_read(h, &o);
 	checksum_read(h);
 	f->value = o.value;
+	/* That of the request went with another number: together with this one it would be too
+	 * much. */
+	f->window = bpf_ntohs(((const struct tcphdr *)x->bytes)->window);
 	splice_head(w, f, h->acknowledged - f->shift, o.has_time, o.value, o.echo - f->time);
 	splice_send(skb, h, f, &h->s.tuple, 0);
 	return TC_ACT_SHOT;
