@@ -747,8 +747,13 @@ static __always_inline int splice_wait(struct __sk_buff *skb, struct hand *h,
 	}
 	/* A FIN is sent again, too; alone, where it has decided the connection and all before it
 	 * was acknowledged. */
-	if ((!h->s.size && !(h->flags & FLAG_FIN)) || f->state == PINTLE_SPLICE_GONE)
+	if (!h->s.size && !(h->flags & FLAG_FIN))
 		return TC_ACT_SHOT;
+	/* The reset was lost. */
+	if (f->state == PINTLE_SPLICE_GONE) {
+		h->acknowledged = f->acknowledged;
+		return splice_refuse(skb, h);
+	}
 	if (h->s.size && !before && f->end != f->first) {
 		splice_append(skb, h, f);
 		return TC_ACT_SHOT;
