@@ -353,7 +353,7 @@ def test_a_pod_goes(node):
     gone.model.process.kill()
     gone.model.process.wait()
     gone.delete()
-    wait_for(lambda: cluster.endpoint("s0")["state"] != "ready")
+    wait_for(lambda: cluster.endpoint("s0")["state"] == "down")  # not "stale", which a busy machine sees sooner
     for i in range(8):
         assert ask(client, {"X-Session-Id": str(i)}) == "s1"
     assert open_["s1"].ask() == "s1"
