@@ -8,6 +8,7 @@ import os
 import api_server
 from api_server import inference_pool, pod, policy, running, service, slice_of
 from harness import case
+from kernel import BUILD
 from pods import Cluster
 from test_handoff import handed
 from test_handoff import post as headers_of
@@ -137,6 +138,24 @@ def test_by_session(node):
     kept.check()
     kept.close()
     soon(lambda: not in_flight(world.cluster))
+
+
+@case(timeout=180)
+def test_set_while_it_runs(node):
+    """`pintle set` turns a Service's pool, of which no policy says anything, to by request, and reset takes that back."""
+    world = World(node)
+
+    def pintle(*argv):
+        return world.machine.run(BUILD / "pintle", *argv, "--bpffs", world.machine.bpffs).stdout
+
+    pintle("set", POOL, "decide=request")
+    soon(world.is_by_request)
+    assert world.pools()[POOL]["session_key"] == "agent,client", world.pools()[POOL]
+    pintle("reset", POOL, "decide")
+    soon(lambda: world.pools()[POOL]["decide"] == "connection")
+    before = world.did()
+    exchange(world.client, [headers_of(b"")])
+    assert world.did() == before
 
 
 @case(timeout=240)

@@ -364,7 +364,7 @@ def test_chart_values(node):
     made = charted(
         node, image={"repository": "r.example/pintle", "tag": "x", "pullPolicy": "Always"},
         config={"node": {"metricsDetail": "main"}}, nodeSelector={"gpu": "yes"}, priorityClassName="other",
-        tolerations=[{"key": "gpu"}], resources={"limits": {"memory": "1Gi"}}, podAnnotations={"a": "b"},
+        tolerations=[{"key": "gpu"}], affinity={"nodeAffinity": {"a": 1}}, resources={"limits": {"memory": "1Gi"}}, podAnnotations={"a": "b"},
         podLabels={"c": "d"}, imagePullSecrets=[{"name": "s"}], podMonitor={"enabled": True}, prometheusRule={"enabled": True}, grafanaBoard={"enabled": True})
     template = made["DaemonSet", "pintle"]["spec"]["template"]
     spec, (container,) = template["spec"], template["spec"]["containers"]
@@ -372,6 +372,7 @@ def test_chart_values(node):
     assert container["resources"] == {"limits": {"memory": "1Gi"}}
     assert spec["nodeSelector"] == {"kubernetes.io/os": "linux", "gpu": "yes"}
     assert (spec["priorityClassName"], spec["tolerations"]) == ("other", [{"key": "gpu"}])
+    assert spec["affinity"] == {"nodeAffinity": {"a": 1}}
     assert spec["imagePullSecrets"] == [{"name": "s"}] and template["metadata"]["annotations"]["a"] == "b"
     assert template["metadata"]["labels"] == {"app.kubernetes.io/name": "pintle", "c": "d"}
     before, after = (m["DaemonSet", "pintle"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
@@ -411,6 +412,7 @@ def test_chart_ports(node, metrics):
 WRONG_VALUES = {
     "imagee": {"imagee": {}}, "digest": {"image": {"digest": "sha256:12"}}, "pullPolicy": {"image": {"pullPolicy": "Often"}},
     "enabled": {"podMonitor": {"enabled": "yes"}}, "capabilities": {"capabilities": "SYS_ADMIN"},
+    "bpffs": {"config": {"node": {"bpffs": "/run/bpf/pintle"}}},
     "updateStrategy": {"updateStrategy": {"type": "Now"}}, "timeoutSeconds": {"removal": {"timeoutSeconds": 0}}}
 
 
