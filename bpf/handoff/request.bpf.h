@@ -73,6 +73,7 @@ struct request_span {
 #define REQUEST_UPGRADE_AGAIN 0x400  /* a second Connection header has `upgrade`, too */
 #define REQUEST_LENGTH        0x800  /* `length` is what Content-Length says */
 #define REQUEST_EXPECT        0x1000 /* there is an Expect: the client may wait before the body */
+#define REQUEST_NO_BODY       0x1110 /* any of EXPECT, PROTOCOL, MALFORMED: no body is waited for */
 
 struct request_scan {
 	__u32 size;                     /* bytes in `bytes`, at most REQUEST_MAX */
@@ -615,9 +616,7 @@ static __always_inline int request_has_mark(const struct request_scan *s, __u32 
 static __always_inline int request_awaits_body(const struct request_scan *s, __u32 size,
 					       int chunked)
 {
-	const __u32 none = REQUEST_EXPECT | REQUEST_PROTOCOL | REQUEST_MALFORMED;
-
-	if (!(s->known & REQUEST_ENDED) || s->known & none)
+	if (!(s->known & REQUEST_ENDED) || s->known & REQUEST_NO_BODY)
 		return 0;
 	if (chunked && s->known & REQUEST_CHUNKED)
 		return s->line >= size;
@@ -629,10 +628,9 @@ static __always_inline int request_awaits_body(const struct request_scan *s, __u
 static __always_inline int request_is_cut(const struct request_scan *s, __u32 size, __u32 most,
 					  __u32 next)
 {
-	const __u32 none = REQUEST_EXPECT | REQUEST_PROTOCOL | REQUEST_MALFORMED;
 	__u32 all = s->line + s->length;
 
-	if (!(s->known & REQUEST_ENDED) || s->known & none || size >= all)
+	if (!(s->known & REQUEST_ENDED) || s->known & REQUEST_NO_BODY || size >= all)
 		return 0;
 	return all <= most || size + next <= most;
 }
