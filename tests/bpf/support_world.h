@@ -49,6 +49,17 @@ static struct world w;
 		assert_int_equal(bpf_map_lookup_elem(map_fd(name), &key_, value), 0);              \
 	} while (0)
 
+/* How many entries a map has; its keys are of 64 bytes at most. */
+static inline uint32_t entries_of(int map)
+{
+	uint8_t key[64], next[64];
+	uint32_t n = 0;
+
+	for (void *at = NULL; !bpf_map_get_next_key(map, at, next); at = key, n++)
+		memcpy(key, next, sizeof(key));
+	return n;
+}
+
 static inline void address_of(const char *text, uint8_t out[16])
 {
 	memset(out, 0, 16);

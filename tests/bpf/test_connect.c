@@ -1068,16 +1068,6 @@ static void test_the_refused_bind_nothing(void **state)
 
 /* ---- shares -------------------------------------------------------------------------------- */
 
-static uint32_t entries_of(int map)
-{
-	struct pintle_affinity_key key;
-	uint32_t n = 0;
-
-	for (bool more = !bpf_map_get_next_key(map, NULL, &key); more; n++)
-		more = !bpf_map_get_next_key(map, &key, &key);
-	return n;
-}
-
 static uint64_t own_netns(void)
 {
 	uint64_t cookie;

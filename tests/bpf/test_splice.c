@@ -624,16 +624,6 @@ static void come_to_an_end(void)
 	play.calm = false;
 }
 
-static uint32_t count_of(int map)
-{
-	uint8_t key[64], next[64];
-	uint32_t n = 0;
-
-	for (void *at = NULL; !bpf_map_get_next_key(map, at, next); at = key, n++)
-		memcpy(key, next, sizeof(key));
-	return n;
-}
-
 /* What the connect hook leaves with a client's socket. */
 static void put_record(void)
 {
@@ -675,7 +665,7 @@ static void forget_segments(bool v6)
 
 static void connection(void)
 {
-	uint32_t held = count_of(map_fd(held)), steps;
+	uint32_t held = entries_of(map_fd(held)), steps;
 	bool v6 = one_in(2);
 
 	play.id = (uint16_t)(m.connection % 65535 + 1);
@@ -694,9 +684,9 @@ static void connection(void)
 		step();
 	come_to_an_end();
 	count_connection();
-	RULE(count_of(map_fd(splices)) <= 2 * PORTS, NULL);
-	RULE(count_of(map_fd(splice_backs)) <= count_of(map_fd(splices)), NULL);
-	RULE(m.client.dead || present()->dead || count_of(map_fd(held)) <= held, NULL);
+	RULE(entries_of(map_fd(splices)) <= 2 * PORTS, NULL);
+	RULE(entries_of(map_fd(splice_backs)) <= entries_of(map_fd(splices)), NULL);
+	RULE(m.client.dead || present()->dead || entries_of(map_fd(held)) <= held, NULL);
 }
 
 /* ---- the rig ------------------------------------------------------------------------------------
@@ -860,7 +850,7 @@ static void test_two_tcps(void **state)
 		m.connection++;
 	}
 	end_flows();
-	wait_for(!count_of(map_fd(splices)) && !count_of(map_fd(splice_backs)));
+	wait_for(!entries_of(map_fd(splices)) && !entries_of(map_fd(splice_backs)));
 	print_message("%" PRIu64 " steps, %" PRIu64 " connections: %" PRIu64 " opened, %" PRIu64
 		      " ended, %" PRIu64 " reset; servers: %" PRIu64 " refused, %" PRIu64
 		      " were asked after others, %" PRIu64 " without times; %" PRIu64
