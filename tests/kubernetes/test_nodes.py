@@ -234,9 +234,9 @@ class World(KubeCluster):
         return self.kubectl("-n", "llm", "exec", pod, "--", *argv, check=False)
 
     def programs(self, name):
-        """Programs attached to the node's cgroups."""
+        """(cgroup, program) of those attached to the node's cgroups."""
         tree = self.nodes[name].cgroups[0]
-        return [p["name"] for cgroup in json.loads(self.node.run("bpftool", "-j", "cgroup", "tree", tree).stdout or "[]")
+        return [(cgroup["cgroup"], p["name"]) for cgroup in json.loads(self.node.run("bpftool", "-j", "cgroup", "tree", tree).stdout or "[]")
                 for p in cgroup["programs"] if p["attach_type"] in ("cgroup_inet4_connect", "connect4", "sock_ops")]
 
 
@@ -275,6 +275,27 @@ def test_label_steers_on_every_node(node):
         world.label()
         world.wait_steered()
         assert world.programs("a") and world.programs("b")
+        world.remove()
+        assert not world.is_steered("a") and not world.is_steered("b")
+        world.nothing_left()
+
+
+@case(timeout=1800)
+def test_attached_at_kubepods(node):
+    """With `node.cgroup: kubepods` the programs are at the cgroup below which each kubelet has its pods, on both kinds of
+    node, and steer what pods connect."""
+    with World(node) as world:
+        config = yaml.safe_load((world.manifests / "pintle.yaml").read_text())
+        config.setdefault("node", {})["cgroup"] = "kubepods"
+        (world.manifests / "pintle.yaml").write_text(yaml.safe_dump(config))
+        world.install()
+        world.label()
+        world.wait_steered()
+        for name in ("a", "b"):
+            at = {cgroup.rsplit("/", 1)[1] for cgroup, _ in world.programs(name)}
+            assert len(at) == 1 and "kubepods" in at.pop(), world.programs(name)
+            found = {f["check"]: f for f in world.cli(name, "doctor")}
+            assert found["cgroup2"]["result"] == "ok", found["cgroup2"]
         world.remove()
         assert not world.is_steered("a") and not world.is_steered("b")
         world.nothing_left()
