@@ -1,24 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernel.h"
 
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <string.h>
 
 #include <pintle/abi.h>
-
-bool kernel_hands_over(void)
-{
-	static int known = -1; /* reading BTF takes a while */
-
-	libbpf_print_fn_t print;
-
-	if (known >= 0)
-		return known;
-	print = libbpf_set_print(NULL);
-	known = libbpf_find_vmlinux_btf_id("bpf_sk_assign_tcp_reqsk", BPF_TRACE_FENTRY) > 0;
-	libbpf_set_print(print);
-	return known;
-}
 
 /* ---- the softirq count ------------------------------------------------------------ */
 
@@ -130,22 +117,46 @@ struct kernel_softirq kernel_softirq_of(const struct btf *types)
 	return s;
 }
 
+/* ---- this kernel -------------------------------------------------------------------- */
+
+struct facts {
+	bool hands_over;
+	struct kernel_softirq softirq;
+};
+
+static struct facts facts_read(void)
+{
+	libbpf_print_fn_t print = libbpf_set_print(NULL);
+	struct btf *types = btf__load_vmlinux_btf();
+	struct facts f = {.softirq.count_of = PINTLE_COUNT_UNKNOWN};
+
+	libbpf_set_print(print);
+	if (!types)
+		return f;
+	f.hands_over = btf__find_by_name_kind(types, "bpf_sk_assign_tcp_reqsk", BTF_KIND_FUNC) > 0;
+	f.softirq = kernel_softirq_of(types);
+	btf__free(types);
+	return f;
+}
+
+/* All at once, because reading the kernel's types takes longer than to look for one. */
+static const struct facts *facts(void)
+{
+	static struct facts known;
+	static bool is_known;
+
+	if (!is_known)
+		known = facts_read();
+	is_known = true;
+	return &known;
+}
+
+bool kernel_hands_over(void)
+{
+	return facts()->hands_over;
+}
+
 struct kernel_softirq kernel_softirq(void)
 {
-	static struct kernel_softirq known;
-	static bool is_known; /* reading BTF takes a while */
-
-	libbpf_print_fn_t print;
-	struct btf *types;
-
-	if (is_known)
-		return known;
-	print = libbpf_set_print(NULL);
-	types = btf__load_vmlinux_btf();
-	libbpf_set_print(print);
-	if (types)
-		known = kernel_softirq_of(types);
-	btf__free(types);
-	is_known = true;
-	return known;
+	return facts()->softirq;
 }

@@ -19,6 +19,7 @@ struct ground {
 	int netns_fd;      /* the network namespace that is steered */
 	const char *dir;   /* of the pins; NULL until the attachment is committed */
 	bool resumed;      /* pins were found: bindings and counts are older than the process */
+	int earlier_fd;    /* the program of earlier.h, or -errno */
 	struct recount *recount;       /* NULL: the kernel does not recount */
 	struct seats *seats;           /* NULL: the same of tenants */
 	struct pass_walks *pass_walks; /* NULL: the kernel does not let requests be followed */

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -371,6 +372,14 @@ static int attach_key_take(const char *path, __u64 key[2])
 	return err;
 }
 
+/* Returns a descriptor that outlives the skeleton, or -errno. */
+static int keep_program(const struct attachment *a, const char *name)
+{
+	int fd = fcntl(programs_fd(a->skel, name), F_DUPFD_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
 static int attach_prepare(struct attachment *a, const struct config *c)
 {
 	int err = attach_find_group(c->group, &a->group);
@@ -407,6 +416,7 @@ static int attach_prepare(struct attachment *a, const struct config *c)
 	a->ground.recount = recount_new(a->skel, a->ground.maps);
 	a->ground.seats = seats_new(a->skel, a->ground.maps);
 	pass_walks_new(a->skel, a->ground.maps, &a->ground.pass_walks);
+	a->ground.earlier_fd = keep_program(a, "pintle_earlier");
 	if (!a->ground.resumed)
 		describe_node(a, c);
 	return 0;
@@ -419,7 +429,7 @@ int attachment_prepare(const struct config *c, uv_loop_t *loop, struct attachmen
 
 	if (!a)
 		return log_err_r(ENOMEM, "attach");
-	a->lock_fd = a->ground.netns_fd = a->cgroup_fd = -1;
+	a->lock_fd = a->ground.netns_fd = a->ground.earlier_fd = a->cgroup_fd = -1;
 	a->ground.loop = loop;
 	tend_begin(&a->tend);
 	err = attach_prepare(a, c);
@@ -886,6 +896,7 @@ void attachment_free(struct attachment *a)
 	recount_free(a->ground.recount);
 	programs_unload(&a->skel);
 	maps_close(a->ground.maps);
+	close_fd(a->ground.earlier_fd);
 	close_fd(a->cgroup_fd);
 	close_fd(a->ground.netns_fd);
 	close_fd(a->lock_fd);

@@ -48,6 +48,7 @@ static struct pintle_bpf *open_skeleton(const struct load_list *which)
 	bpf_program__set_autoload(skel->progs.pintle_recount_flows, which->recount);
 	bpf_program__set_autoload(skel->progs.pintle_recount_seats, which->recount);
 	bpf_program__set_autoload(skel->progs.pintle_tenant_correct, which->recount);
+	bpf_program__set_autoload(skel->progs.pintle_earlier, which->recount);
 	bpf_program__set_autoload(skel->progs.pintle_pass, which->recount);
 	bpf_program__set_autoload(skel->progs.pintle_pass_flows, which->recount);
 	bpf_program__set_autoload(skel->progs.pintle_pass_connects, which->recount);

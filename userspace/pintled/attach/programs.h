@@ -11,8 +11,8 @@ struct pintle_bpf; /* the skeleton */
 /* Which programs to load. The others are left out, because this kernel may lack what they need. */
 struct load_list {
 	bool links[LINK_COUNT]; /* the programs of those links */
-	bool recount;           /* the iterators that count and that follow requests */
-	const char *other;      /* one more, by its name; NULL: none */
+	bool recount;      /* the iterators: those that count, follow requests, find earlier ones */
+	const char *other; /* one more, by its name; NULL: none */
 	/* Prepares the object before it is loaded; NULL: nothing is to be done. */
 	void (*prepare)(struct pintle_bpf *skel, void *arg);
 	void *arg;

@@ -5,7 +5,6 @@
 #include "../../base/util.h"
 #include "../../net/netns.h"
 #include "../attach/walk.h"
-#include "../attach/programs.h"
 
 static bool earlier_wanted(const struct config *c)
 {
@@ -22,12 +21,10 @@ static int walk(void *program_fd)
 
 void earlier_find(const struct ground *g, const struct config *c)
 {
-	_cleanup_close_ int program = -1;
-	int err;
+	int program = g->earlier_fd, err;
 
 	if (!earlier_wanted(c))
 		return;
-	program = programs_load_one(g->maps, "pintle_earlier");
 	err = program < 0 ? program : netns_call(g->netns_fd, walk, &program);
 	if (err)
 		log_warn("connections that servers accepted before are not looked at: %s",
