@@ -969,5 +969,6 @@ int pintle_hand3(struct __sk_buff *skb)
 
 #include "hand_pod.bpf.h"
 #include "splice.bpf.h"
+#include "hand_work.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

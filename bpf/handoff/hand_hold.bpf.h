@@ -31,13 +31,7 @@
 	-3 /* call hold_take(): not called from here, since frames of the stack are few            \
 	    */
 
-/* A new entry: all zeros, and busy. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct pintle_held);
-} MAP(hold_fresh);
+static const struct pintle_held hold_fresh = {.busy = 1}; /* a new entry */
 
 _Static_assert(sizeof(((struct pintle_held *)0)->request) >= sizeof(struct request_scan), "room");
 
@@ -462,18 +456,13 @@ static __always_inline struct pintle_held *hold_put(const struct pintle_tuple *t
 						    struct pintle_held_key *k)
 {
 	struct held_places places;
-	struct pintle_held *fresh;
-	__u32 zero = 0, way;
+	__u32 way;
 
-	fresh = bpf_map_lookup_elem(&hold_fresh, &zero);
-	if (!fresh)
-		return NULL;
-	fresh->busy = 1;
 	held_places(t, &places);
 #pragma unroll
 	for (way = 0; way < PINTLE_HELD_WAYS; way++) {
 		held_key(&places, way, k);
-		if (!bpf_map_update_elem(&held, k, fresh, BPF_NOEXIST))
+		if (!bpf_map_update_elem(&held, k, &hold_fresh, BPF_NOEXIST))
 			return bpf_map_lookup_elem(&held, k);
 	}
 	return NULL;

@@ -19,20 +19,7 @@ struct hand_scratch {
 	__u8 chunk[REQUEST_CHUNK] __attribute__((aligned(8)));
 };
 
-/* Not pinned. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct hand_scratch);
-} MAP(hand_scratch);
-
-static __always_inline struct hand_scratch *scratch_find(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&hand_scratch, &zero);
-}
+static __always_inline struct hand_scratch *scratch_find(void); /* hand_work.bpf.h */
 
 /* A copy of the packet comes once more, behind those that came already. What leaves by the loopback
  * device comes by it; queued as if it had come, it would lose its route, and the kernel lets no

@@ -23,14 +23,6 @@ struct segment_header {
 	__u8 bytes[HEADER_MAX] __attribute__((aligned(8)));
 };
 
-/* Not pinned. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct segment_header);
-} MAP(hand_header);
-
 /* ---- a segment -------------------------------------------------------------------- */
 
 #define FLAG_FIN 0x01
@@ -98,14 +90,10 @@ static __always_inline __u64 pseudo_sum(const struct hand *h, __u32 size)
 	return sum;
 }
 
-static __always_inline struct segment_header *header_find(void)
-{
-	__u32 zero = 0;
+/* Where header_read() puts it: a part of the map of scratch that each object has. */
+static __always_inline struct segment_header *header_find(void);
 
-	return bpf_map_lookup_elem(&hand_header, &zero);
-}
-
-/* Reads the TCP header with its options into hand_header. Returns 0, or -1 for a packet that cannot
+/* Reads the TCP header with its options. Returns 0, or -1 for a packet that cannot
  * be handled. */
 FRAME_STEP header_read(frame *f, struct hand *h)
 {

@@ -27,19 +27,7 @@ struct prompt_scratch {
 	__u32 added;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct prompt_scratch);
-} MAP(prompt_scratch);
-
-static __always_inline struct prompt_scratch *prompt_scratch_find(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&prompt_scratch, &zero);
-}
+static __always_inline struct prompt_scratch *prompt_scratch_find(void); /* hand_work.bpf.h */
 
 static __always_inline void prompt_count(__u32 pool, __u32 what, __u32 more)
 {

@@ -17,16 +17,19 @@
  * early, is merely kept alive. The program drops no packet, and programs after it see them all.
  */
 #include "oneshot_write.bpf.h"
+#include "work.bpf.h"
 
 #include <linux/pkt_cls.h>
 
-/* Too large for the stack. Not pinned. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct request_scan);
-} MAP(oneshot_scan);
+struct oneshot_work {
+	struct request_scan scan;
+	struct oneshot_scratch edit; /* of the request that was read */
+};
+
+WORK(oneshot_work);
+
+WORK_PART(oneshot_work, scan, scan_find)
+WORK_PART(oneshot_work, edit, oneshot_scratch_find)
 
 /* More than this no client sends before the first segment is acknowledged: the window in the answer
  * to a SYN is not scaled. */
@@ -90,12 +93,12 @@ static __always_inline struct pintle_flow *first_segment(const struct segment *s
 
 static __always_inline int first_request(struct __sk_buff *skb, __u32 below_ip)
 {
-	struct oneshot_scratch *x = oneshot_scratch_find();
-	__u32 zero = 0, id = 0, result;
+	struct oneshot_scratch *x;
 	struct request_scan *scan;
 	struct pintle_flow *flow;
 	struct pintle_pool *pool;
 	struct segment s = {};
+	__u32 id = 0, result;
 
 	if (segment_read(skb, below_ip, &s))
 		return TC_ACT_UNSPEC;
@@ -105,7 +108,8 @@ static __always_inline int first_request(struct __sk_buff *skb, __u32 below_ip)
 	if (!flow)
 		return TC_ACT_UNSPEC;
 	pool = oneshot_pool(&s.tuple, &id);
-	scan = bpf_map_lookup_elem(&oneshot_scan, &zero);
+	scan = scan_find();
+	x = oneshot_scratch_find();
 	/* The server has this segment as it came, so that it stays so. */
 	if (!pool)
 		bpf_map_delete_elem(&oneshot_flows, &s.tuple);

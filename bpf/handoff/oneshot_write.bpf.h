@@ -19,20 +19,8 @@ struct oneshot_scratch {
 	__u8 line[264]; /* the new bytes, from an even offset on */
 };
 
-/* Too large for the stack. A CPU runs only one of these programs at a time. Not pinned. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct oneshot_scratch);
-} MAP(oneshot_scratch);
-
-static __always_inline struct oneshot_scratch *oneshot_scratch_find(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&oneshot_scratch, &zero);
-}
+/* A part of the map of scratch that each object has. */
+static __always_inline struct oneshot_scratch *oneshot_scratch_find(void);
 
 /* Notes the connection whose handshake the kernel begins, and where its data begin. A SYN that is
  * sent again, or seen on a second device, changes nothing. */

@@ -470,28 +470,10 @@ struct model_scratch {
 	__u8 bytes[MODEL_CHUNK] __attribute__((aligned(8)));
 };
 
-/* The first is for the model, the second for the prompt: the model's name is wanted until the
- * request is counted. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, struct model_scratch);
-} MAP(model_scratch);
-
-static __always_inline struct model_scratch *model_scratch_find(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&model_scratch, &zero);
-}
-
-static __always_inline struct model_scratch *prompt_scan_find(void)
-{
-	__u32 one = 1;
-
-	return bpf_map_lookup_elem(&model_scratch, &one);
-}
+/* hand_work.bpf.h has one for the model, and one for the prompt: the model's name is wanted until
+ * the request is counted. */
+static __always_inline struct model_scratch *model_scratch_find(void);
+static __always_inline struct model_scratch *prompt_scan_find(void);
 
 struct model_reading {
 	struct __sk_buff *skb;

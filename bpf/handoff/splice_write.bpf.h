@@ -35,20 +35,7 @@ struct splice_work {
 	__u8 piece[SPLICE_PIECE + 8] __attribute__((aligned(8)));
 };
 
-/* Too large for the stack. Not pinned. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct splice_work);
-} MAP(splice_work);
-
-static __always_inline struct splice_work *splice_work_find(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&splice_work, &zero);
-}
+static __always_inline struct splice_work *splice_work_find(void); /* hand_work.bpf.h */
 
 /* ---- options --------------------------------------------------------------------------- */
 

@@ -24,20 +24,8 @@ struct way {
 	__u32 mss; /* what the route says of it; 0: nothing */
 };
 
-/* Not pinned; too large for the stacks. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct way);
-} MAP(hand_way);
-
-static __always_inline struct way *way_now(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&hand_way, &zero);
-}
+/* The way that way_find() found. The object defines this function, as it does header_find(). */
+static __always_inline struct way *way_now(void);
 
 /* As a packet of this machine's own is routed; with tcp_l3mdev_accept by the table of the VRF in
  * which the device is. */

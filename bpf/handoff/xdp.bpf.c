@@ -15,6 +15,7 @@
 #define FRAME_XDP
 #include "handshake.bpf.h"
 #include "in_pod.bpf.h"
+#include "work.bpf.h"
 
 /* ---- whose frame it is ------------------------------------------------------------- */
 
@@ -50,19 +51,22 @@ struct xdp_strays {
 	__u64 count;
 };
 
-/* Not pinned. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct xdp_strays);
-} MAP(xdp_strays);
+struct xdp_work {
+	struct segment_header header;
+	struct way way;
+	struct xdp_strays strays; /* counted from frame to frame */
+};
+
+WORK(xdp_work);
+
+WORK_PART(xdp_work, header, header_find)
+WORK_PART(xdp_work, way, way_now)
+WORK_PART(xdp_work, strays, strays_find)
 
 static __always_inline int on_stray(void)
 {
 	__u64 second = bpf_ktime_get_ns() / 1000000000;
-	__u32 zero = 0;
-	struct xdp_strays *s = bpf_map_lookup_elem(&xdp_strays, &zero);
+	struct xdp_strays *s = strays_find();
 
 	if (!s)
 		return XDP_DROP;

@@ -36,12 +36,9 @@ static bool near(double a, double b)
 static void test_every_map_is_pinned(void **state)
 {
 	static const char *const not_pinned[] = {
-		"recount",        "tally",        "accept_queues", "oneshot_scratch",
-		"oneshot_scan",   "hand_scratch", "hand_flow_new", "hand_notes",
-		"hand_begun",     "hand_header",  "xdp_strays",    "model_scratch",
-		"prompt_scratch", "notes",        "hold_work",     "hold_fresh",
-		"hand_way",       "hand_full",    "hand_guesses",  "hand_again",
-		"hand_watched",   "splice_looks", "splice_work"};
+		"recount",      "tally",        "accept_queues", "hand_flow_new", "hand_notes",
+		"hand_begun",   "notes",        "hand_full",     "hand_guesses",  "hand_again",
+		"hand_watched", "splice_looks", "hand_work",     "xdp_work",      "oneshot_work"};
 	const struct pins *p = *state;
 	struct bpf_map *map;
 
