@@ -147,15 +147,18 @@ static __always_inline void listener_push_in(struct bpf_sock_ops *ctx, __u32 end
 }
 
 /* Takes the first free slot; the slot of a closed socket is free. The end of a listener that the
- * daemon found is not reported to sockops, but shows here, because its slot is free: *ended counts
- * those listeners. */
-static __always_inline int listener_register(struct bpf_sock_ops *ctx, __u32 endpoint,
-					     struct pintle_health *h, __u32 *ended)
+ * daemon found is not reported to sockops, but shows here, because its slot is free: those are
+ * added to *ended. Global, so that the verifier goes through the loop once, and not for each way to
+ * it. */
+__noinline int listener_register(struct bpf_sock_ops *ctx, __u32 endpoint, struct pintle_health *h,
+				 __u32 *ended)
 {
-	__u32 i, unwatched = h->unwatched;
+	__u32 i, unwatched;
 	int err = -EEXIST;
 
-	*ended = 0;
+	if (!h || !ended)
+		return -EINVAL;
+	unwatched = h->unwatched;
 	for (i = 0; i < PINTLE_SOCKETS_PER_ENDPOINT; i++) {
 		__u32 slot = endpoint * PINTLE_SOCKETS_PER_ENDPOINT + i;
 		__u32 bit = unwatched & (1U << i);
@@ -216,7 +219,7 @@ static __noinline int server_listening(struct bpf_sock_ops *ctx)
 	struct pintle_address *a;
 	struct pintle_health *h;
 	struct pintle_tuple t;
-	__u32 families, endpoint, ended, uid, strange, where;
+	__u32 families, endpoint, ended = 0, uid, strange, where;
 	bool elsewhere = false;
 	int err;
 
