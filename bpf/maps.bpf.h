@@ -533,11 +533,12 @@ struct {
 	__type(value, __u64);
 } MAP(hand_stats);
 
-/* Which endpoints have cached what of prompts. The daemon makes the table while a pool wants it:
- * it takes 29 MB. */
+/* Which endpoints have cached what of prompts. The daemon makes the table, of PINTLE_MAX_PREFIXES
+ * entries, while a pool wants it: it takes 29 MB. This one is the kernel's pattern of its type, of
+ * which libbpf makes one at each load, and a table may have more entries. */
 struct pintle_prefix_table {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, PINTLE_MAX_PREFIXES);
+	__uint(max_entries, 1);
 	__uint(key_size, sizeof(__u64));
 	__uint(value_size, sizeof(struct pintle_prefix));
 };

@@ -128,7 +128,9 @@ void memory_markdown(FILE *f)
 		"configuration and the clients: the entries of hashes and tries.\n",
 		bytes_text(bytes, all), bytes_text(per_cpu, each),
 		bytes_text(sizeof(struct pintle_homes), homes),
-		bytes_text(memory_of_map(bpf_map__inner_map(skel->maps.prefixes)), prefixes),
+		bytes_text(memory_of_entries(bpf_map__inner_map(skel->maps.prefixes),
+					     PINTLE_MAX_PREFIXES),
+			   prefixes),
 		sizeof(struct pintle_conn) + sizeof(struct pintle_turn),
 		bytes_text(sizeof(struct pintle_trace), traced));
 	pintle_bpf__destroy(skel);

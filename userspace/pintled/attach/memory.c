@@ -17,9 +17,9 @@ static uint64_t eights(uint64_t bytes)
 }
 
 /* As the kernel's array_map_mem_usage(), htab_map_mem_usage() and so on say it. */
-uint64_t memory_of_map(const struct bpf_map *map)
+uint64_t memory_of_entries(const struct bpf_map *map, uint64_t entries)
 {
-	uint64_t entries = bpf_map__max_entries(map), buckets = 1;
+	uint64_t buckets = 1;
 	uint64_t key = eights(bpf_map__key_size(map)), value = eights(bpf_map__value_size(map));
 	const uint64_t element = 48, bucket = 16, pointer = 8; /* sizes in the kernel */
 
@@ -43,6 +43,11 @@ uint64_t memory_of_map(const struct bpf_map *map)
 	default:
 		return 0;
 	}
+}
+
+uint64_t memory_of_map(const struct bpf_map *map)
+{
+	return memory_of_entries(map, bpf_map__max_entries(map));
 }
 
 bool memory_is_per_cpu(const struct bpf_map *map)

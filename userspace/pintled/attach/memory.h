@@ -15,6 +15,9 @@ struct bpf_object;
 uint64_t memory_of_map(const struct bpf_map *map);
 bool memory_is_per_cpu(const struct bpf_map *map);
 
+/** Returns the same of a map of that type with so many entries. */
+uint64_t memory_of_entries(const struct bpf_map *map, uint64_t entries);
+
 /** Returns the sum over all maps of the object. */
 uint64_t memory_of_maps(const struct bpf_object *obj);
 
