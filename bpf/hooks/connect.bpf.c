@@ -185,6 +185,14 @@ static __always_inline bool is_of_address(__u32 kind)
 	return kind == PINTLE_KEY_SOURCE || kind == PINTLE_KEY_DESTINATION;
 }
 
+/* Whether no other client can have such a session. A kind of key that is not named here may be
+ * another's, too, as a mark, a hint or a namespace is. */
+static __always_inline bool is_its_own(__u32 kind)
+{
+	return kind == PINTLE_KEY_NONE || kind == PINTLE_KEY_CLIENT || kind == PINTLE_KEY_CGROUP ||
+	       kind == PINTLE_KEY_POD;
+}
+
 /* A socket that is apart may claim any mark and any address, and can make any connection
  * established. So it must not bind a session that another client may have, too: another pod of its
  * namespace, say. */
@@ -192,8 +200,7 @@ static __always_inline void keep_apart(struct pintle_session_key *key, __u64 net
 {
 	if (is_of_address(key->kind))
 		__builtin_memset(key, 0, sizeof(*key));
-	else if (key->kind == PINTLE_KEY_MARK || key->kind == PINTLE_KEY_HINT ||
-		 key->kind == PINTLE_KEY_NAMESPACE || key->kind == PINTLE_KEY_ACCOUNT)
+	else if (!is_its_own(key->kind))
 		*(__u64 *)key->id ^= netns;
 }
 
