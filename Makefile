@@ -117,7 +117,7 @@ $(O)/commit: says = $(COMMIT)
 $(O)/version $(O)/commit: always
 	$(Q)mkdir -p $(@D)
 	$(Q)echo '$(says)' | cmp -s - $@ || echo '$(says)' > $@
-$(patsubst %.c,$(O)/%.o,$(shell grep -rl --include='*.c' PINTLE_VERSION userspace lab)): $(O)/version
+$(patsubst %.c,$(O)/%.o,$(shell grep -rls --include='*.c' PINTLE_VERSION userspace lab)): $(O)/version
 
 # Objects that include the skeleton are built after it.
 $(PINTLED) $(REFERENCE): | $(B)/pintle.skel.h
