@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The connect hook: clients in pods, model servers in pods, on this machine or another."""
+import signal
 import socket
 
 from clients import IPPROTO_MPTCP, Connection, split
@@ -196,10 +197,14 @@ def test_follows_load(node):
 
 @case(each=BOTH)
 def test_forty_at_once_spread(node, family):
-    """Each connection within one scrape interval counts before the next one is placed."""
-    cluster, pods, client, _ = steered(node, family, servers=4, **SELDOM)
+    """Each connection within one scrape interval counts before the next one is placed. pintled stands still meanwhile: it
+    tells what it sees of open connections of one endpoint after the other."""
+    cluster, pods, client, daemon = steered(node, family, servers=4, **SELDOM)
+    daemon.process.send_signal(signal.SIGSTOP)
     held = [client.connect(SERVICE[family]) for _ in range(40)]
-    assert cluster.in_flight() == {p.name: 10 for p in pods}
+    daemon.process.send_signal(signal.SIGCONT)
+    found = cluster.in_flight()
+    assert found == {p.name: 10 for p in pods}, found
     for c in held:
         c.close()
     all_zero(cluster)

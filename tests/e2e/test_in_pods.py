@@ -406,6 +406,7 @@ def test_the_hand_off_comes_first(node):
 def test_no_more_descriptors(node):
     """A daemon that can open nothing, for a while: what it cannot look at stays as it was."""
     cluster, (server, _), clients, daemon = handed(node, 2)
+    one_at_each(clients["remote"])
     had = {int(fd) for fd in os.listdir(f"/proc/{daemon.pid}/fd")}
     limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
     free = next(i for i in range(len(had) + 1) if i not in had)
