@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which server a new connection lands on, and why; IPv4 and IPv6."""
 import collections
+import signal
 import time
 
 import packets
@@ -71,10 +72,13 @@ def test_follows_load(node, family):
 
 
 def test_forty_at_once_spread(node):
-    """Connections opened within one scrape interval count before the next is placed."""
+    """Connections opened within one scrape interval count before the next is placed. pintled stands still meanwhile: it
+    tells what it sees of open connections of one endpoint after the other."""
     servers = node.servers(4)
-    node.steer(servers, **SELDOM)
+    daemon = node.steer(servers, **SELDOM)
+    daemon.process.send_signal(signal.SIGSTOP)
     held = node.hold(FRONTEND["v4"], 40)
+    daemon.process.send_signal(signal.SIGCONT)
     for server in servers:
         assert server.counts().open == 10, [s.counts().open for s in servers]
     assert node.in_flight() == {s.name: 10 for s in servers}
