@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -372,14 +371,6 @@ static int attach_key_take(const char *path, __u64 key[2])
 	return err;
 }
 
-/* Returns a descriptor that outlives the skeleton, or -errno. */
-static int keep_program(const struct attachment *a, const char *name)
-{
-	int fd = fcntl(programs_fd(a->skel, name), F_DUPFD_CLOEXEC, 0);
-
-	return fd < 0 ? -errno : fd;
-}
-
 static int attach_prepare(struct attachment *a, const struct config *c)
 {
 	int err = attach_find_group(c->group, &a->group);
@@ -416,7 +407,7 @@ static int attach_prepare(struct attachment *a, const struct config *c)
 	a->ground.recount = recount_new(a->skel, a->ground.maps);
 	a->ground.seats = seats_new(a->skel, a->ground.maps);
 	pass_walks_new(a->skel, a->ground.maps, &a->ground.pass_walks);
-	a->ground.earlier_fd = keep_program(a, "pintle_earlier");
+	a->ground.earlier_fd = programs_keep(a->skel, "pintle_earlier");
 	if (!a->ground.resumed)
 		describe_node(a, c);
 	return 0;

@@ -161,6 +161,13 @@ int programs_load_alone(const char *name, struct pintle_bpf **out)
 	return err;
 }
 
+int programs_keep(const struct pintle_bpf *skel, const char *name)
+{
+	int fd = fcntl(programs_fd(skel, name), F_DUPFD_CLOEXEC, 0);
+
+	return fd < 0 ? log_err_r(errno, "failed to keep program %s", name) : fd;
+}
+
 int programs_load_one(const struct maps *maps, const char *name)
 {
 	const struct load_list which = {.other = name};
@@ -169,10 +176,9 @@ int programs_load_one(const struct maps *maps, const char *name)
 
 	if (err)
 		return err;
-	fd = fcntl(programs_fd(skel, name), F_DUPFD_CLOEXEC, 0);
-	err = fd < 0 ? log_err_r(errno, "failed to keep program %s", name) : 0;
+	fd = programs_keep(skel, name);
 	programs_unload(&skel);
-	return err ? err : fd;
+	return fd;
 }
 
 int programs_make_map(const char *name)

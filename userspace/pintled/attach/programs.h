@@ -26,6 +26,10 @@ int programs_load(const struct load_list *which, const struct maps *maps, struct
 /** Loads one program that uses no map. Returns as programs_load(), not logged. */
 int programs_load_alone(const char *name, struct pintle_bpf **out);
 
+/** Returns a descriptor of a loaded program that outlives the skeleton, which the caller closes; or
+ * -errno, logged. */
+int programs_keep(const struct pintle_bpf *skel, const char *name);
+
 /** Loads one program with these maps. Returns a descriptor, which the caller closes, or -errno,
  * logged. */
 int programs_load_one(const struct maps *maps, const char *name);
