@@ -141,9 +141,10 @@ def test_who_lists_it(node):
 
 
 def test_of_many_servers(node):
-    """In a pool of which eight are drawn, whoever has the adapter is looked at, too."""
+    """In a pool of which eight are drawn, whoever has the adapter is looked at, too. Requests are not followed: 24 servers
+    on a busy machine stand still for half a second now and then, and such a one is avoided."""
     sims = Sims(node, 24, "--lora", "sql,fr", "--lora-load", LOAD)
-    steer(node, sims.endpoints, saturation={"staleness": "1h"})
+    steer(node, sims.endpoints, saturation={"staleness": "1h"}, follow=False)
     wait_for(lambda: model(node, "sql")["holders"] == 0)
     first = ask(node, "sql")[1]
     wait_for(lambda: model(node, "sql")["holders"] == 1)
