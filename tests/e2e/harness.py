@@ -306,6 +306,13 @@ class Node(Pins):
         path.write_text(text)
         return path
 
+    def certificate(self, name, *more, subject=None):
+        """The files of a certificate that signs itself, unless `more` names another, and of its key."""
+        cert, key = self.dir / f"{name}.pem", self.dir / f"{name}.key"
+        self.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                 "-subj", subject or f"/CN={name}", "-keyout", key, "-out", cert, *more)
+        return cert, key
+
     def daemon(self, config, **more):
         """Starts pintled on the text of a configuration and waits until it is ready."""
         binary = BUILD / "pintled"

@@ -257,9 +257,7 @@ def test_a_server_behind_tls(node, scheme):
     says nothing, and stays ejected."""
     w = Clinic(node, servers=2, ejection=LONG, scrape={"scheme": scheme})
     w.cluster.pintle("drain", "s1")
-    server, cert, key = w.pods[0], node.dir / "cert.pem", node.dir / "cert.key"
-    node.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-             "-subj", "/CN=s0", "-keyout", key, "-out", cert)
+    server, (cert, key) = w.pods[0], node.certificate("s0")
     server.model.kill()
     server.popen(["/usr/bin/python3", Path(__file__).with_name("tls_page.py"), json.dumps({
         "address": split(server.address()), "cert": str(cert), "key": str(key)})])

@@ -324,9 +324,7 @@ class Tls:
         self.make("ca", "Test CA")
 
     def make(self, name, subject, *more):
-        cert, key = self.node.dir / f"{name}.pem", self.node.dir / f"{name}.key"
-        self.node.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                      "-subj", f"/CN={subject}", "-keyout", key, "-out", cert, *more)
+        cert, key = self.node.certificate(name, *more, subject=f"/CN={subject}")
         return str(cert), str(key)
 
     def start(self, pod, trusted=True):

@@ -34,6 +34,12 @@ table ip mesh {
 UNLABELLED = "10.96.0.99:8000"
 
 
+def begin(pod, *proxy):
+    """A proxy in the pod: its text and arguments."""
+    process = pod.popen(["/usr/bin/python3", "-I", "-S", "-c", *proxy], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+
+
 class Mesh:
     """A pod of a Kubernetes node with a proxy, and a server."""
 
@@ -42,13 +48,12 @@ class Mesh:
         self.servers = self.cluster.servers(1)
         self.client, self.container = self.proxied("client", UID)
 
-    def proxied(self, name, uid):
-        """A pod with a proxy, and the cgroup of its container."""
+    def proxied(self, name, uid, *proxy):
+        """A pod with a proxy, by default PROXY, and the cgroup of its container."""
         client = self.cluster.pod(name)
         container = client.cgroup / f"kubepods/burstable/pod{uid}/c1"
         container.mkdir(parents=True)
-        proxy = client.popen(["/usr/bin/python3", "-I", "-S", "-c", PROXY], stdout=subprocess.PIPE, text=True)
-        assert proxy.stdout.readline() == "ready\n"
+        begin(client, *(proxy or (PROXY,)))
         client.nft(REDIRECT)
         return client, container
 
@@ -140,10 +145,10 @@ def test_left_alone_opens_nothing(node):
 CARRY = """
 import os, socket, ssl, struct, sys, threading
 cert, key, role, service, server = sys.argv[1:]
-os.setgid(1337), os.setuid(1337)
 tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT if role == "client" else ssl.PROTOCOL_TLS_SERVER)
 tls.load_cert_chain(cert, key), tls.load_verify_locations(cert)
 tls.check_hostname, tls.verify_mode = False, ssl.CERT_REQUIRED
+os.setgid(1337), os.setuid(1337)
 port = 15001 if role == "client" else 15006
 listener = socket.create_server(("0.0.0.0", port))
 print("ready", flush=True)
@@ -178,21 +183,11 @@ def test_strict_tls_goes_on(node):
     """A server's proxy takes only the mesh's TLS, which the client's proxy speaks to the Service's address: a pod that is
     left alone is served. One that is steered is not, since its proxy knows no mesh at the endpoint's address."""
     mesh = Mesh(node)
-    (server,), client = mesh.servers, mesh.cluster.pod("within")
-    container = client.cgroup / f"kubepods/burstable/pod{UID}/c1"
-    container.mkdir(parents=True)
-    cert, key = node.dir / "mesh.crt", node.dir / "mesh.key"
-    node.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-             "-subj", "/CN=mesh", "-keyout", key, "-out", cert)
-    key.chmod(0o644)
-    for pod, role, to in ((client, "client", server.address()), (server, "server", "127.0.0.1:8000")):
-        proxy = pod.popen(["/usr/bin/python3", "-I", "-S", "-c", CARRY, cert, key, role, SERVICE["v4"], to],
-                          stdout=subprocess.PIPE, text=True)
-        assert proxy.stdout.readline() == "ready\n"
-    client.nft(REDIRECT)
-    server.nft(STRICT.replace("CLIENT", client.v4))
+    (server,), (cert, key) = mesh.servers, node.certificate("mesh")
+    within = mesh.proxied("within", UID, CARRY, cert, key, "client", SERVICE["v4"], server.address())
+    begin(server, CARRY, cert, key, "server", SERVICE["v4"], "127.0.0.1:8000")
+    server.nft(STRICT.replace("CLIENT", within[0].v4))
     mesh.steer()
-    within = (client, container)
     assert mesh.asked(by=within) == ""
     mesh.leave_alone()
     assert mesh.asked(by=within) == server.name
@@ -231,9 +226,8 @@ server.serve_forever()
 
 def api_server(mesh, pods):
     """An API server that says this of pods, {uid: annotations}; the path of the kubeconfig for it, and its process."""
-    node, cert, key = mesh.node, mesh.node.dir / "api.crt", mesh.node.dir / "api.key"
-    node.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-             "-subj", "/CN=api", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert)
+    node = mesh.node
+    cert, key = node.certificate("api", "-addext", "subjectAltName=IP:127.0.0.1")
     listed = node.write("pods.json", json.dumps([{
         "metadata": {"namespace": "chat", "name": f"web-{i}", "uid": uid, "annotations": annotations},
         "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}} for i, (uid, annotations) in enumerate(pods.items())]))

@@ -235,12 +235,9 @@ class Protected:
 
     def certify(self, name, subject, names=None, by=None):
         """(certificate, key), self-signed or of an authority."""
-        cert, key = self.node.dir / f"{name}.pem", self.node.dir / f"{name}.key"
         more = ["-addext", f"subjectAltName={names}"] if names else []
         more += ["-CA", by[0], "-CAkey", by[1]] if by else []
-        self.node.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                      "-nodes", "-days", "2", "-subj", subject, "-keyout", key, "-out", cert, *more)
-        return cert, key
+        return self.node.certificate(name, *more, subject=subject)
 
     def config(self, url=f"https://{HTTPS}/metrics?key={SECRET}", **tls):
         tls = {"caFile": str(self.ca), "certFile": str(self.cert), "keyFile": str(self.key),
